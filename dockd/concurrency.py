@@ -1,0 +1,57 @@
+"""Blocking work beside the event loop, and workers that fail as one."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def to_the_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function on a thread; a cancellation waits until the function has returned."""
+    return await _shielded(lambda: None, function, *args, **kwargs)
+
+
+async def until_cancelled(
+    cancelled: threading.Event, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run a function on a thread; a cancellation sets ``cancelled`` and waits for its return."""
+    return await _shielded(cancelled.set, function, *args, **kwargs)
+
+
+async def _shielded(
+    stop: Callable[[], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop()
+        while not running.done():
+            # A second cancellation waits as well; it would end an await, but not the thread.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # the cancellation outweighs it
+        raise
+
+
+async def work_through(
+    items: Iterable[T], work: Callable[[T], Awaitable[None]], *, workers: int
+) -> None:
+    """Do the items in order, so many at a time; the first failure stops all and is raised."""
+    remaining = iter(items)
+
+    async def worker() -> None:
+        for item in remaining:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(worker())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

@@ -1,0 +1,301 @@
+"""Every error that dockd names, in one tree.
+
+DockdError
+├── UsageError                a command was called wrongly
+├── ConfigError               the configuration file has mistakes
+├── KeyFileError              a key file is missing, unreadable or not a key
+├── AgeError                  an age file or key can't be used
+│   ├── AgeKeyError           a recipient or an identity isn't one
+│   ├── AgeHeaderError        the header isn't a valid age v1 header
+│   ├── AgeHmacError          the header's MAC doesn't match
+│   ├── AgeNoMatchError       no identity opens the file
+│   └── AgePayloadError       the payload is damaged, cut short or extended
+├── SourceError               a camera or its file can't be used now
+│   ├── ClipChangedError      a clip changed while it was read
+│   ├── ClipUnreadableError   the camera returned I/O errors for a clip
+│   └── CameraLostError       the camera went away
+├── SpoolError                the station's spool can't be used
+│   ├── SpoolFullError        budget or disk leaves no room
+│   └── SpoolDamagedError     a spooled ciphertext isn't what was written
+├── LedgerError               the station's database can't be used
+│   ├── LedgerBusyError       another dockd holds it
+│   ├── LedgerVersionError    it was written by a newer dockd
+│   └── JournalBrokenError    the journal's hash chain doesn't hold
+├── TargetError               an upload did not go through
+│   ├── TransientError        it will be tried again
+│   │   └── TargetDownError       so will every other clip's
+│   └── RejectedError         the server never will store this
+├── StatementError            a signed statement can't be relied on
+│   ├── ManifestRefusedError  a manifest
+│   └── ReceiptRefusedError   a receipt
+├── WipeError                 a clip could not be wiped
+│   ├── WipeRefusedError      a check before the wipe did not hold
+│   └── WipeFailedError       the file is still there
+└── StoreError                the receiver can't take or keep something
+    ├── StoreBusyError        another receiver holds the store
+    ├── StoreFullError        its disk has no room
+    └── UploadDamagedError    what arrived is not what the manifest says
+
+A class's docstring is its message; what is special about one case is the
+exception's argument. ``exit_code`` follows sysexits(3), ``event`` is the name in
+the log (see docs/events.md).
+"""
+
+from typing import ClassVar
+
+
+class DockdError(Exception):
+    """Something went wrong that dockd did not foresee."""
+
+    exit_code: ClassVar[int] = 70
+    event: ClassVar[str] = "error"
+
+    def __init__(self, detail: str = "", *, hint: str = "") -> None:
+        self.detail = detail
+        self.hint = hint
+        super().__init__(detail)
+
+    @property
+    def message(self) -> str:
+        """What happened, in one line."""
+        summary = (type(self).__doc__ or "").partition("\n")[0].rstrip(".")
+        return f"{summary}: {self.detail}" if self.detail else summary
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(DockdError):
+    """The command was called wrongly."""
+
+    exit_code = 64
+    event = "usage.invalid"
+
+
+class ConfigError(DockdError):
+    """The configuration has mistakes."""
+
+    exit_code = 78
+    event = "config.invalid"
+
+
+class KeyFileError(DockdError):
+    """A key can't be used."""
+
+    exit_code = 78
+    event = "key.unusable"
+
+
+class AgeError(DockdError):
+    """The age file can't be opened."""
+
+    exit_code = 65
+    event = "age.failed"
+
+
+class AgeKeyError(AgeError):
+    """This is not a usable age recipient or identity."""
+
+    event = "age.key_invalid"
+
+
+class AgeHeaderError(AgeError):
+    """The header is not a valid age v1 header."""
+
+    event = "age.header_invalid"
+
+
+class AgeHmacError(AgeError):
+    """The header was altered: its MAC does not match."""
+
+    event = "age.hmac_invalid"
+
+
+class AgeNoMatchError(AgeError):
+    """None of the identities opens this file."""
+
+    exit_code = 77
+    event = "age.no_match"
+
+
+class AgePayloadError(AgeError):
+    """The payload is damaged, cut short or extended."""
+
+    event = "age.payload_invalid"
+
+
+class SourceError(DockdError):
+    """The camera can't be read now."""
+
+    exit_code = 66
+    event = "camera.failed"
+
+
+class ClipChangedError(SourceError):
+    """The clip changed while it was read."""
+
+    event = "clip.changed"
+
+
+class ClipUnreadableError(SourceError):
+    """The camera can't read this clip."""
+
+    event = "clip.unreadable"
+
+
+class CameraLostError(SourceError):
+    """The camera went away."""
+
+    event = "camera.lost"
+
+
+class SpoolError(DockdError):
+    """The spool can't be used."""
+
+    exit_code = 74
+    event = "spool.failed"
+
+
+class SpoolFullError(SpoolError):
+    """The spool has no room."""
+
+    exit_code = 75
+    event = "spool.full"
+
+
+class SpoolDamagedError(SpoolError):
+    """A spooled ciphertext is not what was written."""
+
+    event = "spool.damaged"
+
+
+class LedgerError(DockdError):
+    """The ledger can't be used."""
+
+    exit_code = 74
+    event = "ledger.failed"
+
+
+class LedgerBusyError(LedgerError):
+    """Another dockd is using this ledger."""
+
+    exit_code = 75
+    event = "ledger.busy"
+
+
+class LedgerVersionError(LedgerError):
+    """The ledger was written by a newer dockd."""
+
+    exit_code = 78
+    event = "ledger.too_new"
+
+
+class JournalBrokenError(LedgerError):
+    """The journal's hash chain does not hold."""
+
+    exit_code = 65
+    event = "journal.broken"
+
+
+class TargetError(DockdError):
+    """The upload did not go through."""
+
+    exit_code = 69
+    event = "upload.failed"
+
+
+class TransientError(TargetError):
+    """The server can't take the clip now."""
+
+    exit_code = 75
+    event = "clip.retrying"
+
+    def __init__(
+        self, detail: str = "", *, hint: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(detail, hint=hint)
+        self.retry_after = retry_after
+        """Seconds that the server asked to wait, or None."""
+
+
+class TargetDownError(TransientError):
+    """The server can't take any clip now."""
+
+    event = "target.down"
+
+
+class RejectedError(TargetError):
+    """The server refused the clip for good."""
+
+    exit_code = 76
+    event = "clip.rejected"
+
+
+class StatementError(DockdError):
+    """The signed statement can't be relied on."""
+
+    exit_code = 65
+    event = "statement.refused"
+
+    def __init__(self, detail: str = "", *, hint: str = "", reason: str = "malformed") -> None:
+        super().__init__(detail, hint=hint)
+        self.reason = reason
+        """A stable word for logs and scripts, such as ``unknown-key``."""
+
+
+class ManifestRefusedError(StatementError):
+    """The manifest can't be relied on."""
+
+    event = "manifest.refused"
+
+
+class ReceiptRefusedError(StatementError):
+    """The receipt can't be relied on."""
+
+    event = "receipt.refused"
+
+
+class WipeError(DockdError):
+    """The clip could not be wiped."""
+
+    exit_code = 74
+    event = "wipe.failed"
+
+
+class WipeRefusedError(WipeError):
+    """The clip on the camera is not the clip that was acknowledged."""
+
+    exit_code = 65
+    event = "wipe.refused"
+
+
+class WipeFailedError(WipeError):
+    """The clip is still on the camera after it was removed."""
+
+
+class StoreError(DockdError):
+    """The receiver can't keep this."""
+
+    exit_code = 74
+    event = "store.failed"
+
+
+class StoreBusyError(StoreError):
+    """Another receiver is using this store."""
+
+    exit_code = 75
+    event = "store.busy"
+
+
+class StoreFullError(StoreError):
+    """The receiver's disk has no room."""
+
+    exit_code = 75
+    event = "store.full"
+
+
+class UploadDamagedError(StoreError):
+    """What arrived is not the ciphertext that the manifest names."""
+
+    exit_code = 65
+    event = "receiver.upload_refused"

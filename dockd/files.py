@@ -1,0 +1,167 @@
+"""File operations that survive power loss, as a seam where tests inject faults."""
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+READ_BLOCK = 1 << 20
+"""Bytes read at a time past the page cache; a multiple of any device's sector."""
+
+
+class Files:
+    """What spool, receiver and wipe do to a disk; every durable step is one method."""
+
+    def create(self, path: Path) -> int:
+        """Create a file that must not exist, mode 0600, and return its descriptor."""
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+
+    def write(self, fd: int, data: bytes | memoryview) -> None:
+        """Write all of the bytes at the descriptor's position."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    def write_at(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+        """Write all of the buffers at an offset and return how many bytes that was."""
+        start = offset
+        for buffer in buffers:
+            view = memoryview(buffer)
+            while view:
+                written = os.pwrite(fd, view, offset)
+                offset += written
+                view = view[written:]
+        return offset - start
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut a file to a size."""
+        os.ftruncate(fd, size)
+
+    def fsync(self, fd: int) -> None:
+        """Make a file's bytes and size durable."""
+        os.fsync(fd)
+
+    def fsync_folder(self, folder: Path) -> None:
+        """Make a folder's names durable."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def make_folder(self, folder: Path) -> None:
+        """Create a folder and its parents, each name durable, where they are missing."""
+        if folder.is_dir():
+            return
+        self.make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        self.fsync_folder(folder.parent)
+
+    def publish(self, part: Path, final: Path) -> None:
+        """Give a finished, fsynced part its final name, durably."""
+        part.rename(final)
+        self.fsync_folder(final.parent)
+        if part.parent != final.parent:
+            self.fsync_folder(part.parent)
+
+    def publish_bytes(self, data: bytes, final: Path, *, staging: Path | None = None) -> None:
+        """Write a small file so that it is there whole and durable, or not at all.
+
+        A crash may leave a ``.part`` behind: in ``staging``, a folder of the same file
+        system, or beside the file.
+        """
+        folder = staging or final.parent
+        part = folder / f"{final.name}.{os.urandom(4).hex()}.part"
+        fd = self.create(part)
+        try:
+            try:
+                self.write(fd, data)
+                self.fsync(fd)
+            finally:
+                os.close(fd)
+            self.publish(part, final)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, durably; one that is gone already is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+            self.fsync_folder(path.parent)
+
+    def unlink_at(self, folder_fd: int, name: bytes) -> None:
+        """Remove a name from an open folder, durably."""
+        os.unlink(name, dir_fd=folder_fd)
+        os.fsync(folder_fd)
+
+    def rename_at(self, folder_fd: int, name: bytes, new_name: bytes) -> None:
+        """Rename within an open folder, durably."""
+        os.rename(name, new_name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        os.fsync(folder_fd)
+
+    def free_bytes(self, folder: Path) -> int:
+        """Return the bytes that an unprivileged process may still write there."""
+        status = os.statvfs(folder)
+        return status.f_bavail * status.f_frsize
+
+
+def read_from_disk(path: Path) -> Iterator[memoryview]:
+    """Yield a regular file's bytes as ``read_fd_from_disk`` does; a link is not followed.
+
+    Raises:
+        OSError: what the disk answered.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        yield from read_fd_from_disk(fd)
+    finally:
+        os.close(fd)
+
+
+def read_fd_from_disk(fd: int) -> Iterator[memoryview]:
+    """Yield an open file's bytes as the disk has them, not as the page cache remembers.
+
+    Reads with ``O_DIRECT``; where the file system knows no such thing (tmpfs on older
+    kernels, some FUSE ones) the cached pages are written back and dropped first. A view
+    is valid until the next one is asked for.
+
+    Args:
+        fd: open for reading, at the file's start.
+
+    Raises:
+        OSError: what the disk answered.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        os.fdatasync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    # An anonymous mapping is aligned to a page, as O_DIRECT asks of its buffers. It is not
+    # closed by hand: the caller may still hold the last view of it.
+    view = memoryview(mmap.mmap(-1, READ_BLOCK))
+    while count := os.readv(fd, [view]):
+        yield view[:count]
+
+
+def has_writer(fd: int) -> bool | None:
+    """Say whether anybody has this file open for writing; None where Linux can't tell.
+
+    A read lease is granted only while nobody does (fcntl(2), "Leases"); it takes a file
+    of one's own on a local file system.
+    """
+    try:
+        # A writer that comes meanwhile makes the kernel send a signal; SIGIO would kill.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False

@@ -1,0 +1,105 @@
+import inspect
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from dockd import errors
+from dockd.errors import DockdError, StatementError, TransientError
+
+
+def classes() -> Iterator[type[DockdError]]:
+    for _, member in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(member, DockdError):
+            yield member
+
+
+EVERY = sorted(classes(), key=lambda one: one.__name__)
+
+
+def shown() -> list[tuple[int, str]]:
+    """Depth and name of each class, as the module's tree shows them."""
+    lines = (errors.__doc__ or "").splitlines()
+    tree = lines[lines.index("DockdError") :]
+    found = []
+    for line in tree[: tree.index("")]:
+        match = re.match(r"([│├└─ ]*)(\w+)", line)
+        assert match is not None
+        found.append((len(match[1]) // 4, match[2]))
+    return found
+
+
+def drawn(base: type[DockdError], depth: int = 0) -> Iterator[tuple[int, str]]:
+    """The same of the classes themselves, in the order in which they are defined."""
+    yield depth, base.__name__
+    for child in base.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from drawn(child, depth + 1)
+
+
+def test_the_tree_that_is_shown_is_the_tree_that_is() -> None:
+    assert shown() == list(drawn(DockdError))
+
+
+@pytest.mark.parametrize("one", EVERY)
+def test_every_error_says_what_happened_in_a_sentence(one: type[DockdError]) -> None:
+    assert one.__doc__
+    assert re.fullmatch(r"[A-Z][^\n]+\.", one.__doc__.partition("\n")[0])
+    assert one().message == one.__doc__.partition("\n")[0].rstrip(".")
+    error = one("what is special", hint="what to do")
+    assert error.message == str(error) == f"{one().message}: what is special"
+    assert error.hint == "what to do"
+
+
+def test_no_two_errors_say_the_same() -> None:
+    messages = [one().message for one in EVERY]
+    assert len(set(messages)) == len(messages)
+
+
+def test_exit_codes_and_events_are_stable() -> None:
+    # Scripts and alerts rely on these: add a line, never change one.
+    assert {one.__name__: (one.exit_code, one.event) for one in EVERY} == {
+        "AgeError": (65, "age.failed"),
+        "AgeHeaderError": (65, "age.header_invalid"),
+        "AgeHmacError": (65, "age.hmac_invalid"),
+        "AgeKeyError": (65, "age.key_invalid"),
+        "AgeNoMatchError": (77, "age.no_match"),
+        "AgePayloadError": (65, "age.payload_invalid"),
+        "CameraLostError": (66, "camera.lost"),
+        "ClipChangedError": (66, "clip.changed"),
+        "ClipUnreadableError": (66, "clip.unreadable"),
+        "ConfigError": (78, "config.invalid"),
+        "DockdError": (70, "error"),
+        "JournalBrokenError": (65, "journal.broken"),
+        "KeyFileError": (78, "key.unusable"),
+        "LedgerBusyError": (75, "ledger.busy"),
+        "LedgerError": (74, "ledger.failed"),
+        "LedgerVersionError": (78, "ledger.too_new"),
+        "ManifestRefusedError": (65, "manifest.refused"),
+        "ReceiptRefusedError": (65, "receipt.refused"),
+        "RejectedError": (76, "clip.rejected"),
+        "SourceError": (66, "camera.failed"),
+        "SpoolDamagedError": (74, "spool.damaged"),
+        "SpoolError": (74, "spool.failed"),
+        "SpoolFullError": (75, "spool.full"),
+        "StatementError": (65, "statement.refused"),
+        "StoreBusyError": (75, "store.busy"),
+        "StoreError": (74, "store.failed"),
+        "StoreFullError": (75, "store.full"),
+        "TargetError": (69, "upload.failed"),
+        "TransientError": (75, "upload.retrying"),
+        "UploadDamagedError": (65, "receiver.upload_refused"),
+        "UsageError": (64, "usage.invalid"),
+        "WipeError": (74, "wipe.failed"),
+        "WipeFailedError": (74, "wipe.failed"),
+        "WipeRefusedError": (65, "wipe.refused"),
+    }
+
+
+def test_a_refused_statement_keeps_its_reason() -> None:
+    assert StatementError("x", reason="unknown-key").reason == "unknown-key"
+
+
+def test_a_transient_error_keeps_what_the_server_asked_for() -> None:
+    assert TransientError("x", retry_after=1.5).retry_after == 1.5
+    assert TransientError("x").retry_after is None

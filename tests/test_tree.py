@@ -1,0 +1,235 @@
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dockd.tree import open_file, parent_of, walk
+from tests.support import open_descriptors
+
+DEPTH = 1200
+
+
+def listed(root: Path) -> list[bytes]:
+    return [entry.path for entry in walk(root)]
+
+
+def make_files(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+def test_every_file_is_listed_with_its_status(tmp_path: Path) -> None:
+    make_files(tmp_path, "z.mp4", "a/b/c.mp4", "a/d.mp4", "e/.hidden")
+    (tmp_path / "empty").mkdir()
+    found = {entry.path: entry.status for entry in walk(tmp_path)}
+    assert set(found) == {b"z.mp4", b"a/b/c.mp4", b"a/d.mp4", b"e/.hidden"}
+    assert found[b"a/d.mp4"].st_ino == (tmp_path / "a/d.mp4").stat().st_ino
+
+
+def test_the_order_is_the_same_every_time(tmp_path: Path) -> None:
+    make_files(tmp_path, "b/2", "b/1", "a/1", "c", "a/b/x")
+    assert listed(tmp_path) == [b"c", b"a/1", b"a/b/x", b"b/1", b"b/2"]
+
+
+def test_names_of_any_bytes_are_listed(tmp_path: Path) -> None:
+    name = bytes(range(1, 256)).replace(b"/", b"")[:255]
+    (tmp_path / os.fsdecode(name)).write_bytes(b"")
+    assert listed(tmp_path) == [name]
+
+
+def test_links_and_special_files_are_passed_by(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    make_files(outside, "secret.mp4")
+    make_files(root, "clip.mp4")
+    (root / "file").symlink_to(outside / "secret.mp4")
+    (root / "folder").symlink_to(outside)
+    (root / "up").symlink_to("..")
+    (root / "loop").symlink_to("loop")
+    (root / "dangling").symlink_to("nowhere")
+    os.mkfifo(root / "fifo.mp4")
+    assert listed(root) == [b"clip.mp4"]
+
+
+def test_a_root_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    make_files(tmp_path, "real/clip.mp4")
+    (tmp_path / "root").symlink_to("real")
+    with pytest.raises(NotADirectoryError):
+        listed(tmp_path / "root")
+
+
+def test_a_missing_root_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        listed(tmp_path / "nowhere")
+
+
+def vanish(path: Path) -> None:
+    path.rmdir()
+
+
+def become_a_link(path: Path) -> None:
+    path.rmdir()
+    path.symlink_to(path.parent.parent / "outside")
+
+
+def become_a_file(path: Path) -> None:
+    path.rmdir()
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("change", [vanish, become_a_link, become_a_file])
+def test_a_folder_that_changes_after_it_was_listed_is_passed_by(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    root = tmp_path / "root"
+    make_files(tmp_path / "outside", "secret.mp4")
+    make_files(root, "a/1.mp4", "c/3.mp4")
+    (root / "b").mkdir()
+    paths = []
+    for entry in walk(root):
+        paths.append(entry.path)
+        if entry.path == b"a/1.mp4":
+            change(root / "b")
+    assert paths == [b"a/1.mp4", b"c/3.mp4"]
+
+
+def test_a_root_that_vanishes_at_once_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "root").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        listed(tmp_path / "root")
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A file below so many folders that Python's own ways of removing them give up."""
+    root = tmp_path / "deep"
+    root.mkdir()
+    fd = os.open(root, os.O_RDONLY)
+    for _ in range(DEPTH):
+        os.mkdir("d", dir_fd=fd)
+        child = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = child
+    os.close(os.open("clip.mp4", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    os.close(fd)
+    yield root
+    subprocess.run(["rm", "-rf", root], check=True)
+
+
+def test_very_deep_folders_need_neither_stack_nor_descriptors(deep: Path) -> None:
+    before = open_descriptors()
+    entries = walk(deep)
+    path = next(entries).path
+    assert len(open_descriptors()) == len(before) + 1
+    assert path == b"d/" * DEPTH + b"clip.mp4"
+    with open_file(deep, path) as clip:
+        assert stat.S_ISREG(os.fstat(clip).st_mode)
+    assert list(entries) == []
+    assert open_descriptors() == before
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_files(tmp_path, "a/1.mp4")
+    scandir = os.scandir
+    asked = iter([False, True])
+
+    def failing(fd: int) -> object:
+        if next(asked):
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(fd)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    before = open_descriptors()
+    with pytest.raises(OSError, match="Input/output"):
+        listed(tmp_path)
+    assert open_descriptors() == before
+
+
+def test_a_file_is_opened_by_its_path(tmp_path: Path) -> None:
+    make_files(tmp_path, "a/b/c.mp4")
+    with open_file(tmp_path, b"a/b/c.mp4") as fd:
+        assert os.read(fd, 100) == b"a/b/c.mp4"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"",
+        b"/",
+        b"/etc/passwd",
+        b"..",
+        b".",
+        b"../outside/secret.mp4",
+        b"a/../../outside/secret.mp4",
+        b"a//clip.mp4",
+        b"a/",
+        b"nowhere/clip.mp4",
+        b"a/nowhere",
+    ],
+)
+def test_a_path_that_leads_to_no_file_below_the_root_is_refused(
+    tmp_path: Path, path: bytes
+) -> None:
+    make_files(tmp_path, "outside/secret.mp4", "root/a/clip.mp4")
+    before = open_descriptors()
+    with pytest.raises(FileNotFoundError) as caught, open_file(tmp_path / "root", path):
+        pass
+    assert caught.value.errno == errno.ENOENT
+    assert caught.value.strerror
+    assert open_descriptors() == before
+
+
+def link_to_file(root: Path) -> bytes:
+    (root / "link").symlink_to(root.parent / "outside/secret.mp4")
+    return b"link"
+
+
+def link_to_folder(root: Path) -> bytes:
+    (root / "link").symlink_to(root.parent / "outside")
+    return b"link/secret.mp4"
+
+
+def fifo(root: Path) -> bytes:
+    os.mkfifo(root / "fifo")
+    return b"fifo"
+
+
+def folder(root: Path) -> bytes:
+    (root / "folder").mkdir()
+    return b"folder"
+
+
+def file_as_folder(root: Path) -> bytes:
+    make_files(root, "file")
+    return b"file/clip.mp4"
+
+
+@pytest.mark.parametrize("make", [link_to_file, link_to_folder, fifo, folder, file_as_folder])
+def test_what_is_no_regular_file_is_not_opened(
+    tmp_path: Path, make: Callable[[Path], bytes]
+) -> None:
+    make_files(tmp_path, "outside/secret.mp4")
+    root = tmp_path / "root"
+    root.mkdir()
+    path = make(root)
+    before = open_descriptors()
+    with pytest.raises(OSError, match=r"\[Errno") as caught, open_file(root, path):
+        pass
+    assert caught.value.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+    assert open_descriptors() == before
+
+
+def test_the_parent_of_a_path_is_the_folder_itself(tmp_path: Path) -> None:
+    make_files(tmp_path, "a/b/c.mp4")
+    with parent_of(tmp_path, b"a/b/c.mp4") as (fd, name):
+        assert os.fstat(fd).st_ino == (tmp_path / "a/b").stat().st_ino
+        assert name == b"c.mp4"
+    with parent_of(tmp_path, b"c.mp4") as (fd, name):
+        assert os.fstat(fd).st_ino == tmp_path.stat().st_ino
