@@ -1,0 +1,173 @@
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from joserfc.jwk import OKPKey
+
+from dockd.errors import KeyFileError
+from dockd.keys import SigningKey, VerifyKey, read_secret_file, write_secret_file
+from tests.support import fill, small_disk
+
+
+def test_a_key_written_to_files_is_read_back(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    write_secret_file(tmp_path / "station.key", key.pem())
+    (tmp_path / "station.key.pub").write_bytes(key.verify_key.pem())
+    assert SigningKey.load(tmp_path / "station.key").pem() == key.pem()
+    assert VerifyKey.load(tmp_path / "station.key.pub") == key.verify_key
+
+
+def test_openssl_signs_and_verifies_with_the_files(tmp_path: Path) -> None:
+    private, public = tmp_path / "key", tmp_path / "pub"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
+    private.chmod(0o600)
+    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
+    key = SigningKey.load(private)
+    assert VerifyKey.load(public) == key.verify_key
+    assert public.read_bytes() == key.verify_key.pem()
+    message, signature = tmp_path / "message", tmp_path / "signature"
+    message.write_bytes(b"what was said")
+    signature.write_bytes(key.private.sign(b"what was said"))
+    verify = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin"]
+    files = ["-in", str(message), "-sigfile", str(signature), "-inkey", str(public)]
+    subprocess.run([*verify, *files], check=True, capture_output=True)
+
+
+def test_a_keys_name_is_its_jwk_thumbprint() -> None:
+    # RFC 8037, appendix A.2 and A.3.
+    secret = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    public = Ed25519PrivateKey.from_private_bytes(secret).public_key()
+    assert VerifyKey.of(public).kid == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+def test_joserfc_names_a_key_alike() -> None:
+    key = SigningKey.generate()
+    assert OKPKey.import_key(key.verify_key.pem()).thumbprint() == key.kid
+
+
+def test_a_secret_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_secret_file(tmp_path / "key", b"secret")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert (tmp_path / "key").read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_secret_file_replaces_nothing(tmp_path: Path, dangling: bool) -> None:
+    path = tmp_path / "key"
+    if dangling:
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.write_bytes(b"in use")
+    with pytest.raises(KeyFileError, match="is there already"):
+        write_secret_file(path, b"new")
+    assert not (tmp_path / "elsewhere").exists()
+    assert dangling or path.read_bytes() == b"in use"
+
+
+def test_a_secret_file_in_a_missing_folder_is_a_key_file_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match="No such file"):
+        write_secret_file(tmp_path / "nowhere" / "key", b"secret")
+
+
+def test_a_full_disk_leaves_no_half_a_key(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size="64k") as disk:
+        fill(disk)
+        with pytest.raises(KeyFileError, match="No space"):
+            write_secret_file(disk / "key", bytes(5000))
+        assert not (disk / "key").exists()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
+def test_a_secret_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "station.key"
+    path.write_bytes(SigningKey.generate().pem())
+    path.chmod(mode)
+    with pytest.raises(KeyFileError, match="others") as caught:
+        SigningKey.load(path)
+    assert caught.value.hint == f"chmod 600 {path}"
+
+
+def test_a_systemd_credential_is_taken_with_the_mode_that_systemd_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "credentials" / "token"
+    path.parent.mkdir()
+    path.write_bytes(b"secret")
+    path.chmod(0o440)
+    with pytest.raises(KeyFileError):
+        read_secret_file(path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(path.parent))
+    assert read_secret_file(path) == b"secret"
+
+
+def test_a_missing_key_file_says_which(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match=r"station\.key: No such file") as caught:
+        SigningKey.load(tmp_path / "station.key")
+    assert caught.value.hint
+
+
+def pem(encryption: NoEncryption | BestAvailableEncryption) -> bytes:
+    private = Ed25519PrivateKey.generate()
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "not an unencrypted PEM private key"),
+        (b"<html>", "not an unencrypted PEM private key"),
+        (SigningKey.generate().verify_key.pem(), "not an unencrypted PEM private key"),
+        (pem(BestAvailableEncryption(b"password")), "not an unencrypted PEM private key"),
+        (
+            ec.generate_private_key(ec.SECP256R1()).private_bytes(
+                Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+            ),
+            "not an Ed25519 key",
+        ),
+    ],
+)
+def test_what_is_no_signing_key_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "station.key"
+    write_secret_file(path, content)
+    with pytest.raises(KeyFileError, match=problem):
+        SigningKey.load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\x00\xff", "not a PEM public key"),
+        (SigningKey.generate().pem(), "not a PEM public key"),
+        (
+            ec.generate_private_key(ec.SECP256R1())
+            .public_key()
+            .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+            "not an Ed25519 key",
+        ),
+    ],
+)
+def test_what_is_no_verify_key_is_refused(content: bytes, problem: str) -> None:
+    with pytest.raises(KeyFileError, match=f"receiver.pub is {problem}"):
+        VerifyKey.parse(content, "receiver.pub")
+
+
+def test_a_signing_key_does_not_show_its_secret() -> None:
+    key = SigningKey.generate()
+    assert "private" not in repr(key)
+    assert json.dumps(key.kid) in repr(key).replace("'", '"')

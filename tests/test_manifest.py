@@ -1,0 +1,473 @@
+import base64
+import hashlib
+import hmac
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from joserfc import jws
+from joserfc.errors import BadSignatureError
+from joserfc.jwk import OKPKey
+
+from dockd.errors import ManifestRefusedError, ReceiptRefusedError
+from dockd.keys import SigningKey, VerifyKey
+from dockd.manifest import (
+    MAX_STATEMENT,
+    Content,
+    Manifest,
+    Receipt,
+    Signer,
+    derive_clip_id,
+    read_unverified_manifest,
+    sign,
+    statement_sha256,
+    verify_manifest,
+    verify_receipt,
+)
+from tests.support import ALICE, BOB, CAROL, CIPHERTEXT, PLAINTEXT, make_manifest, make_receipt
+
+STATION = SigningKey.generate()
+OTHER_STATION = SigningKey.generate()
+RECEIVER = SigningKey.generate()
+STRANGER = SigningKey.generate()
+MANIFEST = make_manifest(STATION)
+TOKEN = sign(MANIFEST, STATION)
+
+
+def encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def hand_made(header: dict[str, Any] | bytes, payload: bytes, signature: bytes) -> str:
+    head = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return f"{encode(head)}.{encode(payload)}.{encode(signature)}"
+
+
+def signed(header: dict[str, Any] | bytes, payload: bytes, key: SigningKey = RECEIVER) -> str:
+    """A JWS whose signature is right, whatever its header says."""
+    head = header if isinstance(header, bytes) else json.dumps(header).encode()
+    text = f"{encode(head)}.{encode(payload)}"
+    return f"{text}.{encode(key.private.sign(text.encode()))}"
+
+
+def payload_of(statement: Manifest | Receipt) -> bytes:
+    return statement.model_dump_json().encode()
+
+
+def receipt(**changes: Any) -> Receipt:
+    return make_receipt(RECEIVER, MANIFEST, TOKEN, **changes)
+
+
+def receipt_token(**changes: Any) -> str:
+    return sign(receipt(**changes), RECEIVER)
+
+
+HEADER = {"alg": "EdDSA", "kid": RECEIVER.kid}
+
+
+def refused(token: str) -> str:
+    with pytest.raises(ReceiptRefusedError) as caught:
+        verify_receipt(token, [RECEIVER.verify_key], TOKEN)
+    assert caught.value.detail
+    return caught.value.reason
+
+
+def test_the_receipt_for_this_very_upload_is_accepted() -> None:
+    assert verify_receipt(receipt_token(), [RECEIVER.verify_key], TOKEN) == receipt()
+
+
+def by_another_key() -> str:
+    return sign(make_receipt(STRANGER, MANIFEST, TOKEN), STRANGER)
+
+
+def by_another_key_under_our_kid() -> str:
+    return signed(HEADER, payload_of(receipt()), STRANGER)
+
+
+def unsigned() -> str:
+    return hand_made({"alg": "none", "kid": RECEIVER.kid}, payload_of(receipt()), b"")
+
+
+def mac_with_the_public_key() -> str:
+    head = encode(json.dumps({"alg": "HS256", "kid": RECEIVER.kid}).encode())
+    text = f"{head}.{encode(payload_of(receipt()))}"
+    mac = hmac.digest(RECEIVER.verify_key.pem(), text.encode(), "sha256")
+    return f"{text}.{encode(mac)}"
+
+
+def of_another_clip() -> str:
+    other = make_manifest(STATION, plaintext=Content(sha256="9" * 64, size=1000))
+    return sign(make_receipt(RECEIVER, other, sign(other, STATION)), RECEIVER)
+
+
+def of_another_stations_manifest() -> str:
+    """Another manifest is named for this station's own ciphertext."""
+    other = make_manifest(OTHER_STATION, station="soho-01")
+    return sign(make_receipt(RECEIVER, other, sign(other, OTHER_STATION)), RECEIVER)
+
+
+def naming_another_station() -> str:
+    return receipt_token(station=Signer(id="soho-01", kid=OTHER_STATION.kid))
+
+
+def of_another_digest() -> str:
+    return receipt_token(ciphertext=Content(sha256="9" * 64, size=CIPHERTEXT.size))
+
+
+def of_another_length() -> str:
+    return receipt_token(ciphertext=Content(sha256=CIPHERTEXT.sha256, size=CIPHERTEXT.size - 1))
+
+
+def of_another_plaintext() -> str:
+    return receipt_token(plaintext=Content(sha256="9" * 64, size=PLAINTEXT.size))
+
+
+def of_another_plaintext_length() -> str:
+    return receipt_token(plaintext=Content(sha256=PLAINTEXT.sha256, size=PLAINTEXT.size + 1))
+
+
+def for_fewer_recipients() -> str:
+    return receipt_token(recipients=[ALICE])
+
+
+def for_more_recipients() -> str:
+    return receipt_token(recipients=[ALICE, BOB, CAROL])
+
+
+def edited() -> str:
+    head, payload, signature = receipt_token().split(".")
+    changed = decode(payload).replace(b"evidence-1", b"evidence-2")
+    return f"{head}.{encode(changed)}.{signature}"
+
+
+def cut_short() -> str:
+    text, _, signature = receipt_token().rpartition(".")
+    return f"{text}.{encode(decode(signature)[:-1])}"
+
+
+def with_half_a_signature() -> str:
+    return receipt_token()[:-40]
+
+
+def without_signature() -> str:
+    return receipt_token().rpartition(".")[0]
+
+
+def with_an_empty_signature() -> str:
+    return receipt_token().rpartition(".")[0] + "."
+
+
+def signed_text_that_is_no_json() -> str:
+    return signed(HEADER, b"stored, thank you")
+
+
+def signed_json_that_is_no_receipt() -> str:
+    return signed(HEADER, b'{"stored":true}')
+
+
+def signed_deep_json() -> str:
+    return signed(HEADER, b'{"typ":' + b"[" * 20_000 + b"]" * 20_000 + b"}")
+
+
+def the_manifest_handed_back() -> str:
+    return signed(HEADER, payload_of(MANIFEST))
+
+
+def of_a_later_version() -> str:
+    return signed(HEADER, json.dumps(receipt().model_dump() | {"v": 2}).encode())
+
+
+def naming_another_receiver_key() -> str:
+    return receipt_token(receiver=Signer(id="evidence-1", kid=STRANGER.kid))
+
+
+def asking_for_an_extension() -> str:
+    return signed({**HEADER, "crit": ["b64"], "b64": True}, payload_of(receipt()))
+
+
+def asking_for_an_unknown_extension() -> str:
+    return signed({**HEADER, "crit": ["exp"], "exp": 0}, payload_of(receipt()))
+
+
+def with_a_detached_payload() -> str:
+    return signed({**HEADER, "b64": False}, payload_of(receipt()))
+
+
+def with_a_kid_that_is_no_text() -> str:
+    return signed({"alg": "EdDSA", "kid": [RECEIVER.kid]}, payload_of(receipt()))
+
+
+def without_kid() -> str:
+    return signed({"alg": "EdDSA"}, payload_of(receipt()))
+
+
+def huge() -> str:
+    padded = receipt().model_dump() | {"more": "x" * MAX_STATEMENT}
+    return signed(HEADER, json.dumps(padded).encode())
+
+
+def a_web_page() -> str:
+    return "<!DOCTYPE html>\n<html><body>Please log in to the guest network</body></html>"
+
+
+def a_deep_header() -> str:
+    return signed(b'{"kid":' + b"[" * 20_000 + b"]" * 20_000 + b"}", b"{}")
+
+
+REFUSED: list[tuple[Callable[[], str], str]] = [
+    (by_another_key, "unknown-key"),
+    (without_kid, "unknown-key"),
+    (by_another_key_under_our_kid, "signature"),
+    (unsigned, "algorithm"),
+    (mac_with_the_public_key, "algorithm"),
+    (of_another_clip, "other-clip"),
+    (of_another_stations_manifest, "other-manifest"),
+    (naming_another_station, "station"),
+    (of_another_digest, "digest"),
+    (of_another_length, "length"),
+    (of_another_plaintext, "plaintext"),
+    (of_another_plaintext_length, "plaintext"),
+    (for_fewer_recipients, "recipients"),
+    (for_more_recipients, "recipients"),
+    (edited, "signature"),
+    (cut_short, "signature"),
+    (with_half_a_signature, "malformed"),
+    (with_an_empty_signature, "signature"),
+    (without_signature, "malformed"),
+    (signed_text_that_is_no_json, "content"),
+    (signed_json_that_is_no_receipt, "content"),
+    (signed_deep_json, "content"),
+    (the_manifest_handed_back, "content"),
+    (of_a_later_version, "content"),
+    (naming_another_receiver_key, "signer"),
+    (asking_for_an_extension, "extension"),
+    (asking_for_an_unknown_extension, "malformed"),
+    (with_a_detached_payload, "malformed"),
+    (with_a_kid_that_is_no_text, "malformed"),
+    (huge, "too-large"),
+    (a_web_page, "malformed"),
+    (a_deep_header, "malformed"),
+    (lambda: "", "malformed"),
+    (lambda: "..", "malformed"),
+    (lambda: "\ud800.\ud800.\ud800", "malformed"),
+    (lambda: "null", "malformed"),
+]
+
+
+@pytest.mark.parametrize(("make", "reason"), REFUSED)
+def test_a_receipt_that_must_not_release_a_wipe_is_refused(
+    make: Callable[[], str], reason: str
+) -> None:
+    assert refused(make()) == reason
+
+
+def test_no_edit_of_a_single_character_passes() -> None:
+    token = receipt_token()
+    for position, character in enumerate(token):
+        changed = "A" if character != "A" else "B"
+        assert refused(token[:position] + changed + token[position + 1 :])
+
+
+def test_no_truncation_passes() -> None:
+    token = receipt_token()
+    for length in range(len(token)):
+        assert refused(token[:length])
+
+
+@dataclass(frozen=True)
+class OtherUpload:
+    """The same clip, brought earlier by another station with a ciphertext of its own."""
+
+    manifest: Manifest
+    receipt: str
+
+
+def other_upload(recipients: list[str]) -> OtherUpload:
+    manifest = make_manifest(
+        OTHER_STATION,
+        station="soho-01",
+        ciphertext=Content(sha256="3" * 64, size=1300),
+        recipients=recipients,
+    )
+    brought = sign(manifest, OTHER_STATION)
+    return OtherUpload(manifest, sign(make_receipt(RECEIVER, manifest, brought), RECEIVER))
+
+
+@pytest.mark.parametrize("recipients", [[ALICE, BOB], [CAROL, BOB, ALICE]])
+def test_another_stations_upload_counts_if_all_our_recipients_can_open_it(
+    recipients: list[str],
+) -> None:
+    upload = other_upload(recipients)
+    accepted = verify_receipt(upload.receipt, [RECEIVER.verify_key], TOKEN)
+    assert accepted.ciphertext == upload.manifest.ciphertext
+
+
+@pytest.mark.parametrize("recipients", [[ALICE], [CAROL], [ALICE, CAROL]])
+def test_another_stations_upload_counts_for_nothing_if_one_of_our_recipients_is_left_out(
+    recipients: list[str],
+) -> None:
+    assert refused(other_upload(recipients).receipt) == "recipients"
+
+
+def test_while_keys_rotate_receipts_by_the_old_and_the_new_key_count() -> None:
+    new = SigningKey.generate()
+    pinned = [RECEIVER.verify_key, new.verify_key]
+    for key in (RECEIVER, new):
+        token = sign(make_receipt(key, MANIFEST, TOKEN), key)
+        assert verify_receipt(token, pinned, TOKEN).receiver.kid == key.kid
+    with pytest.raises(ReceiptRefusedError) as caught:
+        verify_receipt(receipt_token(), [new.verify_key], TOKEN)
+    assert caught.value.reason == "unknown-key"
+
+
+def test_without_pinned_keys_no_receipt_counts() -> None:
+    with pytest.raises(ReceiptRefusedError) as caught:
+        verify_receipt(receipt_token(), [], TOKEN)
+    assert caught.value.reason == "unknown-key"
+
+
+def test_members_that_are_not_known_are_ignored() -> None:
+    extended = json.dumps(receipt().model_dump() | {"later": ["more"]}).encode()
+    assert verify_receipt(signed(HEADER, extended), [RECEIVER.verify_key], TOKEN) == receipt()
+
+
+# Manifests
+
+
+ENROLLED = {STATION.kid: STATION.verify_key}
+
+
+def manifest_refused(token: str) -> str:
+    with pytest.raises(ManifestRefusedError) as caught:
+        verify_manifest(token, ENROLLED)
+    return caught.value.reason
+
+
+def test_a_stations_manifest_is_accepted() -> None:
+    assert verify_manifest(TOKEN, ENROLLED) == MANIFEST
+
+
+def test_a_manifest_by_a_station_that_is_not_enrolled_is_refused() -> None:
+    stranger = sign(make_manifest(OTHER_STATION), OTHER_STATION)
+    assert manifest_refused(stranger) == "unknown-key"
+
+
+def test_a_manifest_that_names_another_key_than_its_signers_is_refused() -> None:
+    assert manifest_refused(sign(make_manifest(OTHER_STATION), STATION)) == "signer"
+
+
+def test_a_manifest_whose_clip_id_is_not_that_of_its_content_is_refused() -> None:
+    claimed = make_manifest(STATION, clip_id="e" * 64)
+    assert manifest_refused(sign(claimed, STATION)) == "clip-id"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clip_id": "E" * 64},
+        {"clip_id": "e" * 64 + "\n"},
+        {"clip_id": "../" * 22},
+        {"recipients": []},
+        {"recipients": ["alice"]},
+        {"plaintext": {"sha256": "1" * 64, "size": -1}},
+        {"plaintext": {"sha256": "1" * 64, "size": 10.5}},
+        {"plaintext": {"sha256": "1" * 64, "size": "1000"}},
+        {"station": {"id": "camden\n07", "kid": STATION.kid}},
+        {"station": {"id": "", "kid": STATION.kid}},
+        {"sealed_at": "yesterday"},
+        {"docking": None},
+        {"typ": "dockd.receipt"},
+        {"v": 2},
+    ],
+)
+def test_a_manifest_with_a_malformed_member_is_refused(change: dict[str, Any]) -> None:
+    payload = json.dumps(MANIFEST.model_dump() | change).encode()
+    token = signed({"alg": "EdDSA", "kid": STATION.kid}, payload, STATION)
+    assert manifest_refused(token) == "content"
+
+
+def test_ones_own_manifest_is_read_back_as_it_was_signed() -> None:
+    assert read_unverified_manifest(TOKEN) == MANIFEST
+
+
+@pytest.mark.parametrize("token", ["", "a.b.c", "<html>", receipt_token()])
+def test_what_is_no_manifest_is_not_read_as_one(token: str) -> None:
+    with pytest.raises(ManifestRefusedError):
+        read_unverified_manifest(token)
+
+
+def test_text_beyond_ascii_survives_signing() -> None:
+    facts = MANIFEST.file.model_copy(
+        update={"path": "DCIM/Straße 𝄞.mp4", "metadata": {"officer": "Žižek"}}
+    )
+    manifest = make_manifest(STATION, file=facts)
+    assert verify_manifest(sign(manifest, STATION), ENROLLED).file == facts
+
+
+def test_a_clip_id_is_what_the_shell_computes() -> None:
+    command = 'printf \'dockd clip v1\\n%s\\n%s\\n\' "$1" "$2" | sha256sum'
+    printed = subprocess.run(
+        ["sh", "-c", command, "sh", "generic:CAM-0001", PLAINTEXT.sha256],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert printed.split()[0] == derive_clip_id("generic:CAM-0001", PLAINTEXT.sha256)
+
+
+def test_a_clip_id_tells_cameras_and_contents_apart() -> None:
+    ids = {derive_clip_id(camera, sha256) for camera in ("a:1", "a:2") for sha256 in ("3", "4")}
+    assert len(ids) == 4
+
+
+def test_a_statement_is_named_by_the_digest_of_its_compact_form() -> None:
+    assert statement_sha256(TOKEN) == hashlib.sha256(TOKEN.encode("ascii")).hexdigest()
+
+
+# An independent implementation of JOSE: it prefers RFC 9864's name "Ed25519" for "EdDSA"
+
+with_eddsa = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
+
+
+def okp(key: SigningKey | VerifyKey) -> OKPKey:
+    return OKPKey.import_key(key.pem())
+
+
+@with_eddsa
+@pytest.mark.parametrize(
+    ("token", "key", "statement"), [(TOKEN, STATION, MANIFEST), (receipt_token(), RECEIVER, None)]
+)
+def test_joserfc_verifies_what_dockd_signs(
+    token: str, key: SigningKey, statement: Manifest | None
+) -> None:
+    checked = jws.deserialize_compact(token, okp(key.verify_key), algorithms=["EdDSA"])
+    header = checked.headers()
+    assert header["kid"] == key.kid == okp(key.verify_key).thumbprint()
+    members = json.loads(checked.payload or b"")
+    assert header["typ"] == members["typ"]
+    assert members == (statement or receipt()).model_dump()
+
+
+@with_eddsa
+def test_joserfc_refuses_what_was_altered() -> None:
+    with pytest.raises(BadSignatureError):
+        jws.deserialize_compact(edited(), okp(RECEIVER.verify_key), algorithms=["EdDSA"])
+
+
+@with_eddsa
+def test_dockd_verifies_what_joserfc_signs() -> None:
+    header = {"alg": "EdDSA", "kid": STATION.kid}
+    token = jws.serialize_compact(header, payload_of(MANIFEST), okp(STATION), algorithms=["EdDSA"])
+    assert verify_manifest(token, ENROLLED) == MANIFEST
+    header = {"alg": "EdDSA", "kid": RECEIVER.kid}
+    token = jws.serialize_compact(
+        header, payload_of(receipt()), okp(RECEIVER), algorithms=["EdDSA"]
+    )
+    assert verify_receipt(token, [RECEIVER.verify_key], TOKEN) == receipt()
