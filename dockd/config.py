@@ -1,0 +1,424 @@
+"""The station's configuration file as types; ``config.example.toml`` is made from it.
+
+Write the example with ``python -m dockd.config > config.example.toml``.
+"""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from dockd import globs, settings
+from dockd.age import parse_recipients
+from dockd.errors import AgeKeyError
+from dockd.settings import Section, Size
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\A[^\x00-\x1f\x7f:/]+\z")]
+"""A name that may stand in ids, logs and file names."""
+
+
+def _resolve(value: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / value
+
+
+def _resolve_secret(value: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return settings.secret_path(str(value), folder)
+
+
+FilePath = Annotated[Path, Field(strict=False), AfterValidator(_resolve)]
+"""A path, relative to the configuration file."""
+SecretPath = Annotated[Path, Field(strict=False), AfterValidator(_resolve_secret)]
+"""A secret's file: a systemd credential's name, or a path as above."""
+
+
+def _endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("an address starts with https:// or http:// and names a host")
+    if not {"@", "?", "#"}.isdisjoint(value):
+        raise ValueError("an address has no user, query or fragment; credentials come from files")
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
+        raise ValueError("plain http:// is for loopback only; use https://")
+    return value if value.endswith("/") else value + "/"
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+
+
+def _time_of_day(value: object) -> time:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = time.fromisoformat(value)
+    if not isinstance(value, time) or value.tzinfo is not None:
+        raise ValueError('a time of day is written "07:00"')
+    return value
+
+
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
+"""An hour of the day, local time."""
+
+
+def _recipient(value: str) -> str:
+    _usable_recipients([value])
+    return value
+
+
+def _usable_recipients(texts: Sequence[str]) -> None:
+    try:
+        parse_recipients(texts)
+    except AgeKeyError as error:
+        raise ValueError(
+            f"{error.detail} ({error.hint})" if error.hint else error.detail
+        ) from error
+
+
+Recipient = Annotated[str, AfterValidator(_recipient)]
+"""An age recipient in its Bech32 form."""
+
+
+class StationConfig(Section):
+    """Who this station is."""
+
+    id: Label = Field(
+        description="The station's name, as the receiver has enrolled it.",
+        examples=["camden-07"],
+    )
+    key_file: SecretPath = Field(
+        default=Path("station.key"),
+        validate_default=True,
+        description="The key that signs manifests (dockd keygen station); a credential or a file.",
+    )
+    state: FilePath = Field(
+        default=Path("/var/lib/dockd"),
+        description="The folder of the ledger and, unless set below, the spool.",
+    )
+
+
+class EncryptionConfig(Section):
+    """Who may open what this station seals."""
+
+    recipients: tuple[Recipient, ...] = Field(
+        strict=False,
+        min_length=1,
+        description="age recipients (dockd keygen identity): age1... or age1pq1..., not both.",
+        examples=[["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]],
+    )
+
+    @field_validator("recipients")
+    @classmethod
+    def _go_together(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _usable_recipients(value)
+        return value
+
+
+class SpoolConfig(Section):
+    """Where ciphertext waits for its receipt."""
+
+    path: FilePath | None = Field(
+        default=None,
+        description="The spool's folder; without it, `spool` in the state folder.",
+        examples=["/var/lib/dockd/spool"],
+    )
+    budget: Size = Field(
+        default=64 * 2**30,
+        gt=0,
+        description="The most that ciphertext may take up; ingest waits when it is reached.",
+    )
+    reserve: Size = Field(
+        default=2 * 2**30,
+        ge=0,
+        description="Disk space that the spool leaves free, whatever its budget.",
+    )
+
+
+class IngestConfig(Section):
+    """How clips are read and sealed."""
+
+    concurrency: int = Field(
+        default=2, ge=1, le=64, description="Clips read at once, over all cameras."
+    )
+    threads_per_clip: Literal[1, 2] = Field(
+        default=2,
+        description="2 digests the plaintext beside the sealing; 1 keeps a clip on one core.",
+    )
+
+
+class BandwidthRule(Section):
+    """An upload limit for some hours of the day."""
+
+    since: TimeOfDay = Field(description="The hour it begins, local time.", examples=["07:00"])
+    until: TimeOfDay = Field(
+        description="The hour it ends; before `since`, it ends the next day.",
+        examples=["19:00"],
+    )
+    limit: Size = Field(gt=0, description="Bytes a second, over all uploads.", examples=["10 MiB"])
+
+
+class TargetConfig(Section):
+    """Where ciphertext goes."""
+
+    url: Endpoint = Field(
+        description="The tus 1.0.0 endpoint that takes uploads.",
+        examples=["https://evidence.example/files/"],
+    )
+    receipts_url: Endpoint | None = Field(
+        default=None,
+        description="Where a dockd receiver gives receipts; without it nothing is ever wiped.",
+        examples=["https://evidence.example/receipts/"],
+    )
+    receiver_keys: tuple[FilePath, ...] = Field(
+        default=(),
+        strict=False,
+        description="Public keys whose receipts count; list old and new while rotating.",
+        examples=[["receiver.pub"]],
+    )
+    ca_file: FilePath | None = Field(
+        default=None,
+        description="The private CA that signs the server's certificate, as PEM.",
+        examples=["ca.pem"],
+    )
+    client_certificate: FilePath | None = Field(
+        default=None,
+        description="The certificate this station shows the server, as PEM.",
+        examples=["client.pem"],
+    )
+    client_key_file: SecretPath | None = Field(
+        default=None,
+        description="The key of that certificate; a credential or a file.",
+        examples=["client.key"],
+    )
+    token_file: SecretPath | None = Field(
+        default=None,
+        description="A bearer token, read afresh for every request; a credential or a file.",
+        examples=["token"],
+    )
+    chunk_size: Size = Field(
+        default=512 * 2**20,
+        ge=2**20,
+        description="The most one PATCH carries; a proxy before the server may want less.",
+    )
+    concurrency: int = Field(default=4, ge=1, le=64, description="Clips uploaded at once.")
+    timeout_seconds: PositiveSeconds = Field(
+        default=60.0, description="How long the server may stay silent."
+    )
+    retry_first_seconds: PositiveSeconds = Field(
+        default=1.0, description="The longest first pause after a failure."
+    )
+    retry_cap_seconds: PositiveSeconds = Field(
+        default=300.0,
+        description="The longest pause between two tries; tries never end.",
+    )
+    bandwidth: Size = Field(
+        default=0, ge=0, description="Bytes a second over all uploads; 0 is no limit."
+    )
+    schedule: tuple[BandwidthRule, ...] = Field(
+        default=(),
+        strict=False,
+        description="Other limits by time of day; the first that applies counts.",
+    )
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "TargetConfig":
+        if (self.client_certificate is None) != (self.client_key_file is None):
+            raise ValueError("client_certificate and client_key_file go together")
+        if self.receipts_url is not None and not self.receiver_keys:
+            raise ValueError("receipts_url needs receiver_keys: a receipt is checked or worthless")
+        return self
+
+
+class WipeConfig(Section):
+    """What becomes of acknowledged clips on the camera."""
+
+    policy: Literal["delete", "overwrite", "dry-run", "keep"] = Field(
+        default="delete",
+        description="delete, overwrite (then delete), dry-run (check and say so) or keep.",
+    )
+
+
+def _pattern(value: str) -> str:
+    globs.translate(value)
+    return value
+
+
+class RuleConfig(Section):
+    """Which files of a camera are clips, and what their names say."""
+
+    pattern: Annotated[str, AfterValidator(_pattern)] = Field(
+        min_length=1,
+        description="A glob below the camera's root; {name} or {name:glob} is kept as metadata.",
+        examples=["DCIM/{officer}/{time:*}_{event:E}.mp4"],
+    )
+    kind: Literal["video", "sidecar", "ignore"] = Field(
+        description="video, sidecar (GPS, logs), or ignore (left on the camera).",
+        examples=["video"],
+    )
+    event: bool = Field(
+        default=False, description="Clips of this rule are event-flagged: they go first."
+    )
+    time_format: str | None = Field(
+        default=None,
+        description="How {time} is written, as in strptime(3); it orders the uploads.",
+        examples=["%Y%m%d%H%M%S"],
+    )
+
+    @field_validator("time_format")
+    @classmethod
+    def _is_a_time_format(cls, value: str | None) -> str | None:
+        if value is not None:
+            moment = datetime(2026, 11, 21, 13, 14, 15, tzinfo=UTC)
+            datetime.strptime(moment.strftime(value), value).astimezone()
+        return value
+
+    @model_validator(mode="after")
+    def _time_is_named(self) -> "RuleConfig":
+        if self.time_format is not None and "{time" not in self.pattern:
+            raise ValueError("time_format needs a {time} in the pattern")
+        return self
+
+
+class ProfileConfig(Section):
+    """A kind of camera."""
+
+    name: Label = Field(description="The profile's name.", examples=["generic"])
+    case_sensitive: bool = Field(
+        default=False, description="Whether patterns tell A from a; FAT does not."
+    )
+    rules: tuple[RuleConfig, ...] = Field(
+        strict=False,
+        min_length=1,
+        description="The first rule that fits a file decides; a file without one is left alone.",
+    )
+
+
+class FolderConfig(Section):
+    """A folder that stands for a camera."""
+
+    path: FilePath = Field(
+        description="The folder; while it is missing, the camera is not docked.",
+        examples=["/srv/cameras/CAM-0001"],
+    )
+    serial: Label = Field(description="The camera's serial number.", examples=["CAM-0001"])
+    profile: Label = Field(description="The name of its profile.", examples=["generic"])
+    settle_seconds: Seconds = Field(
+        default=2.0,
+        description="How long a file must stay unchanged before it counts as complete.",
+    )
+    watch: Literal["auto", "inotify", "polling"] = Field(
+        default="auto",
+        description="auto polls network file systems and watches the others with inotify.",
+    )
+    rescan_seconds: PositiveSeconds = Field(
+        default=60.0,
+        description="How often the folder is looked through whatever the watch says.",
+    )
+
+
+class LogConfig(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least serious events that are written."
+    )
+    style: Literal["auto", "json", "text"] = Field(
+        default="auto", description="auto writes text on a terminal and JSON elsewhere."
+    )
+
+
+class Config(Section):
+    """The whole file."""
+
+    station: StationConfig = Field(description="Who this station is.")
+    encryption: EncryptionConfig = Field(description="Who may open what this station seals.")
+    spool: SpoolConfig = Field(
+        default=SpoolConfig(), description="Where ciphertext waits for its receipt."
+    )
+    ingest: IngestConfig = Field(
+        default=IngestConfig(), description="How clips are read and sealed."
+    )
+    target: TargetConfig = Field(description="Where ciphertext goes.")
+    wipe: WipeConfig = Field(
+        default=WipeConfig(), description="What becomes of acknowledged clips on the camera."
+    )
+    log: LogConfig = Field(default=LogConfig(), description="What is written to standard error.")
+    profiles: tuple[ProfileConfig, ...] = Field(
+        strict=False, min_length=1, description="A kind of camera; repeat the table for more."
+    )
+    folders: tuple[FolderConfig, ...] = Field(
+        default=(),
+        strict=False,
+        description="A folder that stands for a camera; repeat the table for more.",
+    )
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where the spool is."""
+        return self.spool.path or self.station.state / "spool"
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the ledger is."""
+        return self.station.state / "ledger.db"
+
+    @field_validator("profiles")
+    @classmethod
+    def _profiles_differ(cls, value: tuple[ProfileConfig, ...]) -> tuple[ProfileConfig, ...]:
+        names = [profile.name for profile in value]
+        if len(set(names)) != len(names):
+            raise ValueError("two profiles have one name")
+        return value
+
+    @field_validator("folders")
+    @classmethod
+    def _folders_are_cameras(
+        cls, value: tuple[FolderConfig, ...], info: ValidationInfo
+    ) -> tuple[FolderConfig, ...]:
+        # Without profiles, they are what is wrong.
+        profiles = {profile.name for profile in info.data.get("profiles", ())}
+        cameras: set[tuple[str, str]] = set()
+        mistakes = []
+        for index, folder in enumerate(value):
+            if profiles and folder.profile not in profiles:
+                problem = f"there is no such profile, only {', '.join(sorted(profiles))}"
+                mistakes.append(((index, "profile"), problem))
+            if (folder.profile, folder.serial) in cameras:
+                problem = "another folder has this profile and serial: cameras would be mixed up"
+                mistakes.append(((index, "serial"), problem))
+            cameras.add((folder.profile, folder.serial))
+        if mistakes:
+            raise settings.misplaced(mistakes)
+        return value
+
+
+def load(path: Path) -> Config:
+    """Read the station's configuration.
+
+    Raises:
+        ConfigError: it can't be read or has mistakes, all of them named.
+    """
+    return settings.load(path, Config)
+
+
+EXAMPLE_HEADING = """dockd's station configuration: every key, its default, and why.
+
+Keys that are commented out have no default, or default to nothing. Sizes are numbers of
+bytes or text such as "64 MiB". Relative paths are relative to this file; secrets are
+looked for among systemd's credentials first."""
+
+if __name__ == "__main__":
+    sys.stdout.write(settings.example(Config, EXAMPLE_HEADING))

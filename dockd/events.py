@@ -1,0 +1,422 @@
+"""What dockd says in its logs: every event, its fields, its meaning.
+
+``docs/events.md`` is made from this table: ``python -m dockd.events > docs/events.md``.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from dockd import journal_entries
+
+EVENTS: dict[str, "Event"] = {}
+"""Every event by its name."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A thing that dockd reports under a stable name."""
+
+    name: str
+    level: str
+    meaning: str
+    fields: Mapping[str, str]
+    """Field name to type; a ``?`` marks one that may be absent or null."""
+
+
+def _event(name: str, level: str, meaning: str, **fields: str) -> Event:
+    event = Event(name, level, meaning, MappingProxyType(fields))
+    EVENTS[name] = event
+    return event
+
+
+_ERROR = {"error": "str", "detail": "str", "hint": "str"}
+_CLIP = {"camera": "str", "clip": "int", "path": "str"}
+
+# The daemon
+
+DAEMON_STARTED = _event(
+    "daemon.started", "info", "The daemon runs.", version="str", station="str", target="str"
+)
+DAEMON_STOPPING = _event("daemon.stopping", "info", "A stop was asked for.", signal="str")
+DAEMON_STOPPED = _event("daemon.stopped", "info", "The daemon has stopped; nothing is half-done.")
+DAEMON_FAILED = _event("daemon.failed", "error", "The daemon can't go on.", **_ERROR)
+CONFIG_RELOADED = _event("config.reloaded", "info", "A changed configuration is in force.")
+CONFIG_REFUSED = _event(
+    "config.refused", "error", "A changed configuration is wrong; the old one stays.", **_ERROR
+)
+
+LIBRARY_COMPLAINED = _event(
+    "library.complained",
+    "warning",
+    "A library that dockd uses has logged a warning or worse.",
+    library="str",
+    detail="str",
+    exception="str?",
+)
+
+JOURNAL_BROKEN = _event(
+    "journal.broken",
+    "error",
+    "The journal's hash chain does not hold: somebody edited, removed or put in entries. Work"
+    " goes on; the copy of the chain that the receiver's manifests hold tells what it was.",
+    **_ERROR,
+)
+
+# A camera
+
+CAMERA_DOCKED = _event(
+    "camera.docked", "info", "A camera is in the dock.", camera="str", place="str", docking="int"
+)
+CAMERA_UNDOCKED = _event(
+    "camera.undocked", "info", "A camera left.", camera="str", place="str", docking="int"
+)
+CAMERA_LOOKED_THROUGH = _event(
+    "camera.looked_through",
+    "info",
+    "A look at a camera saw a change: clips on it, newly found, gone by another hand, and"
+    " files that its profile doesn't select.",
+    camera="str",
+    clips="int",
+    found="int",
+    vanished="int",
+    left_alone="int",
+)
+CAMERA_FAILED = _event(
+    "camera.failed",
+    "error",
+    "A camera can't be worked on; it is tried again.",
+    camera="str",
+    failures="int",
+    **_ERROR,
+)
+CAMERA_CRASHED = _event(
+    "camera.crashed",
+    "error",
+    "An error that dockd did not foresee, in the work on one camera; it is tried again.",
+    camera="str",
+    exception="str",
+)
+CAMERA_RECOVERED = _event(
+    "camera.recovered",
+    "info",
+    "A camera that had failed works again.",
+    camera="str",
+    failures="int",
+    seconds="float",
+)
+CAMERA_WIPED = _event(
+    "camera.wiped",
+    "info",
+    "Clips were removed from a camera and their absence read back.",
+    camera="str",
+    clips="int",
+    size="int",
+)
+
+# A clip
+
+CLIP_SPOOLED = _event(
+    "clip.spooled",
+    "info",
+    "A clip was read once, sealed, and its ciphertext is durable in the spool.",
+    **_CLIP,
+    clip_id="str",
+    size="int",
+    seconds="float",
+)
+CLIP_INGEST_INTERRUPTED = _event(
+    "clip.ingest_interrupted",
+    "warning",
+    "A clip changed or its camera went away while it was read; it is read again.",
+    **_CLIP,
+    **_ERROR,
+)
+CLIP_UNREADABLE = _event(
+    "clip.unreadable",
+    "error",
+    "The camera can't read a clip; it stays there and waits for a resync.",
+    **_CLIP,
+    **_ERROR,
+)
+CLIP_UPLOAD_RESUMED = _event(
+    "clip.upload_resumed",
+    "info",
+    "An upload goes on at the offset that the server has.",
+    **_CLIP,
+    clip_id="str",
+    offset="int",
+)
+CLIP_UPLOADED = _event(
+    "clip.uploaded",
+    "info",
+    "The target has all bytes of a clip; only a receipt acknowledges it. The last attempt sent"
+    " so many of them in so many seconds.",
+    **_CLIP,
+    clip_id="str",
+    size="int",
+    sent="int",
+    seconds="float",
+)
+CLIP_ACKNOWLEDGED = _event(
+    "clip.acknowledged",
+    "info",
+    "A verified receipt for a clip is durable in the ledger.",
+    **_CLIP,
+    clip_id="str",
+    receiver="str",
+)
+CLIP_REJECTED = _event(
+    "clip.rejected",
+    "error",
+    "The server never will store a clip; it stays on the camera and waits for a resync.",
+    **_CLIP,
+    clip_id="str",
+    **_ERROR,
+)
+CLIP_WIPED = _event(
+    "clip.wiped",
+    "info",
+    "A clip was removed from its camera and its absence read back.",
+    **_CLIP,
+    clip_id="str",
+    policy="str",
+)
+CLIP_WIPE_REHEARSED = _event(
+    "clip.wipe_rehearsed",
+    "info",
+    "A clip passed every check before a wipe and was left, as the policy is dry-run.",
+    **_CLIP,
+    clip_id="str",
+)
+
+CLIP_FAILED = _event(
+    "clip.failed",
+    "error",
+    "An error that dockd did not foresee, in the delivery of one clip; it is tried again.",
+    **_CLIP,
+    clip_id="str?",
+    exception="str",
+)
+
+TARGET_GIVES_NO_RECEIPTS = _event(
+    "target.gives_no_receipts",
+    "warning",
+    "The target holds ciphertext but signs for nothing, so nothing is ever wiped.",
+    target="str",
+)
+
+# Spool, upload, receipt, wipe
+
+SPOOL_FULL = _event(
+    "spool.full",
+    "warning",
+    "Budget or disk leave no room; ingest waits until uploads make some.",
+    failures="int",
+    **_ERROR,
+)
+SPOOL_ROOM = _event(
+    "spool.room", "info", "The spool has room again.", failures="int", seconds="float"
+)
+SPOOL_FAILED = _event(
+    "spool.failed", "error", "The spool takes no clips now; ingest waits.", failures="int", **_ERROR
+)
+SPOOL_RECOVERED = _event(
+    "spool.recovered", "info", "The spool takes clips again.", failures="int", seconds="float"
+)
+SPOOL_DAMAGED = _event(
+    "spool.damaged",
+    "error",
+    "A clip's ciphertext is gone from the spool or altered; the clip is read again.",
+    **_CLIP,
+    clip_id="str",
+    **_ERROR,
+)
+TARGET_DOWN = _event(
+    "target.down",
+    "warning",
+    "The target takes no clips now; they are tried again, for ever.",
+    target="str",
+    failures="int",
+    **_ERROR,
+)
+TARGET_UP = _event(
+    "target.up",
+    "info",
+    "The target takes clips again.",
+    target="str",
+    failures="int",
+    seconds="float",
+)
+CLIP_RETRYING = _event(
+    "clip.retrying",
+    "warning",
+    "One clip's delivery fails for now and is tried again, for ever.",
+    **_CLIP,
+    clip_id="str",
+    failures="int",
+    **_ERROR,
+)
+CLIP_RECOVERED = _event(
+    "clip.recovered",
+    "info",
+    "A clip's delivery that had failed went through.",
+    **_CLIP,
+    clip_id="str",
+    failures="int",
+    seconds="float",
+)
+RECEIPT_REFUSED = _event(
+    "receipt.refused",
+    "error",
+    "A receipt releases nothing; the clip is not acknowledged, and the receipt asked for again.",
+    **_CLIP,
+    clip_id="str",
+    reason="str",
+    **_ERROR,
+)
+WIPE_REFUSED = _event(
+    "wipe.refused",
+    "error",
+    "A check before a wipe did not hold; the clip stays on its camera.",
+    **_CLIP,
+    **_ERROR,
+)
+WIPE_FAILED = _event(
+    "wipe.failed",
+    "error",
+    "A clip could not be removed from its camera; it is tried again.",
+    **_CLIP,
+    failures="int",
+    **_ERROR,
+)
+WIPE_RECOVERED = _event(
+    "wipe.recovered",
+    "info",
+    "A clip that could not be removed is gone now.",
+    **_CLIP,
+    failures="int",
+    seconds="float",
+)
+
+# The receiver
+
+RECEIVER_STARTED = _event(
+    "receiver.started", "info", "The receiver takes uploads.", version="str", address="str"
+)
+RECEIVER_STOPPED = _event("receiver.stopped", "info", "The receiver has stopped.")
+RECEIVER_FAILED = _event("receiver.failed", "error", "The receiver can't go on.", **_ERROR)
+RECEIVER_RECOVERED = _event(
+    "receiver.recovered",
+    "info",
+    "What an earlier run left unfinished was picked up.",
+    unfinished="int",
+    complete="int",
+    junk="int",
+)
+UPLOAD_CREATED = _event(
+    "receiver.upload_created",
+    "info",
+    "A station began an upload.",
+    upload="str",
+    clip_id="str",
+    station="str",
+    size="int",
+)
+UPLOAD_EXPIRED = _event(
+    "receiver.upload_expired",
+    "warning",
+    "An unfinished upload was given up and removed.",
+    upload="str",
+    clip_id="str",
+    station="str",
+    offset="int",
+)
+UPLOAD_REFUSED = _event(
+    "receiver.upload_refused",
+    "error",
+    "What arrived isn't what its manifest says; it was removed, and no receipt given.",
+    upload="str",
+    clip_id="str",
+    station="str",
+    **_ERROR,
+)
+CLIP_STORED = _event(
+    "receiver.clip_stored",
+    "info",
+    "A clip was re-read from the disk and acknowledged.",
+    upload="str",
+    clip_id="str",
+    station="str",
+    size="int",
+    sha256="str",
+)
+CLIP_KNOWN = _event(
+    "receiver.clip_known",
+    "info",
+    "A clip arrived that was stored already; its manifest was kept.",
+    upload="str",
+    clip_id="str",
+    station="str",
+)
+COPY_DAMAGED = _event(
+    "receiver.copy_damaged",
+    "error",
+    "A stored clip is missing or has another size; it counts as not stored.",
+    clip_id="str",
+    file="str",
+    hint="str",
+)
+STORE_FAILED = _event(
+    "receiver.store_failed",
+    "error",
+    "The store's disk gave an error; stations try again.",
+    **_ERROR,
+    failures="int",
+)
+STORE_WORKS = _event(
+    "receiver.store_recovered",
+    "info",
+    "The store's disk works again.",
+    failures="int",
+    seconds="float",
+)
+
+
+def as_markdown() -> str:
+    """Return the table as the documentation shows it."""
+    lines = [
+        "# Events",
+        "",
+        "Each line of the log is a JSON object with `time` (UTC), `level`, `event` and the",
+        "fields below; a `?` marks a field that may be absent or null. Names and fields are",
+        "stable: a new version adds, and never renames.",
+        "",
+        "| event | level | meaning | fields |",
+        "|---|---|---|---|",
+    ]
+    for event in sorted(EVENTS.values(), key=lambda event: event.name):
+        fields = _listed(event.fields)
+        lines.append(f"| `{event.name}` | {event.level} | {event.meaning} | {fields} |")
+    lines += [
+        "",
+        "## Journal",
+        "",
+        "Each entry of the journal (`dockd journal`) is a JSON object with `seq`, `at` (UTC),",
+        "`event`, `camera`, `clip`, `detail`, `prev` and `hash`; `detail` has the members below.",
+        "",
+        "| event | meaning | detail |",
+        "|---|---|---|",
+    ]
+    for name, kind in sorted(journal_entries.KINDS.items()):
+        lines.append(f"| `{name}` | {kind.meaning} | {_listed(kind.detail)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _listed(members: Mapping[str, str]) -> str:
+    return ", ".join(f"`{name}` {kind}" for name, kind in members.items())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown())
