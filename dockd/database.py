@@ -1,0 +1,179 @@
+"""The SQLite file under the ledger: durability, migrations, and the journal in it."""
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dockd import journal
+from dockd.clock import Clock, timestamp
+from dockd.errors import JournalBrokenError, LedgerError, LedgerVersionError
+from dockd.ledger_schema import MIGRATIONS
+from dockd.manifest import JournalHead, read_unverified_manifest
+
+
+class Database:
+    """A connection that any thread may use, one transaction at a time."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        """Open it, creating or migrating it as needed.
+
+        Raises:
+            LedgerError: it can't be opened; LedgerVersionError: a newer dockd wrote it.
+        """
+        self._clock = clock
+        self._lock = threading.RLock()
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA cache_size = -4096")
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(
+                f"{path}: {error}", hint="check the disk and the file's mode"
+            ) from error
+        self._migrate(path)
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._db.close()
+
+    # Transactions
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise _explained(error) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self.commit()
+            except sqlite3.Error as error:
+                self._roll_back()
+                raise _explained(error) from error
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def commit(self) -> None:
+        """Make the open transaction durable: the seam at which tests inject faults."""
+        self._db.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _migrate(self, path: Path) -> None:
+        with self._transaction():
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version > len(MIGRATIONS):
+                raise LedgerVersionError(
+                    f"{path} has version {version}, this dockd knows {len(MIGRATIONS)}",
+                    hint="install the dockd that wrote it, or a newer one",
+                )
+            for statements in MIGRATIONS[version:]:
+                for statement in statements:
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _append(self, event: str, camera: str | None, clip: int | None, **detail: Any) -> None:
+        entry = journal.link(
+            self._head(),
+            at=timestamp(self._clock.now()),
+            event=event,
+            camera=camera,
+            clip=clip,
+            detail=detail,
+        )
+        self._db.execute(
+            "INSERT INTO journal (seq, at, event, camera, clip, detail, prev, hash)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                entry.seq,
+                entry.at,
+                event,
+                camera,
+                clip,
+                journal.canonical(detail),
+                entry.prev,
+                entry.hash,
+            ),
+        )
+
+    # The journal
+
+    def _head(self) -> JournalHead:
+        row = self._db.execute("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
+        return JournalHead(seq=row["seq"], hash=row["hash"]) if row else journal.GENESIS
+
+    def head(self) -> JournalHead:
+        """Return where the journal stands."""
+        with self._reading():
+            return self._head()
+
+    def entries(self, after: int = 0) -> Iterator[journal.Entry]:
+        """Yield the journal's entries behind a sequence number, in order.
+
+        Raises:
+            JournalBrokenError: what is stored is no entry.
+        """
+        while True:
+            with self._reading():
+                rows = self._db.execute(
+                    "SELECT * FROM journal WHERE seq > ? ORDER BY seq LIMIT 1000", (after,)
+                ).fetchall()
+            if not rows:
+                return
+            for row in rows:
+                yield _entry(row)
+            after = rows[-1]["seq"]
+
+    def record(
+        self, event: str, camera: str | None = None, clip: int | None = None, **detail: Any
+    ) -> None:
+        """Append to the journal what changes no state."""
+        with self._transaction():
+            self._append(event, camera, clip, **detail)
+
+    def anchors(self) -> list[JournalHead]:
+        """Return the journal heads that this station's manifests carry."""
+        with self._reading():
+            rows = self._db.execute("SELECT manifest FROM clips WHERE manifest IS NOT NULL")
+            tokens = [row["manifest"] for row in rows]
+        return [read_unverified_manifest(token).journal for token in tokens]
+
+    def verify_journal(self) -> JournalHead:
+        """Check the whole chain against what the manifests say of it.
+
+        Raises:
+            JournalBrokenError: entries were edited, removed or put in.
+        """
+        return journal.verify(self.entries(), self.anchors())
+
+
+def _entry(row: sqlite3.Row) -> journal.Entry:
+    try:
+        detail = json.loads(row["detail"])
+        if isinstance(detail, dict) and journal.canonical(detail) == row["detail"]:
+            return journal.Entry(**{**dict(row), "detail": detail})
+    except (ValueError, RecursionError) as error:
+        raise JournalBrokenError(f"entry {row['seq']} has an unreadable detail") from error
+    raise JournalBrokenError(f"entry {row['seq']} is not in the form in which it was hashed")
+
+
+def _explained(error: sqlite3.Error) -> LedgerError:
+    return LedgerError(str(error), hint="check the disk that holds the ledger; dockd tries again")

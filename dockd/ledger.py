@@ -1,0 +1,435 @@
+"""The station's memory: cameras, clips, receipts and the journal, in one SQLite database.
+
+Every change of a clip's state is one transaction that also appends to the journal; all of
+them go through ``_move``. Methods block and may be called from any thread.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dockd.clock import timestamp
+from dockd.database import Database
+from dockd.errors import LedgerError
+from dockd.manifest import Content, JournalHead, statement_sha256
+from dockd.model import (
+    PENDING,
+    TRANSITIONS,
+    Camera,
+    Clip,
+    FileStat,
+    FoundFile,
+    Match,
+    State,
+    display_path,
+)
+
+_LIVE = "present AND state != 'wiped'"
+
+
+@dataclass(frozen=True)
+class SealedFacts:
+    """What one ingest made of a clip."""
+
+    clip_id: str
+    stat: FileStat
+    plaintext: Content
+    ciphertext: Content
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a look at a camera changed."""
+
+    found: int
+    vanished: int
+
+
+class Ledger(Database):
+    """The memory of one station."""
+
+    def _move(
+        self, clip: Clip, to: State, event: str, *, detail: dict[str, Any], **columns: Any
+    ) -> None:
+        """Change a clip's state inside an open transaction: the only place that does."""
+        state = self._state(clip)
+        if to not in TRANSITIONS[state]:
+            raise LedgerError(f"clip {clip.id} can't go from {state} to {to}")
+        columns = {"error": None, "problem": None} | columns
+        columns |= {"state": str(to), "since": timestamp(self._clock.now())}
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        self._db.execute(
+            f"UPDATE clips SET {assignments} WHERE id = ?",  # noqa: S608  # names are literals
+            (*columns.values(), clip.id),
+        )
+        self._append(event, clip.camera.id, clip.id, **detail)
+
+    # Cameras and dockings
+
+    def begin_docking(self, camera: Camera, place: str) -> int:
+        """Note that a camera was docked; returns the docking's number."""
+        with self._transaction():
+            now = timestamp(self._clock.now())
+            self._db.execute(
+                "INSERT INTO cameras (id, profile, serial, first_seen) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (id) DO NOTHING",
+                (camera.id, camera.profile, camera.serial, now),
+            )
+            cursor = self._db.execute(
+                "INSERT INTO dockings (camera, place, began) VALUES (?, ?, ?)",
+                (camera.id, place, now),
+            )
+            docking = int(cursor.lastrowid or 0)
+            self._append("camera.docked", camera.id, None, docking=docking, place=place)
+            return docking
+
+    def end_docking(self, camera: Camera, docking: int) -> None:
+        """Note that a camera is docked no longer."""
+        with self._transaction():
+            now = timestamp(self._clock.now())
+            self._db.execute("UPDATE dockings SET ended = ? WHERE id = ?", (now, docking))
+            self._append("camera.undocked", camera.id, None, docking=docking)
+
+    def observe(self, camera: Camera, docking: int, files: Iterable[FoundFile]) -> Observed:
+        """Bring the ledger up to what a whole look at a camera saw.
+
+        A file at a known path with another size is another clip; one whose times differ is
+        looked at again before its wipe, by content.
+        """
+        found = 0
+        with self._transaction():
+            missing = self._live(camera)
+            for file in files:
+                known = missing.pop(file.path, None)
+                if known is not None and known.size == file.size:
+                    if known.state is State.FOUND and known.modified_ns != file.modified_ns:
+                        self._db.execute(
+                            "UPDATE clips SET modified_ns = ? WHERE id = ?",
+                            (file.modified_ns, known.id),
+                        )
+                    continue
+                if known is not None:
+                    self._gone(known, "clip.replaced")
+                self._insert(camera, docking, file)
+                found += 1
+            for known in missing.values():
+                self._gone(known, "clip.vanished")
+        return Observed(found, len(missing))
+
+    def _live(self, camera: Camera) -> dict[bytes, Clip]:
+        return {clip.path: clip for clip in self._clips(f"camera = ? AND {_LIVE}", camera.id)}
+
+    def _gone(self, clip: Clip, event: str) -> None:
+        """Note that a look did not see a clip's file any more."""
+        if clip.wiping:
+            # Its wipe was cut short between the removal and the record of it.
+            self._move(clip, State.WIPED, "clip.wiped", detail={"recovered": True})
+        else:
+            self._leave(clip, event)
+
+    def _leave(self, clip: Clip, event: str) -> None:
+        """Note that a clip's file is no longer on its camera, by another hand than dockd's."""
+        self._db.execute("UPDATE clips SET present = 0 WHERE id = ?", (clip.id,))
+        self._append(event, clip.camera.id, clip.id, path=clip.name, state=str(clip.state))
+
+    def _insert(self, camera: Camera, docking: int, file: FoundFile) -> None:
+        match = file.match
+        now = timestamp(self._clock.now())
+        cursor = self._db.execute(
+            "INSERT INTO clips (camera, docking, path, size, modified_ns, kind, event,"
+            " recorded_at, metadata, state, found, since)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'found', ?, ?)",
+            (
+                camera.id,
+                docking,
+                file.path,
+                file.size,
+                file.modified_ns,
+                match.kind,
+                match.event,
+                match.recorded_at if match.recorded_at is not None else file.modified_ns / 1e9,
+                json.dumps(match.metadata),
+                now,
+                now,
+            ),
+        )
+        name = display_path(file.path)
+        self._append("clip.found", camera.id, cursor.lastrowid, path=name, size=file.size)
+
+    # A clip's life
+
+    def begin_ingest(self, clip: Clip, docking: int) -> None:
+        """Note that a clip is being read: found → ingesting."""
+        with self._transaction():
+            self._move(clip, State.INGESTING, "clip.ingesting", detail={}, docking=docking)
+
+    def interrupt_ingest(self, clip: Clip, error: str, detail: str) -> None:
+        """Note that reading broke off and will be tried again: ingesting → found."""
+        with self._transaction():
+            self._move(
+                clip,
+                State.FOUND,
+                "clip.ingest_interrupted",
+                detail={"error": error},
+                error=error,
+                problem=detail,
+            )
+
+    def unreadable(self, clip: Clip, error: str, detail: str) -> None:
+        """Note that the camera can't read a clip: ingesting → unreadable."""
+        with self._transaction():
+            self._move(
+                clip,
+                State.UNREADABLE,
+                "clip.unreadable",
+                detail={"error": error, "detail": detail},
+                error=error,
+                problem=detail,
+            )
+
+    def spooled(self, clip: Clip, facts: SealedFacts, sign: Callable[[JournalHead], str]) -> None:
+        """Note that a clip's ciphertext is durable, with its manifest: ingesting → spooled.
+
+        Args:
+            clip: the clip.
+            facts: what the ingest made of it.
+            sign: makes the compact manifest, given the journal's head before this entry.
+        """
+        with self._transaction():
+            manifest = sign(self._head())
+            self._move(
+                clip,
+                State.SPOOLED,
+                "clip.spooled",
+                detail={
+                    "clip_id": facts.clip_id,
+                    "plaintext_sha256": facts.plaintext.sha256,
+                    "ciphertext_sha256": facts.ciphertext.sha256,
+                    "manifest_sha256": statement_sha256(manifest),
+                },
+                size=facts.plaintext.size,
+                clip_id=facts.clip_id,
+                stat=json.dumps(asdict(facts.stat)),
+                plaintext_sha256=facts.plaintext.sha256,
+                ciphertext_sha256=facts.ciphertext.sha256,
+                ciphertext_size=facts.ciphertext.size,
+                manifest=manifest,
+                upload_url=None,
+                uploaded=0,
+            )
+
+    def spool_lost(self, clip: Clip, error: str, detail: str) -> None:
+        """Note that a clip's ciphertext is gone or damaged: back to found, to be read again."""
+        with self._transaction():
+            self._move(
+                clip,
+                State.FOUND,
+                "spool.damaged",
+                detail={"error": error, "ciphertext_sha256": clip.ciphertext_sha256},
+                error=error,
+                problem=detail,
+                upload_url=None,
+                uploaded=0,
+            )
+
+    def begin_upload(self, clip: Clip) -> None:
+        """Note that a clip is on its way: spooled → uploading; no change where it is already."""
+        with self._transaction():
+            if self._state(clip) is State.SPOOLED:
+                self._move(clip, State.UPLOADING, "clip.uploading", detail={})
+
+    def remember_upload(self, clip: Clip, url: str | None) -> None:
+        """Keep where a clip's upload goes on after a break."""
+        with self._transaction():
+            self._db.execute("UPDATE clips SET upload_url = ? WHERE id = ?", (url, clip.id))
+
+    def uploaded(self, clip: Clip) -> None:
+        """Note that the target has all of a clip's bytes."""
+        with self._transaction():
+            self._db.execute("UPDATE clips SET uploaded = 1 WHERE id = ?", (clip.id,))
+            self._append("clip.uploaded", clip.camera.id, clip.id)
+
+    def reject(self, clip: Clip, error: str, detail: str) -> None:
+        """Note that the server never will store a clip: uploading → rejected."""
+        with self._transaction():
+            self._move(
+                clip,
+                State.REJECTED,
+                "clip.rejected",
+                detail={"detail": detail},
+                error=error,
+                problem=detail,
+            )
+
+    def note_problem(self, clip: Clip, error: str, problem: str) -> None:
+        """Note what keeps a clip from going on; the same again changes nothing."""
+        with self._transaction():
+            known = self._db.execute(
+                "SELECT error, problem FROM clips WHERE id = ?", (clip.id,)
+            ).fetchone()
+            if tuple(known) != (error, problem):
+                self._db.execute(
+                    "UPDATE clips SET error = ?, problem = ? WHERE id = ?",
+                    (error, problem, clip.id),
+                )
+                self._append(error, clip.camera.id, clip.id, problem=problem)
+
+    def acknowledge(self, clip: Clip, receipt: str) -> None:
+        """Keep a verified receipt: uploading → acknowledged. Verifying it is the caller's part."""
+        with self._transaction():
+            self._move(
+                clip,
+                State.ACKNOWLEDGED,
+                "clip.acknowledged",
+                detail={"clip_id": clip.clip_id, "receipt_sha256": statement_sha256(receipt)},
+                receipt=receipt,
+                upload_url=None,
+            )
+
+    def begin_wipe(self, clips: Collection[Clip], policy: str) -> None:
+        """Note, before anything is removed, which clips are about to be.
+
+        Raises:
+            LedgerError: one of them is not acknowledged; nothing is noted, nothing may go.
+        """
+        with self._transaction():
+            for clip in clips:
+                if self._state(clip) is not State.ACKNOWLEDGED:
+                    raise LedgerError(f"clip {clip.id} is not acknowledged, and stays")
+                self._db.execute("UPDATE clips SET wiping = 1 WHERE id = ?", (clip.id,))
+                self._append("wipe.begun", clip.camera.id, clip.id, policy=policy)
+
+    def wiped(self, clips: Collection[Clip]) -> None:
+        """Note that clips were removed and their absence read back: acknowledged → wiped."""
+        with self._transaction():
+            for clip in clips:
+                self._move(clip, State.WIPED, "clip.wiped", detail={"clip_id": clip.clip_id})
+
+    def replaced(self, clip: Clip) -> None:
+        """Note that the camera has another content at an acknowledged clip's path.
+
+        The next look at the camera finds that content as a clip of its own.
+        """
+        with self._transaction():
+            self._leave(clip, "clip.replaced")
+
+    def recover(self) -> int:
+        """Take back what a crash cut short; returns how many ingests that were."""
+        with self._transaction():
+            clips = self._clips("state = 'ingesting'")
+            for clip in clips:
+                self._move(
+                    clip, State.FOUND, "clip.ingest_interrupted", detail={"error": "restart"}
+                )
+            return len(clips)
+
+    # Questions
+
+    def clip(self, number: int) -> Clip:
+        """Return one clip by its number in this ledger.
+
+        Raises:
+            LedgerError: there is none.
+        """
+        for clip in self._clips("clips.id = ?", number):
+            return clip
+        raise LedgerError(f"there is no clip {number}")
+
+    def clips(self) -> list[Clip]:
+        """Return every clip, oldest first."""
+        return self._clips("1")
+
+    def to_ingest(self, camera: Camera) -> list[Clip]:
+        """Return a docked camera's unread clips: event-flagged first, then oldest."""
+        return self._clips(
+            f"camera = ? AND {_LIVE} AND state = 'found' ORDER BY event DESC, recorded_at, id",
+            camera.id,
+        )
+
+    def to_upload(self, limit: int, *, exclude: Collection[int], receipts: bool) -> list[Clip]:
+        """Return what is to be uploaded next: event-flagged first, then oldest.
+
+        Args:
+            limit: how many clips, at most.
+            exclude: numbers of clips that are under way.
+            receipts: whether the target gives receipts; where it doesn't, an upload that is
+                complete has nothing left to ask for.
+        """
+        clips = self._clips(
+            "state IN ('spooled', 'uploading') AND (? OR NOT uploaded)"
+            " ORDER BY event DESC, recorded_at, id LIMIT ?",
+            receipts,
+            limit + len(exclude),
+        )
+        return [clip for clip in clips if clip.id not in exclude][:limit]
+
+    def pending(self, camera: Camera) -> int:
+        """Return how many clips hold back a docked camera's wipe."""
+        states = ", ".join(f"'{state}'" for state in PENDING)
+        with self._reading():
+            (count,) = self._db.execute(
+                f"SELECT count(*) FROM clips WHERE camera = ? AND {_LIVE}"  # noqa: S608  # literals
+                f" AND state IN ({states})",
+                (camera.id,),
+            ).fetchone()
+        return int(count)
+
+    def to_wipe(self, camera: Camera) -> list[Clip]:
+        """Return a docked camera's acknowledged clips that are still on it."""
+        return self._clips(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
+
+    def in_spool(self) -> list[Clip]:
+        """Return the clips whose ciphertext the spool has to hold."""
+        return self._clips("state IN ('spooled', 'uploading', 'rejected')")
+
+    def counts(self) -> dict[State, int]:
+        """Return how many clips are in each state."""
+        with self._reading():
+            rows = self._db.execute("SELECT state, count(*) FROM clips GROUP BY state").fetchall()
+        return {State(state): count for state, count in rows}
+
+    def _state(self, clip: Clip) -> State:
+        (state,) = self._db.execute("SELECT state FROM clips WHERE id = ?", (clip.id,)).fetchone()
+        return State(state)
+
+    def _clips(self, where: str, *arguments: object) -> list[Clip]:
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT clips.*, cameras.profile, cameras.serial"  # noqa: S608  # literals
+                f" FROM clips JOIN cameras ON cameras.id = clips.camera WHERE {where}",
+                arguments,
+            ).fetchall()
+        return [_clip(row) for row in rows]
+
+
+def _clip(row: sqlite3.Row) -> Clip:
+    return Clip(
+        id=row["id"],
+        camera=Camera(row["profile"], row["serial"]),
+        docking=row["docking"],
+        path=row["path"],
+        size=row["size"],
+        modified_ns=row["modified_ns"],
+        match=Match(
+            kind=row["kind"],
+            event=bool(row["event"]),
+            recorded_at=row["recorded_at"],
+            metadata=json.loads(row["metadata"]),
+        ),
+        state=State(row["state"]),
+        present=bool(row["present"]),
+        stat=FileStat(**json.loads(row["stat"])) if row["stat"] else None,
+        clip_id=row["clip_id"],
+        plaintext_sha256=row["plaintext_sha256"],
+        ciphertext_sha256=row["ciphertext_sha256"],
+        ciphertext_size=row["ciphertext_size"],
+        manifest=row["manifest"],
+        receipt=row["receipt"],
+        upload_url=row["upload_url"],
+        uploaded=bool(row["uploaded"]),
+        wiping=bool(row["wiping"]),
+        error=row["error"],
+        problem=row["problem"],
+    )

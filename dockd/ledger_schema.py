@@ -1,0 +1,93 @@
+"""The ledger's tables, as the list of steps that lead from an empty file to today's form.
+
+A step that has been released is never changed; a change is a further step.
+"""
+
+_CAMERAS = """
+CREATE TABLE cameras (
+    id TEXT PRIMARY KEY,
+    profile TEXT NOT NULL,
+    serial TEXT NOT NULL,
+    first_seen TEXT NOT NULL
+) STRICT
+"""
+
+_DOCKINGS = """
+CREATE TABLE dockings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    camera TEXT NOT NULL REFERENCES cameras (id),
+    place TEXT NOT NULL,
+    began TEXT NOT NULL,
+    ended TEXT
+) STRICT
+"""
+
+_CLIPS = """
+CREATE TABLE clips (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    camera TEXT NOT NULL REFERENCES cameras (id),
+    docking INTEGER NOT NULL REFERENCES dockings (id),
+    path BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    event INTEGER NOT NULL,
+    recorded_at REAL NOT NULL,
+    metadata TEXT NOT NULL,
+    state TEXT NOT NULL,
+    present INTEGER NOT NULL DEFAULT 1,
+    stat TEXT,
+    clip_id TEXT,
+    plaintext_sha256 TEXT,
+    ciphertext_sha256 TEXT,
+    ciphertext_size INTEGER,
+    manifest TEXT,
+    receipt TEXT,
+    upload_url TEXT,
+    uploaded INTEGER NOT NULL DEFAULT 0,
+    wiping INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    problem TEXT,
+    found TEXT NOT NULL,
+    since TEXT NOT NULL
+) STRICT
+"""
+
+_ONE_CLIP_A_PATH = """
+CREATE UNIQUE INDEX clips_on_camera ON clips (camera, path)
+WHERE present AND state != 'wiped'
+"""
+
+_UPLOAD_ORDER = """
+CREATE INDEX clips_to_upload ON clips (event DESC, recorded_at, id)
+WHERE state IN ('spooled', 'uploading')
+"""
+
+_JOURNAL = """
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    event TEXT NOT NULL,
+    camera TEXT,
+    clip INTEGER,
+    detail TEXT NOT NULL,
+    prev TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT
+"""
+
+_JOURNAL_KEEPS = [
+    f"CREATE TRIGGER journal_no_{name} BEFORE {change} ON journal {condition}"
+    " BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END"
+    for name, change, condition in (
+        ("update", "UPDATE", ""),
+        ("delete", "DELETE", ""),
+        # INSERT OR REPLACE deletes without asking the trigger above.
+        ("insert", "INSERT", "WHEN NEW.seq <= (SELECT max(seq) FROM journal)"),
+    )
+]
+
+MIGRATIONS: list[list[str]] = [
+    [_CAMERAS, _DOCKINGS, _CLIPS, _ONE_CLIP_A_PATH, _UPLOAD_ORDER, _JOURNAL, *_JOURNAL_KEEPS],
+]
+"""The steps; a ledger's ``user_version`` says how many it has taken."""

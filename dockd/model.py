@@ -1,0 +1,149 @@
+"""The words of the domain: cameras, clips, and the states of a clip's life."""
+
+import os
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+Kind = Literal["video", "sidecar"]
+
+
+class State(StrEnum):
+    """Where a clip is in its life."""
+
+    FOUND = "found"
+    """On the camera; its bytes have not been read."""
+    INGESTING = "ingesting"
+    """Being read, hashed and sealed."""
+    SPOOLED = "spooled"
+    """Its ciphertext is durable in the spool; its manifest is signed."""
+    UPLOADING = "uploading"
+    """On its way to the target, or waiting for a receipt."""
+    ACKNOWLEDGED = "acknowledged"
+    """A verified receipt is durable in the ledger."""
+    WIPED = "wiped"
+    """Removed from the camera, its absence read back."""
+    UNREADABLE = "unreadable"
+    """The camera returned I/O errors; waits for a resync."""
+    REJECTED = "rejected"
+    """The server never will store it; waits for a resync."""
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.FOUND: frozenset({State.INGESTING}),
+    State.INGESTING: frozenset({State.FOUND, State.SPOOLED, State.UNREADABLE}),
+    State.SPOOLED: frozenset({State.UPLOADING, State.FOUND}),
+    State.UPLOADING: frozenset({State.ACKNOWLEDGED, State.REJECTED, State.FOUND}),
+    State.ACKNOWLEDGED: frozenset({State.WIPED}),
+    State.WIPED: frozenset(),
+    State.UNREADABLE: frozenset({State.FOUND}),
+    State.REJECTED: frozenset({State.SPOOLED, State.FOUND}),
+}
+"""Every change of state there is. Back to ``found`` means: read it from the camera again."""
+
+PENDING = frozenset({State.FOUND, State.INGESTING, State.SPOOLED, State.UPLOADING})
+"""States that hold back the wipe of the clip's camera."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A body-worn camera, known by its profile and its serial."""
+
+    profile: str
+    serial: str
+
+    @property
+    def id(self) -> str:
+        """The name it has in ledger, logs and clip ids."""
+        return f"{self.profile}:{self.serial}"
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """What tells whether a file is still the file that was read."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "FileStat":
+        """Take it from a stat result."""
+        return cls(
+            status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino
+        )
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a profile says of a file that it selects."""
+
+    kind: Kind
+    event: bool = False
+    recorded_at: float | None = None
+    """Seconds since the epoch, out of the file's name."""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A complete file on a camera that the profile selects."""
+
+    path: bytes
+    """Relative to the camera's root."""
+    size: int
+    modified_ns: int
+    match: Match
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file on a camera and all that the ledger knows of it."""
+
+    id: int
+    camera: Camera
+    docking: int
+    """The docking in which it was found, or last read."""
+    path: bytes
+    size: int
+    modified_ns: int
+    match: Match
+    state: State
+    present: bool
+    """Whether the newest look at the camera saw the file."""
+    stat: FileStat | None
+    """The file as it was when it was read."""
+    clip_id: str | None
+    plaintext_sha256: str | None
+    ciphertext_sha256: str | None
+    ciphertext_size: int | None
+    manifest: str | None
+    receipt: str | None
+    upload_url: str | None
+    uploaded: bool
+    """Whether the target has all the bytes."""
+    wiping: bool
+    """Whether its wipe was begun."""
+    error: str | None
+    """The event name of what keeps it from going on, if anything does."""
+    problem: str | None
+    """The same in a sentence."""
+
+    @property
+    def name(self) -> str:
+        """Its path, fit to be shown."""
+        return display_path(self.path)
+
+
+def display_path(path: bytes) -> str:
+    r"""Return a path as one line of text, other bytes than printable UTF-8 as ``\xNN``."""
+    return "".join(
+        character if character.isprintable() and character != "\\" else _escape(character)
+        for character in path.decode("utf-8", "surrogateescape")
+    )
+
+
+def _escape(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,755 @@
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dockd import journal, journal_entries
+from dockd.errors import JournalBrokenError, LedgerError, LedgerVersionError
+from dockd.keys import SigningKey
+from dockd.ledger import Ledger, Observed, SealedFacts
+from dockd.ledger_schema import MIGRATIONS
+from dockd.manifest import Content, JournalHead, derive_clip_id, sign, statement_sha256
+from dockd.model import PENDING, TRANSITIONS, Camera, Clip, FileStat, FoundFile, Match, State
+from tests.clocks import FakeClock
+from tests.support import fill, make_manifest, small_disk
+
+CAMERA = Camera("generic", "CAM-0001")
+OTHER = Camera("generic", "CAM-0002")
+KEY = SigningKey.generate()
+PATH = b"DCIM/0001.mp4"
+
+
+def found(path: bytes = PATH, size: int = 1000, *, match: Match | None = None) -> FoundFile:
+    return FoundFile(path, size, 1_700_000_000_000_000_000, match or Match("video"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(path, FakeClock())) as opened:
+        yield opened
+
+
+class Story:
+    """Takes clips of one camera through their lives."""
+
+    def __init__(self, ledger: Ledger, camera: Camera = CAMERA) -> None:
+        self.ledger = ledger
+        self.camera = camera
+        self.docking = ledger.begin_docking(camera, "bay 1")
+
+    def look(self, *files: FoundFile) -> Observed:
+        return self.ledger.observe(self.camera, self.docking, files)
+
+    def clip(self, path: bytes = PATH) -> Clip:
+        """The newest clip at a path."""
+        return [
+            clip for clip in self.ledger.clips() if clip.path == path and clip.camera == self.camera
+        ][-1]
+
+    def ingest(self, clip: Clip) -> None:
+        self.ledger.begin_ingest(clip, self.docking)
+
+    def interrupt(self, clip: Clip) -> None:
+        self.ledger.interrupt_ingest(clip, "clip.changed", "it changed")
+
+    def give_up(self, clip: Clip) -> None:
+        self.ledger.unreadable(clip, "clip.unreadable", "Input/output error")
+
+    def spool(self, clip: Clip) -> None:
+        plaintext = Content(sha256=f"{clip.id:064x}", size=clip.size)
+        facts = SealedFacts(
+            derive_clip_id(clip.camera.id, plaintext.sha256),
+            FileStat(clip.size, clip.modified_ns, 5, 6, 7),
+            plaintext,
+            Content(sha256=f"{clip.id + 1000:064x}", size=clip.size + 200),
+        )
+
+        def signed(head: JournalHead) -> str:
+            manifest = make_manifest(
+                KEY, plaintext=plaintext, ciphertext=facts.ciphertext, journal=head
+            )
+            return sign(manifest, KEY)
+
+        self.ledger.spooled(clip, facts, signed)
+
+    def lose(self, clip: Clip) -> None:
+        self.ledger.spool_lost(clip, "spool.damaged", "the disk returns other bytes")
+
+    def upload(self, clip: Clip) -> None:
+        self.ledger.begin_upload(clip)
+
+    def reject(self, clip: Clip) -> None:
+        self.ledger.reject(clip, "clip.rejected", "422: no")
+
+    def acknowledge(self, clip: Clip) -> None:
+        self.ledger.acknowledge(clip, f"receipt of {clip.id}")
+
+    def begin_wipe(self, clip: Clip) -> None:
+        self.ledger.begin_wipe([clip], "delete")
+
+    def wipe(self, clip: Clip) -> None:
+        self.ledger.wiped([clip])
+
+    def recover(self, clip: Clip) -> None:
+        self.ledger.recover()
+
+    def replace(self, clip: Clip) -> None:
+        self.ledger.replaced(clip)
+
+    def bring_to(self, state: State, path: bytes = PATH) -> Clip:
+        """Find a file, and take it to a state."""
+        self.look(*(found(clip.path, clip.size) for clip in self._present()), found(path))
+        for step in LIVES[state]:
+            step(self, self.clip(path))
+        clip = self.clip(path)
+        assert clip.state is state
+        return clip
+
+    def _present(self) -> list[Clip]:
+        return [
+            clip
+            for clip in self.ledger.clips()
+            if clip.camera == self.camera and clip.present and clip.state is not State.WIPED
+        ]
+
+
+Step = Callable[[Story, Clip], None]
+
+LIVES: dict[State, list[Step]] = {
+    State.FOUND: [],
+    State.INGESTING: [Story.ingest],
+    State.UNREADABLE: [Story.ingest, Story.give_up],
+    State.SPOOLED: [Story.ingest, Story.spool],
+    State.UPLOADING: [Story.ingest, Story.spool, Story.upload],
+    State.REJECTED: [Story.ingest, Story.spool, Story.upload, Story.reject],
+    State.ACKNOWLEDGED: [Story.ingest, Story.spool, Story.upload, Story.acknowledge],
+    State.WIPED: [Story.ingest, Story.spool, Story.upload, Story.acknowledge, Story.wipe],
+}
+
+CHANGES: dict[Step, State] = {
+    Story.ingest: State.INGESTING,
+    Story.interrupt: State.FOUND,
+    Story.give_up: State.UNREADABLE,
+    Story.spool: State.SPOOLED,
+    Story.lose: State.FOUND,
+    Story.reject: State.REJECTED,
+    Story.acknowledge: State.ACKNOWLEDGED,
+    Story.wipe: State.WIPED,
+}
+
+
+@pytest.fixture
+def story(ledger: Ledger) -> Story:
+    return Story(ledger)
+
+
+def events_of(ledger: Ledger, clip: Clip) -> list[str]:
+    return [entry.event for entry in ledger.entries() if entry.clip == clip.id]
+
+
+# Transitions
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_state_changes_only_as_the_table_says_and_the_journal_tells(
+    ledger: Ledger, story: Story, state: State, change: Step
+) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    if CHANGES[change] in TRANSITIONS[state]:
+        change(story, clip)
+        assert ledger.clip(clip.id).state is CHANGES[change]
+        (entry,) = ledger.entries(after=before.seq)
+        assert (entry.camera, entry.clip) == (CAMERA.id, clip.id)
+    else:
+        with pytest.raises(LedgerError, match=f"from {state} to {CHANGES[change]}"):
+            change(story, clip)
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == before
+    ledger.verify_journal()
+
+
+def test_the_table_is_exhausted_by_what_the_ledger_can_do(ledger: Ledger) -> None:
+    possible = {*CHANGES.values(), State.UPLOADING}
+    assert {to for after in TRANSITIONS.values() for to in after} == possible
+
+
+@pytest.mark.parametrize("state", State)
+def test_an_upload_begins_once(ledger: Ledger, story: Story, state: State) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    story.upload(clip)
+    story.upload(clip)
+    expected = State.UPLOADING if state is State.SPOOLED else state
+    assert ledger.clip(clip.id).state is expected
+    assert ledger.head().seq == before.seq + (state is State.SPOOLED)
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_wipe_begins_for_acknowledged_clips_only(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    acknowledged = story.bring_to(State.ACKNOWLEDGED, b"DCIM/first.mp4")
+    clip = story.bring_to(state)
+    before = ledger.head()
+    if state is State.ACKNOWLEDGED:
+        ledger.begin_wipe([acknowledged, clip], "delete")
+        assert ledger.clip(acknowledged.id).wiping
+        assert ledger.clip(clip.id).wiping
+        assert ledger.head().seq == before.seq + 2
+    else:
+        with pytest.raises(LedgerError, match="not acknowledged"):
+            ledger.begin_wipe([acknowledged, clip], "delete")
+        assert not ledger.clip(acknowledged.id).wiping
+        assert not ledger.clip(clip.id).wiping
+        assert ledger.head() == before
+
+
+def test_a_wipe_that_is_not_allowed_for_one_clip_is_recorded_for_none(
+    ledger: Ledger, story: Story
+) -> None:
+    acknowledged = story.bring_to(State.ACKNOWLEDGED)
+    uploading = story.bring_to(State.UPLOADING, b"DCIM/0002.mp4")
+    with pytest.raises(LedgerError):
+        ledger.wiped([acknowledged, uploading])
+    assert ledger.clip(acknowledged.id).state is State.ACKNOWLEDGED
+
+
+def test_a_whole_life_is_told_in_order(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.remember_upload(clip, "https://evidence.example/files/1")
+    ledger.uploaded(clip)
+    story.acknowledge(clip)
+    story.begin_wipe(clip)
+    story.wipe(clip)
+    assert events_of(ledger, clip) == [
+        "clip.found",
+        "clip.ingesting",
+        "clip.spooled",
+        "clip.uploading",
+        "clip.uploaded",
+        "clip.acknowledged",
+        "wipe.begun",
+        "clip.wiped",
+    ]
+    ledger.verify_journal()
+
+
+def test_what_an_ingest_made_is_kept_with_its_manifest(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    assert clip.clip_id == derive_clip_id(CAMERA.id, f"{clip.id:064x}")
+    assert clip.ciphertext_size == 1200
+    assert clip.stat == FileStat(1000, clip.modified_ns, 5, 6, 7)
+    entry = next(entry for entry in ledger.entries() if entry.event == "clip.spooled")
+    assert entry.detail["manifest_sha256"] == statement_sha256(clip.manifest or "")
+    anchor = ledger.anchors()[0]
+    assert (anchor.seq, anchor.hash) == (entry.seq - 1, entry.prev)
+
+
+def test_a_clip_whose_ciphertext_was_lost_is_uploaded_anew_from_the_start(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.remember_upload(clip, "https://evidence.example/files/1")
+    ledger.uploaded(clip)
+    story.lose(clip)
+    lost = ledger.clip(clip.id)
+    assert (lost.upload_url, lost.uploaded) == (None, False)
+    assert lost.problem == "the disk returns other bytes"
+    assert ledger.in_spool() == []
+
+
+def test_a_problem_is_forgotten_with_the_next_step(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.INGESTING)
+    story.interrupt(clip)
+    stuck = ledger.clip(clip.id)
+    assert (stuck.error, stuck.problem) == ("clip.changed", "it changed")
+    story.ingest(clip)
+    going_on = ledger.clip(clip.id)
+    assert (going_on.error, going_on.problem) == (None, None)
+
+
+def test_ingests_that_a_crash_cut_short_are_found_again(path: Path) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        story = Story(ledger)
+        cut = story.bring_to(State.INGESTING)
+        done = story.bring_to(State.SPOOLED, b"DCIM/0002.mp4")
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.recover() == 1
+        assert ledger.clip(cut.id).state is State.FOUND
+        assert ledger.clip(done.id) == done
+        assert ledger.recover() == 0
+
+
+# What a look at a camera changes
+
+
+def test_new_files_are_new_clips(ledger: Ledger, story: Story) -> None:
+    match = Match("sidecar", event=True, recorded_at=5.5, metadata={"officer": "Doe"})
+    assert story.look(found(), found(b"a.gps", 0, match=match)) == Observed(2, 0)
+    clip = story.clip(b"a.gps")
+    assert (clip.state, clip.size, clip.present, clip.match) == (State.FOUND, 0, True, match)
+    assert clip.docking == story.docking
+    assert story.clip().match.recorded_at == 1_700_000_000
+
+
+def test_the_same_files_change_nothing(ledger: Ledger, story: Story) -> None:
+    story.look(found())
+    before = ledger.head()
+    assert story.look(found()) == Observed(0, 0)
+    assert ledger.head() == before
+
+
+def test_other_times_alone_make_no_other_clip(ledger: Ledger, story: Story) -> None:
+    story.look(found())
+    assert story.look(replace(found(), modified_ns=7)) == Observed(0, 0)
+    assert story.clip().modified_ns == 7
+    assert len(ledger.clips()) == 1
+
+
+@pytest.mark.parametrize("state", set(State) - {State.WIPED})
+def test_another_size_is_another_clip(ledger: Ledger, story: Story, state: State) -> None:
+    clip = story.bring_to(state)
+    assert story.look(found(size=1001)) == Observed(1, 0)
+    assert story.clip().id != clip.id
+    assert story.clip().state is State.FOUND
+    left = ledger.clip(clip.id)
+    assert (left.state, left.present) == (state, False)
+    assert events_of(ledger, clip)[-1] == "clip.replaced"
+
+
+@pytest.mark.parametrize("state", set(State) - {State.WIPED})
+def test_a_file_that_is_gone_is_gone_by_another_hand(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    clip = story.bring_to(state)
+    assert story.look() == Observed(0, 1)
+    left = ledger.clip(clip.id)
+    assert (left.state, left.present) == (state, False)
+    assert events_of(ledger, clip)[-1] == "clip.vanished"
+    assert ledger.pending(CAMERA) == 0
+    assert ledger.to_wipe(CAMERA) == []
+
+
+def test_a_file_that_reappears_is_a_new_clip(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.look()
+    assert story.look(found()) == Observed(1, 0)
+    assert story.clip().id != clip.id
+    assert ledger.to_wipe(CAMERA) == []
+
+
+@pytest.mark.parametrize("file", [None, found(size=77)])
+def test_a_wipe_cut_short_after_the_removal_is_completed(
+    ledger: Ledger, story: Story, file: FoundFile | None
+) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.begin_wipe(clip)
+    story.look(*[file] if file else [])
+    assert ledger.clip(clip.id).state is State.WIPED
+    (entry,) = [entry for entry in ledger.entries() if entry.event == "clip.wiped"]
+    assert entry.detail == {"recovered": True}
+
+
+def test_a_wipe_cut_short_before_the_removal_is_still_to_do(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.begin_wipe(clip)
+    assert story.look(found()) == Observed(0, 0)
+    assert [clip.id for clip in ledger.to_wipe(CAMERA)] == [clip.id]
+
+
+def test_the_same_path_after_a_wipe_is_a_new_clip(ledger: Ledger, story: Story) -> None:
+    wiped = story.bring_to(State.WIPED)
+    assert story.look() == Observed(0, 0)
+    assert story.look(found()) == Observed(1, 0)
+    assert story.clip().id != wiped.id
+    assert ledger.clip(wiped.id) == wiped
+
+
+def test_another_content_under_an_acknowledged_clips_path_is_found_as_a_clip(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.replace(clip)
+    assert ledger.to_wipe(CAMERA) == []
+    assert story.look(found()) == Observed(1, 0)
+    assert ledger.pending(CAMERA) == 1
+
+
+def test_paths_are_bytes(ledger: Ledger, story: Story) -> None:
+    name = bytes(range(1, 256))
+    story.look(found(name), found("é".encode()), found("e\u0301".encode()), found(b"\xe9"))
+    assert {clip.path for clip in ledger.clips()} == {
+        name,
+        "é".encode(),
+        "e\u0301".encode(),
+        b"\xe9",
+    }
+    assert story.look(found(name)) == Observed(0, 3)
+    ledger.verify_journal()
+
+
+def test_cameras_do_not_see_each_others_clips(ledger: Ledger, story: Story) -> None:
+    other = Story(ledger, OTHER)
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    assert other.look() == Observed(0, 0)
+    other.look(found())
+    assert ledger.clip(clip.id).present
+    assert [clip.camera for clip in ledger.to_ingest(OTHER)] == [OTHER]
+    assert ledger.pending(CAMERA) == 0
+    assert ledger.to_wipe(OTHER) == []
+
+
+def test_dockings_are_numbered_and_told(ledger: Ledger) -> None:
+    first = ledger.begin_docking(CAMERA, "bay 1")
+    ledger.end_docking(CAMERA, first)
+    assert ledger.begin_docking(CAMERA, "bay 2") == first + 1
+    told = [(entry.event, dict(entry.detail)) for entry in ledger.entries()]
+    assert told == [
+        ("camera.docked", {"docking": first, "place": "bay 1"}),
+        ("camera.undocked", {"docking": first}),
+        ("camera.docked", {"docking": first + 1, "place": "bay 2"}),
+    ]
+
+
+# Questions
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_clip_holds_back_the_wipe_while_it_is_pending(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    story.bring_to(state)
+    assert ledger.pending(CAMERA) == (state in PENDING)
+    assert len(ledger.to_wipe(CAMERA)) == (state is State.ACKNOWLEDGED)
+    assert ledger.counts() == {state: 1}
+
+
+def test_event_flagged_clips_go_first_then_the_oldest(ledger: Ledger, story: Story) -> None:
+    story.look(
+        found(b"late", match=Match("video", recorded_at=30.0)),
+        found(b"early", match=Match("video", recorded_at=10.0)),
+        found(b"event late", match=Match("video", event=True, recorded_at=40.0)),
+        found(b"event early", match=Match("video", event=True, recorded_at=20.0)),
+    )
+    order = [b"event early", b"event late", b"early", b"late"]
+    to_ingest = ledger.to_ingest(CAMERA)
+    assert [clip.path for clip in to_ingest] == order
+    for clip in to_ingest:
+        story.ingest(clip)
+        story.spool(clip)
+    to_upload = ledger.to_upload(10, exclude=(), receipts=True)
+    assert [clip.path for clip in to_upload] == order
+    under_way = {to_upload[0].id, to_upload[2].id}
+    rest = ledger.to_upload(1, exclude=under_way, receipts=True)
+    assert [clip.path for clip in rest] == [b"event late"]
+    assert ledger.to_upload(0, exclude=under_way, receipts=True) == []
+
+
+def test_an_upload_that_is_complete_has_nothing_to_ask_a_target_without_receipts(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.uploaded(clip)
+    assert ledger.to_upload(10, exclude=(), receipts=False) == []
+    assert [clip.id for clip in ledger.to_upload(10, exclude=(), receipts=True)] == [clip.id]
+
+
+def test_a_vanished_clip_is_still_uploaded(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    story.look()
+    assert [clip.id for clip in ledger.to_upload(10, exclude=(), receipts=True)] == [clip.id]
+    assert [clip.id for clip in ledger.in_spool()] == [clip.id]
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_spool_has_to_hold_what_has_no_receipt(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    story.bring_to(state)
+    held = {State.SPOOLED, State.UPLOADING, State.REJECTED}
+    assert len(ledger.in_spool()) == (state in held)
+
+
+def test_a_clip_that_is_not_there_is_a_ledger_error(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="no clip 1"):
+        ledger.clip(1)
+
+
+# The file
+
+
+def test_it_is_its_owners_alone_and_durable(ledger: Ledger, path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert ledger._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert ledger._db.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+
+
+def test_it_is_there_after_a_restart(path: Path) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        clip = Story(ledger).bring_to(State.ACKNOWLEDGED)
+        head = ledger.head()
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == head == ledger.verify_journal()
+
+
+def test_a_newer_dockds_ledger_is_refused_and_left_as_it_is(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    before = path.read_bytes()
+    with pytest.raises(LedgerVersionError) as caught:
+        Ledger(path, FakeClock())
+    assert caught.value.exit_code == 78
+    assert caught.value.hint
+    assert path.read_bytes()[100:] == before[100:]
+
+
+def test_what_is_no_database_is_a_ledger_error(path: Path) -> None:
+    path.write_bytes(b"certainly not SQLite" * 100)
+    with pytest.raises(LedgerError, match="not a database"):
+        Ledger(path, FakeClock())
+    assert path.read_bytes() == b"certainly not SQLite" * 100
+
+
+def test_a_missing_folder_is_a_ledger_error(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="unable to open"):
+        Ledger(tmp_path / "nowhere" / "ledger.db", FakeClock())
+
+
+def test_a_ledger_that_cannot_be_read_any_more_is_a_ledger_error(
+    ledger: Ledger, story: Story
+) -> None:
+    story.look(found())
+    ledger._db.execute("ALTER TABLE clips RENAME TO gone")
+    for ask in (
+        ledger.clips,
+        ledger.counts,
+        ledger.anchors,
+        lambda: ledger.pending(CAMERA),
+        lambda: ledger.to_upload(1, exclude=(), receipts=True),
+    ):
+        with pytest.raises(LedgerError, match="no such table") as caught:
+            ask()
+        assert caught.value.hint
+
+
+class FailingLedger(Ledger):
+    """A ledger whose next commits fail."""
+
+    failures = 0
+
+    def commit(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise sqlite3.OperationalError("disk I/O error")
+        super().commit()
+
+
+def test_a_commit_that_fails_changes_nothing(path: Path) -> None:
+    with closing(FailingLedger(path, FakeClock())) as ledger:
+        story = Story(ledger)
+        clip = story.bring_to(State.UPLOADING)
+        before = ledger.head()
+        ledger.failures = 1
+        with pytest.raises(LedgerError, match="disk I/O error"):
+            story.acknowledge(clip)
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == before
+        story.acknowledge(clip)
+        assert ledger.clip(clip.id).state is State.ACKNOWLEDGED
+        ledger.verify_journal()
+
+
+def test_an_error_in_signing_changes_nothing(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.INGESTING)
+    before = ledger.head()
+
+    def fail(head: JournalHead) -> str:
+        raise ValueError("no signature")
+
+    facts = SealedFacts(
+        "c" * 64,
+        FileStat(1, 2, 3, 4, 5),
+        Content(sha256="1" * 64, size=1),
+        Content(sha256="2" * 64, size=2),
+    )
+    with pytest.raises(ValueError, match="no signature"):
+        ledger.spooled(clip, facts, fail)
+    assert ledger.clip(clip.id) == clip
+    assert ledger.head() == before
+    story.spool(clip)
+
+
+def test_a_full_disk_is_a_ledger_error_and_loses_nothing(tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "disk", size="1m") as disk,
+        closing(Ledger(disk / "ledger.db", FakeClock())) as ledger,
+    ):
+        story = Story(ledger)
+        clips = [story.bring_to(State.UPLOADING, f"{n}.mp4".encode()) for n in range(3)]
+        filler = fill(disk)
+        noted = 0
+
+        def note() -> None:
+            nonlocal noted
+            while True:
+                ledger.record("test.noted", number=noted, filling="x" * 3000)
+                noted += 1
+
+        with pytest.raises(LedgerError, match="full"):
+            note()
+        assert ledger.verify_journal()
+        head = ledger.head()
+        with pytest.raises(LedgerError, match="full"):
+            ledger.observe(CAMERA, story.docking, [found(b"%d" % n) for n in range(1000)])
+        assert ledger.head() == head
+        assert [ledger.clip(clip.id) for clip in clips] == clips
+        filler.unlink()
+        for clip in clips:
+            story.acknowledge(clip)
+        assert len(ledger.to_wipe(CAMERA)) == 3
+        kept = [entry for entry in ledger.entries() if entry.event == "test.noted"]
+        assert [entry.detail["number"] for entry in kept] == list(range(noted))
+        ledger.verify_journal()
+
+
+def test_threads_take_turns(ledger: Ledger) -> None:
+    def write() -> None:
+        for _ in range(50):
+            ledger.record("test.noted")
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ledger.verify_journal().seq == 200
+
+
+def test_more_entries_than_one_page_are_read_in_order(ledger: Ledger) -> None:
+    with ledger._transaction():
+        for _ in range(2001):
+            ledger._append("test.noted", None, None)
+    assert [entry.seq for entry in ledger.entries()] == list(range(1, 2002))
+    assert [entry.seq for entry in ledger.entries(after=1999)] == [2000, 2001]
+
+
+# The journal in it
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE journal SET event = 'other' WHERE seq = 1",
+        "DELETE FROM journal WHERE seq = 1",
+        "DELETE FROM journal",
+        "INSERT OR REPLACE INTO journal SELECT seq, at, 'x', camera, clip, detail, prev, hash"
+        " FROM journal WHERE seq = 1",
+    ],
+)
+def test_the_journal_is_append_only(ledger: Ledger, story: Story, statement: str) -> None:
+    story.look(found())
+    before = list(ledger.entries())
+    with pytest.raises(sqlite3.IntegrityError):
+        ledger._db.execute(statement)
+    assert list(ledger.entries()) == before
+
+
+def tamper(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TRIGGER journal_no_update")
+        database.execute("DROP TRIGGER journal_no_delete")
+        database.execute(statement)
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE journal SET at = '2026-11-21T12:00:00.001Z' WHERE seq = 3",
+        "UPDATE journal SET camera = NULL WHERE seq = 3",
+        "UPDATE journal SET clip = 77 WHERE seq = 3",
+        "UPDATE journal SET detail = '{}' WHERE seq = 2",
+        "UPDATE journal SET detail = 'not JSON' WHERE seq = 2",
+        "UPDATE journal SET detail = ' ' || detail WHERE seq = 2",
+        "UPDATE journal SET detail = '5' WHERE seq = 2",
+        "UPDATE journal SET hash = prev WHERE seq = 3",
+        "UPDATE journal SET seq = 1000 WHERE seq = 3",
+        "DELETE FROM journal WHERE seq = 1",
+        "DELETE FROM journal WHERE seq = 3",
+        "DELETE FROM journal WHERE seq > 1",
+        "DELETE FROM journal",
+    ],
+)
+def test_tampering_with_the_file_is_found_out(path: Path, statement: str) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        Story(ledger).bring_to(State.UPLOADING)
+    tamper(path, statement)
+    with closing(Ledger(path, FakeClock())) as ledger, pytest.raises(JournalBrokenError):
+        ledger.verify_journal()
+
+
+def test_cutting_the_end_off_is_found_out_once_a_manifest_names_it(path: Path) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        story = Story(ledger)
+        first = story.bring_to(State.ACKNOWLEDGED)
+        story.begin_wipe(first)
+        story.wipe(first)
+        wiped_at = ledger.head().seq
+        story.bring_to(State.SPOOLED, b"DCIM/0002.mp4")
+    tamper(path, f"DELETE FROM journal WHERE seq >= {wiped_at}")
+    with closing(Ledger(path, FakeClock())) as ledger:
+        with pytest.raises(JournalBrokenError, match="but a manifest names entry"):
+            ledger.verify_journal()
+        # What happens later does not make up for it.
+        for _ in range(10):
+            ledger.record("test.noted")
+        with pytest.raises(JournalBrokenError, match="is not the one that a manifest names"):
+            ledger.verify_journal()
+
+
+def test_an_export_is_proved_without_the_ledger(ledger: Ledger, story: Story) -> None:
+    story.bring_to(State.ACKNOWLEDGED)
+    lines = [entry.as_json() for entry in ledger.entries()]
+    assert journal.verify(map(journal.parse, lines), ledger.anchors()) == ledger.head()
+
+
+def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story: Story) -> None:
+    for number, steps in enumerate(
+        [
+            [Story.interrupt],
+            [Story.give_up],
+            [Story.spool, Story.lose],
+            [Story.spool, Story.upload, Story.reject],
+            [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe, Story.wipe],
+            [Story.spool, Story.upload, Story.acknowledge, Story.replace],
+            [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe],
+        ]
+    ):
+        path = f"{number}.mp4".encode()
+        story.bring_to(State.INGESTING, path)
+        for step in steps:
+            step(story, story.clip(path))
+    ledger.uploaded(story.clip(b"0.mp4"))
+    story.look()
+    ledger.end_docking(CAMERA, story.docking)
+    told = set()
+    for entry in ledger.entries():
+        told.add(entry.event)
+        detail = journal_entries.KINDS[entry.event].detail
+        required = {name for name, kind in detail.items() if not kind.endswith("?")}
+        assert required <= set(entry.detail) <= set(detail), entry.event
+    assert told == set(journal_entries.KINDS)
