@@ -1,0 +1,228 @@
+"""Takes clips off a camera: room in the spool, one reading, a signed manifest, the ledger."""
+
+import asyncio
+import errno
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+)
+
+from dockd import events
+from dockd.activity import Activity, Work
+from dockd.age import Recipient, Sealer, ciphertext_size
+from dockd.clock import Clock, timestamp
+from dockd.concurrency import to_the_end, until_cancelled
+from dockd.config import IngestConfig
+from dockd.errors import (
+    CameraLostError,
+    ClipChangedError,
+    ClipUnreadableError,
+    DockdError,
+    LedgerError,
+    SourceError,
+    SpoolError,
+)
+from dockd.ingest import Ingested, ingest
+from dockd.keys import SigningKey
+from dockd.ledger import Ledger, SealedFacts
+from dockd.logs import Repeats, emit, emit_error
+from dockd.manifest import (
+    CameraIdentity,
+    FileFacts,
+    JournalHead,
+    Manifest,
+    Signer,
+    derive_clip_id,
+    sign,
+)
+from dockd.model import Clip
+from dockd.sources import Media
+from dockd.spool import Spool
+from dockd.tree import open_file
+
+_TRIES = 3
+"""Readings that fail before a clip counts as unreadable."""
+_NONCE_SIZE = 16
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a station puts on every clip."""
+
+    station: str
+    key: SigningKey
+    recipients: Sequence[Recipient]
+
+    def manifest(self, clip: Clip, ingested: Ingested, at: datetime, head: JournalHead) -> str:
+        """Return the signed manifest of a clip that was ingested."""
+        modified = datetime.fromtimestamp(ingested.stat.modified_ns / 1e9, UTC)
+        manifest = Manifest(
+            clip_id=derive_clip_id(clip.camera.id, ingested.plaintext.sha256),
+            station=Signer(id=self.station, kid=self.key.kid),
+            camera=CameraIdentity(profile=clip.camera.profile, serial=clip.camera.serial),
+            docking=str(clip.docking),
+            file=FileFacts(
+                path=clip.name,
+                kind=clip.match.kind,
+                modified_at=timestamp(modified),
+                metadata=clip.match.metadata,
+                event=clip.match.event,
+            ),
+            plaintext=ingested.plaintext,
+            ciphertext=ingested.ciphertext,
+            recipients=sorted(recipient.fingerprint for recipient in self.recipients),
+            sealed_at=timestamp(at),
+            journal=head,
+        )
+        return sign(manifest, self.key)
+
+
+class Intake:
+    """Ingests clips of all cameras, so many at a time."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        seal: Seal,
+        clock: Clock,
+        activity: Activity,
+        *,
+        config: IngestConfig,
+        spooled: Callable[[], None],
+    ) -> None:
+        self.concurrency = config.concurrency
+        self._ledger = ledger
+        self._spool = spool
+        self._seal = seal
+        self._clock = clock
+        self._activity = activity
+        self._threads = config.threads_per_clip
+        self._spooled = spooled
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._header_size = len(Sealer(seal.recipients).prologue) - _NONCE_SIZE
+        self._trouble = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED)
+
+    async def take(self, media: Media, clip: Clip, docking: int) -> None:
+        """Bring one clip from found to spooled, or leave it where a later look finds it.
+
+        Raises:
+            LedgerError: the ledger failed; the clip will be taken up again.
+        """
+        size = ciphertext_size(clip.size, self._header_size)
+        try:
+            async with self._spool.room(size) as room, self._slots:
+                await to_the_end(self._ledger.begin_ingest, clip, docking)
+                room.filled = await self._ingest(media, replace(clip, docking=docking))
+        except SpoolError as error:
+            self._trouble.failure("spool", error=error)
+        else:
+            self._trouble.success("spool")
+            self._spooled()
+
+    async def _ingest(self, media: Media, clip: Clip) -> int:
+        """Ingest a clip; returns the bytes of its ciphertext, 0 where there is none."""
+        about = {"camera": clip.camera.id, "clip": clip.id, "path": clip.name}
+        try:
+            began = self._clock.monotonic()
+            ingested = await self._read(media, clip)
+            facts = await self._record(clip, ingested)
+        except ClipUnreadableError as error:
+            await to_the_end(self._ledger.unreadable, clip, error.event, error.detail)
+            emit_error(events.CLIP_UNREADABLE, error, **about)
+        except (ClipChangedError, CameraLostError) as error:
+            await to_the_end(self._ledger.interrupt_ingest, clip, error.event, error.detail)
+            emit_error(events.CLIP_INGEST_INTERRUPTED, error, **about)
+        except (asyncio.CancelledError, DockdError):
+            await to_the_end(self._ledger.interrupt_ingest, clip, "interrupted", "cut short")
+            raise
+        else:
+            seconds = round(self._clock.monotonic() - began, 3)
+            emit(
+                events.CLIP_SPOOLED,
+                **about,
+                clip_id=facts.clip_id,
+                size=clip.size,
+                seconds=seconds,
+            )
+            return facts.ciphertext.size
+        return 0
+
+    async def _read(self, media: Media, clip: Clip) -> Ingested:
+        """Read a clip into the spool, again where its camera answers with an error.
+
+        Raises:
+            ClipUnreadableError, ClipChangedError, CameraLostError, SpoolError: as named.
+        """
+        tries = AsyncRetrying(
+            retry=retry_if_exception_type(ClipUnreadableError),
+            stop=stop_after_attempt(_TRIES),
+            wait=wait_exponential(multiplier=1),
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        with self._activity.working(clip, "ingest", clip.size) as work:
+            async for attempt in tries:
+                with attempt:
+                    cancelled = threading.Event()
+                    return await until_cancelled(
+                        cancelled, self._read_once, media, clip, work, cancelled
+                    )
+        raise AssertionError("tenacity re-raises the last failure")
+
+    def _read_once(
+        self, media: Media, clip: Clip, work: Work, cancelled: threading.Event
+    ) -> Ingested:
+        try:
+            with open_file(media.root, clip.path) as source, self._spool.writing() as part:
+                ingested = ingest(
+                    source,
+                    lambda block: self._spool.write(part, block),
+                    self._seal.recipients,
+                    threads=self._threads,
+                    cancelled=cancelled,
+                    progress=work.at,
+                )
+                self._spool.publish(part, ingested.ciphertext.sha256)
+                return ingested
+        except OSError as error:
+            raise self._explain(error, media) from error
+
+    def _explain(self, error: OSError, media: Media) -> SourceError:
+        if not media.is_there():
+            return CameraLostError(f"{media.place} is gone", hint="dock the camera again")
+        if error.errno in _GONE:
+            return ClipChangedError("its file is gone")
+        return ClipUnreadableError(
+            f"{error.strerror} (errno {error.errno})",
+            hint="the clip stays on the camera; look at the camera, then ask for a resync",
+        )
+
+    async def _record(self, clip: Clip, ingested: Ingested) -> SealedFacts:
+        """Enter a spooled ciphertext into the ledger, with its manifest."""
+        now = self._clock.now()
+        facts = SealedFacts(
+            clip_id=derive_clip_id(clip.camera.id, ingested.plaintext.sha256),
+            stat=ingested.stat,
+            plaintext=ingested.plaintext,
+            ciphertext=ingested.ciphertext,
+        )
+        try:
+            await to_the_end(
+                self._ledger.spooled,
+                clip,
+                facts,
+                lambda head: self._seal.manifest(clip, ingested, now, head),
+            )
+        except LedgerError:
+            await self._spool.remove(ingested.ciphertext.sha256)
+            raise
+        return facts

@@ -1,0 +1,224 @@
+"""The station's ciphertext: written durably, within a budget, until its receipt is there.
+
+A finished file is named after its own SHA-256, so that nothing is ever replaced; one that
+is being written ends in ``.part``.
+"""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockd import events
+from dockd.clock import Clock
+from dockd.errors import SpoolDamagedError, SpoolError, SpoolFullError
+from dockd.files import Files, read_from_disk
+from dockd.logs import Repeats
+from dockd.settings import format_size
+
+_OWN_NAME = re.compile(r"[0-9a-f]{64}\.age|[0-9a-f]{32}\.part")
+_LOOK_AGAIN = 5.0
+"""Seconds after which a wait for room looks at the disk again, which others use as well."""
+
+
+@dataclass
+class Part:
+    """A ciphertext that is being written."""
+
+    path: Path
+    fd: int
+
+
+@dataclass
+class Room:
+    """Space that was promised to one ciphertext."""
+
+    filled: int = 0
+    """What of it a published ciphertext takes up, in bytes."""
+
+
+class Spool:
+    """The folder, its budget, and what waits for room in it."""
+
+    def __init__(
+        self, folder: Path, *, budget: int, reserve: int, files: Files, clock: Clock
+    ) -> None:
+        self.folder = folder
+        self._budget = budget
+        self._reserve = reserve
+        self._files = files
+        self._clock = clock
+        self._used = 0
+        self._promised = 0
+        self._freed = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM)
+
+    def recover(self, expected: Mapping[str, int]) -> set[str]:
+        """Throw away what no clip needs, and return the digests of what is not there.
+
+        Files with names that dockd doesn't give, such as ``lost+found``, are left alone.
+
+        Args:
+            expected: SHA-256 and size of each ciphertext that the ledger counts on.
+
+        Returns:
+            Those that are missing or have another size; their clips must be read again.
+
+        Raises:
+            SpoolError: the folder can't be used.
+        """
+        with self._explained():
+            self._files.make_folder(self.folder)
+            missing = dict(expected)
+            for path in self.folder.iterdir():
+                if not _OWN_NAME.fullmatch(path.name):
+                    continue
+                size = path.stat().st_size
+                if missing.get(path.stem) == size and path.suffix == ".age":
+                    del missing[path.stem]
+                    self._used += size
+                else:
+                    self._files.remove(path)
+        return set(missing)
+
+    @property
+    def used(self) -> int:
+        """Bytes of ciphertext, written and promised."""
+        return self._used + self._promised
+
+    @contextlib.asynccontextmanager
+    async def room(self, size: int) -> AsyncIterator[Room]:
+        """Wait until a ciphertext of a size fits, and keep that room while the context lasts.
+
+        Raises:
+            SpoolFullError: it can't ever fit the budget; SpoolError: the folder is gone.
+        """
+        if size > self._budget:
+            raise SpoolFullError(
+                f"{format_size(size)} are more than the whole budget of "
+                f"{format_size(self._budget)}",
+                hint="raise spool.budget",
+            )
+        async with self._turn:
+            if self._fits(size):
+                self._waits.success()
+            while not self._fits(size):
+                self._waits.failure(error=self._too_full(size))
+                self._freed.clear()
+                await self._clock.wait(self._freed, _LOOK_AGAIN)
+            self._promised += size
+        room = Room()
+        try:
+            yield room
+        finally:
+            self._promised -= size
+            self._used += room.filled
+            self._freed.set()
+
+    def _too_full(self, size: int) -> SpoolFullError:
+        free = self._files.free_bytes(self.folder)
+        return SpoolFullError(
+            f"{size} bytes are needed, {self.used} of {self._budget} are used, {free} are free"
+            f" on the disk and {self._reserve} stay in reserve",
+            hint="uploads make room; if they stand still, look at target.down",
+        )
+
+    def _fits(self, size: int) -> bool:
+        with self._explained():
+            free = self._files.free_bytes(self.folder)
+        fits_disk = free - self._promised - size >= self._reserve
+        return self.used + size <= self._budget and fits_disk
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Part]:
+        """Open a new part; unless it was published, it is gone when the context ends.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        path = self.folder / f"{secrets.token_hex(16)}.part"
+        with self._explained():
+            fd = self._files.create(path)
+        try:
+            yield Part(path, fd)
+        finally:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+
+    def write(self, part: Part, data: memoryview) -> None:
+        """Append to a part.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        with self._explained():
+            self._files.write(part.fd, data)
+
+    def publish(self, part: Part, sha256: str) -> None:
+        """Make a part durable under its digest.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        with self._explained():
+            self._files.fsync(part.fd)
+            self._files.publish(part.path, self.path(sha256))
+
+    def path(self, sha256: str) -> Path:
+        """Return where a ciphertext lies."""
+        return self.folder / f"{sha256}.age"
+
+    async def remove(self, sha256: str) -> None:
+        """Remove a ciphertext that is no longer needed; one that is gone already is no error.
+
+        Raises:
+            SpoolError: it could not be removed; the next start does it.
+        """
+        self._used -= await asyncio.to_thread(self._remove, self.path(sha256))
+        self._freed.set()
+
+    def _remove(self, path: Path) -> int:
+        with self._explained():
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                return 0
+            self._files.remove(path)
+            return size
+
+    def check(self, sha256: str) -> None:
+        """Re-read a ciphertext from the disk; blocks.
+
+        Raises:
+            SpoolDamagedError: it is missing, or not what was written.
+        """
+        digest = hashlib.sha256()
+        try:
+            for block in read_from_disk(self.path(sha256)):
+                digest.update(block)
+        except OSError as error:
+            raise SpoolDamagedError(f"{sha256}: {error.strerror}") from error
+        if digest.hexdigest() != sha256:
+            raise SpoolDamagedError(f"{sha256}: the disk returns other bytes than were written")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise SpoolFullError(
+                    f"the disk under {self.folder} is full",
+                    hint="free some disk; ingest goes on by itself",
+                ) from error
+            raise SpoolError(
+                f"{error.filename or self.folder}: {error.strerror}",
+                hint="check the disk that holds the spool; dockd tries again",
+            ) from error

@@ -1,0 +1,366 @@
+import asyncio
+import hashlib
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from dockd.errors import SpoolDamagedError, SpoolError, SpoolFullError
+from dockd.files import Files
+from dockd.spool import Room, Spool
+from tests.clocks import FakeClock
+from tests.support import fill, open_descriptors, small_disk
+
+MIB = 1 << 20
+
+
+class Disk(Files):
+    """A disk with as much room as the test says."""
+
+    def __init__(self, free: int = 1 << 40) -> None:
+        self.free = free
+
+    def free_bytes(self, folder: Path) -> int:
+        return self.free
+
+
+class StillClock(FakeClock):
+    """A clock on which only what a test does makes time pass."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.Event().wait()
+
+
+def open_spool(
+    folder: Path,
+    *,
+    budget: int = 100 * MIB,
+    reserve: int = 0,
+    files: Files | None = None,
+    clock: FakeClock | None = None,
+    expected: dict[str, int] | None = None,
+) -> Spool:
+    spool = Spool(
+        folder,
+        budget=budget,
+        reserve=reserve,
+        files=files or Disk(),
+        clock=clock or StillClock(),
+    )
+    assert spool.recover(expected or {}) == set()
+    return spool
+
+
+def store(spool: Spool, data: bytes) -> str:
+    sha256 = hashlib.sha256(data).hexdigest()
+    with spool.writing() as part:
+        spool.write(part, memoryview(data))
+        spool.publish(part, sha256)
+    return sha256
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_published_ciphertext_lies_under_its_digest(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path / "spool")
+    sha256 = store(spool, b"ciphertext")
+    assert names(spool.folder) == {f"{sha256}.age"}
+    assert spool.path(sha256).read_bytes() == b"ciphertext"
+    assert spool.path(sha256).stat().st_mode & 0o777 == 0o600
+    spool.check(sha256)
+
+
+def test_a_part_that_is_not_published_is_gone(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    before = open_descriptors()
+    with spool.writing() as part:
+        spool.write(part, memoryview(b"half"))
+        assert names(tmp_path) == {part.path.name}
+    assert names(tmp_path) == set()
+    assert open_descriptors() == before
+
+
+class Steps(Disk):
+    """Notes the order of what makes a file durable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[str] = []
+
+    def fsync(self, fd: int) -> None:
+        self.steps.append("fsync")
+        super().fsync(fd)
+
+    def publish(self, part: Path, final: Path) -> None:
+        self.steps.append("rename")
+        super().publish(part, final)
+
+    def fsync_folder(self, folder: Path) -> None:
+        self.steps.append("fsync folder")
+        super().fsync_folder(folder)
+
+
+def test_a_part_is_durable_before_it_has_its_name(tmp_path: Path) -> None:
+    files = Steps()
+    store(open_spool(tmp_path, files=files), b"x")
+    assert files.steps == ["fsync", "rename", "fsync folder"]
+
+
+# After a restart
+
+
+def test_a_restart_keeps_what_is_expected_and_throws_the_rest_of_its_own_away(
+    tmp_path: Path,
+) -> None:
+    spool = open_spool(tmp_path)
+    kept, dropped, cut = (store(spool, data) for data in (b"kept", b"dropped", b"cut short"))
+    os.truncate(spool.path(cut), 3)
+    (tmp_path / f"{'0' * 32}.part").write_bytes(b"half")
+    missing = "f" * 64
+    again = Spool(tmp_path, budget=MIB, reserve=0, files=Disk(), clock=StillClock())
+    assert again.recover({kept: 4, cut: 9, missing: 5}) == {cut, missing}
+    assert names(tmp_path) == {f"{kept}.age"}
+    assert dropped not in {path.stem for path in tmp_path.iterdir()}
+    assert again.used == 4
+
+
+def test_a_restart_leaves_what_is_not_dockds_alone(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "lost+found" / "x").write_bytes(b"")
+    for name in ("holiday.age", "notes.txt", "download.part", f"{'A' * 64}.age"):
+        (tmp_path / name).write_bytes(b"somebody's")
+    before = names(tmp_path)
+    open_spool(tmp_path)
+    assert names(tmp_path) == before
+
+
+def test_the_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "spool"
+    open_spool(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_cannot_be_used_is_a_spool_error(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_bytes(b"")
+    spool = Spool(tmp_path / "spool", budget=1, reserve=0, files=Files(), clock=FakeClock())
+    with pytest.raises(SpoolError, match="Not a directory") as caught:
+        spool.recover({})
+    assert caught.value.hint
+
+
+# Damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b"other"),
+        lambda path: os.truncate(path, 1),
+        lambda path: path.write_bytes(b""),
+    ],
+)
+def test_a_damaged_ciphertext_is_found_out(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    spool = open_spool(tmp_path)
+    sha256 = store(spool, b"ciphertext")
+    damage(spool.path(sha256))
+    with pytest.raises(SpoolDamagedError, match=sha256):
+        spool.check(sha256)
+
+
+# Room
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(10):
+            await main()
+
+    asyncio.run(bounded())
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Tenant:
+    """Asks for room, and keeps it until told to go."""
+
+    def __init__(self, spool: Spool, size: int) -> None:
+        self.room: Room | None = None
+        self._leave = asyncio.Event()
+        self._task = asyncio.create_task(self._stay(spool, size))
+
+    async def _stay(self, spool: Spool, size: int) -> None:
+        async with spool.room(size) as room:
+            self.room = room
+            await self._leave.wait()
+
+    async def leave(self, filled: int = 0) -> None:
+        assert self.room is not None
+        self.room.filled = filled
+        self._leave.set()
+        await self._task
+
+    async def cancel(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+def test_the_budget_is_never_exceeded_and_room_comes_in_order(tmp_path: Path) -> None:
+    async def main() -> None:
+        spool = open_spool(tmp_path, budget=10)
+        first, second, third = Tenant(spool, 6), Tenant(spool, 6), Tenant(spool, 1)
+        await settle()
+        # The third would fit, but must not overtake, or the second might wait for ever.
+        assert first.room
+        assert not second.room
+        assert not third.room
+        assert spool.used == 6
+        await first.leave()
+        await settle()
+        assert second.room
+        assert third.room
+        assert spool.used == 7
+        await second.leave()
+        await third.leave()
+        assert spool.used == 0
+
+    run(main)
+
+
+def test_what_a_ciphertext_fills_stays_taken_until_it_is_removed(tmp_path: Path) -> None:
+    async def main() -> None:
+        spool = open_spool(tmp_path, budget=10)
+        tenant = Tenant(spool, 9)
+        await settle()
+        sha256 = store(spool, b"12345678")
+        await tenant.leave(filled=8)
+        assert spool.used == 8
+        waiting = Tenant(spool, 5)
+        await settle()
+        assert not waiting.room
+        await spool.remove(sha256)
+        await settle()
+        assert waiting.room
+        assert spool.used == 5
+        await spool.remove(sha256)
+        assert spool.used == 5
+        await waiting.leave()
+
+    run(main)
+
+
+def test_a_restart_counts_what_is_there(tmp_path: Path) -> None:
+    async def main() -> None:
+        sha256 = store(open_spool(tmp_path), b"12345678")
+        spool = open_spool(tmp_path, budget=10, expected={sha256: 8})
+        waiting = Tenant(spool, 3)
+        await settle()
+        assert not waiting.room
+        await spool.remove(sha256)
+        await settle()
+        assert waiting.room
+        await waiting.leave()
+
+    run(main)
+
+
+def test_the_reserve_of_the_disk_stays_free(tmp_path: Path) -> None:
+    async def main() -> None:
+        disk = Disk(free=20)
+        spool = open_spool(tmp_path, reserve=10, files=disk)
+        first, second = Tenant(spool, 6), Tenant(spool, 6)
+        await settle()
+        assert first.room
+        assert not second.room
+        await first.leave()
+        await settle()
+        assert second.room
+        await second.leave()
+
+    run(main)
+
+
+def test_room_that_others_make_on_the_disk_is_noticed(tmp_path: Path) -> None:
+    async def main() -> None:
+        disk = Disk(free=0)
+        clock = FakeClock()
+        spool = open_spool(tmp_path, files=disk, clock=clock)
+        tenant = Tenant(spool, 6)
+        await settle()
+        assert not tenant.room
+        disk.free = 6
+        await settle()
+        assert tenant.room
+        assert set(clock.slept) == {5.0}
+        await tenant.leave()
+
+    run(main)
+
+
+def test_who_gives_up_waiting_leaves_the_line(tmp_path: Path) -> None:
+    async def main() -> None:
+        spool = open_spool(tmp_path, budget=10)
+        first, second, third = Tenant(spool, 9), Tenant(spool, 9), Tenant(spool, 1)
+        await settle()
+        await second.cancel()
+        await settle()
+        assert third.room
+        await first.cancel()
+        await third.cancel()
+        assert spool.used == 0
+
+    run(main)
+
+
+def test_what_never_fits_the_budget_is_refused_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        spool = open_spool(tmp_path, budget=64 * MIB)
+        with pytest.raises(SpoolFullError, match=r"65 MiB are more than .* 64 MiB") as caught:
+            async with spool.room(65 * MIB):
+                pass
+        assert caught.value.hint == "raise spool.budget"
+
+    run(main)
+
+
+def test_a_spool_that_went_away_has_no_room(tmp_path: Path) -> None:
+    async def main() -> None:
+        spool = open_spool(tmp_path / "spool", files=Files())
+        (tmp_path / "spool").rmdir()
+        with pytest.raises(SpoolError, match="No such file"):
+            async with spool.room(1):
+                pass
+        assert spool.used == 0
+
+    run(main)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_done(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size="256k") as disk:
+        spool = open_spool(disk / "spool", files=Files())
+        kept = store(spool, os.urandom(1000))
+        filler = fill(disk)
+        before = open_descriptors()
+        with pytest.raises(SpoolFullError, match="is full") as caught, spool.writing() as part:
+            spool.write(part, memoryview(bytes(100_000)))
+        assert caught.value.exit_code == 75
+        assert names(disk / "spool") == {f"{kept}.age"}
+        assert open_descriptors() == before
+        filler.unlink()
+        spool.check(kept)
+        store(spool, bytes(100_000))
+
+
+def test_another_failure_of_the_disk_is_said_as_well(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path / "spool")
+    (tmp_path / "spool").rmdir()
+    with pytest.raises(SpoolError, match="No such file") as caught, spool.writing():
+        pass
+    assert not isinstance(caught.value, SpoolFullError)
