@@ -1,0 +1,90 @@
+"""Where ciphertext goes: what a target is asked for, and what it answers."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A clip that is ready to leave: its ciphertext in the spool, and its manifest."""
+
+    clip_id: str
+    manifest: str
+    """The compact JWS."""
+    path: Path
+    """The ciphertext's file."""
+    size: int
+    sha256: str
+    """Of the whole ciphertext, in hex."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """Something that claims to be a receipt; nobody has checked it yet."""
+
+    token: str
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """The server has all the bytes and is reading them back."""
+
+    retry_after: float
+    """Seconds after which it makes sense to ask again."""
+
+
+@dataclass(frozen=True)
+class NotStored:
+    """The server does not have the clip."""
+
+
+ReceiptAnswer = Received | Verifying | NotStored
+
+
+class Target(Protocol):
+    """A place that keeps ciphertext.
+
+    Both requests are one attempt each: whoever calls them decides when to try again.
+    """
+
+    @property
+    def gives_receipts(self) -> bool:
+        """Whether the place signs for what it keeps; otherwise nothing is ever wiped."""
+
+    async def receipt(self, sealed: Sealed) -> ReceiptAnswer:
+        """Ask for a clip's receipt, handing over its manifest.
+
+        Raises:
+            TransientError: no answer now.
+            RejectedError: the manifest will never be accepted.
+        """
+
+    async def upload(
+        self,
+        sealed: Sealed,
+        url: str | None,
+        remember: Callable[[str], Awaitable[None]],
+        progress: Callable[[int], None],
+    ) -> None:
+        """Bring a clip's ciphertext, from where an earlier attempt ended.
+
+        Returns when the server has every byte, which is no acknowledgement.
+
+        Args:
+            sealed: the clip.
+            url: what an earlier attempt of this clip remembered, or None.
+            remember: keeps the upload's address, before the first byte goes there.
+            progress: is told how many bytes the server has, as far as is known. The first
+                number of an attempt is the server's own word; later ones count bytes as
+                they go out, and fall back when the server has fewer.
+
+        Raises:
+            TransientError: it broke; another attempt goes on where this one ended.
+            RejectedError: the server never will store this.
+            SpoolDamagedError: the ciphertext can't be read, or is not what was written.
+        """
+
+    async def aclose(self) -> None:
+        """Close the connections."""

@@ -1,0 +1,356 @@
+"""HTTP as targets use it: TLS, credentials, bounded answers, and what failures mean."""
+
+import ipaddress
+import json
+import re
+import socket
+import ssl
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+
+from dockd import __version__
+from dockd.clock import Clock
+from dockd.config import TargetConfig
+from dockd.errors import (
+    KeyFileError,
+    RejectedError,
+    TargetDownError,
+    TargetError,
+    TransientError,
+)
+from dockd.keys import read_secret_file
+from dockd.manifest import MAX_STATEMENT
+
+MAX_BODY = MAX_STATEMENT
+"""Bytes of an answer that are looked at; one more is kept, so that too much shows."""
+MAX_RETRY_AFTER = 3600.0
+"""The longest pause, in seconds, that a server can ask for."""
+
+_DOWN = frozenset({401, 403, 404, 407, 429})
+"""The server takes nothing from this station, with every 5xx: not for this clip's sake."""
+_FINAL = frozenset({400, 413, 415, 422})
+"""The server never will store this, however often it is asked."""
+_PASSING_CODES = frozenset({"ERR_UPLOAD_INTERRUPTED", "ERR_UNEXPECTED_EOF"})
+"""What tusd calls a broken connection, with status 400."""
+
+_PAGE_HINT = "another server or a proxy answers there with a web page; check target.url"
+_REDIRECT_HINT = "redirects are not followed; put the final address into the configuration"
+_HINTS: Mapping[int, str] = {
+    301: _REDIRECT_HINT,
+    302: _REDIRECT_HINT,
+    303: _REDIRECT_HINT,
+    307: _REDIRECT_HINT,
+    308: _REDIRECT_HINT,
+    401: "check target.token_file: the server does not accept this token",
+    403: "enrol this station at the server, and check its token and client certificate",
+    404: "check target.url and target.receipts_url: the server knows no such address",
+    405: "a proxy before the server must let HEAD, PATCH, PUT and OPTIONS through",
+    407: "a proxy wants credentials; put them into HTTPS_PROXY in the service's environment",
+    408: "the link is slower than the server allows; lower target.chunk_size",
+    412: "the server does not speak tus 1.0.0; check target.url",
+    413: "if a proxy set this limit, raise it there or lower target.chunk_size, then resync",
+    423: "the server still holds an earlier connection of this upload; it will let go",
+    429: "the server is asked too often; lower target.concurrency",
+    502: "the proxy is up and the server behind it is not",
+    503: "the server is busy or being maintained",
+    504: "the proxy is up and the server behind it does not answer",
+    507: "make room on the server's disk",
+}
+_DEFAULT_HINT = "look into the server's log"
+
+_FAILURES: tuple[tuple[type[Exception], str, str], ...] = (
+    (
+        ssl.SSLCertVerificationError,
+        "its certificate is not trusted",
+        "check target.ca_file, and that target.url has the name in the certificate",
+    ),
+    (
+        ssl.SSLError,
+        "TLS failed",
+        "check target.client_certificate, and that the server speaks TLS 1.2 or newer",
+    ),
+    (socket.gaierror, "its name can't be resolved", "check target.url and this machine's DNS"),
+    (ConnectionRefusedError, "nothing listens there", "start the server, or check target.url"),
+    (httpx.ProxyError, "the proxy refused", "check HTTPS_PROXY in the service's environment"),
+    (httpx.ConnectTimeout, "it can't be reached", "check the network and its firewalls"),
+    (
+        httpx.TimeoutException,
+        "it stayed silent",
+        "check the server and the network, or raise target.timeout_seconds",
+    ),
+    (httpx.ConnectError, "it can't be reached", "check the network and its firewalls"),
+    (httpx.RemoteProtocolError, "it hung up", "look into the server's log"),
+)
+_BROKEN = ("the connection broke", "check the network")
+
+Origin = tuple[str, str, int | None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an error's body says: a code, and words for people."""
+
+    code: str = ""
+    detail: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A server's answer."""
+
+    method: str
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    """At most ``MAX_BODY`` bytes and one."""
+    retry_after: float | None
+    """Seconds, from either form of ``Retry-After`` (RFC 9110, section 10.2.3)."""
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it was written for a browser, so not by the server that is meant."""
+        return self._content_type in {"text/html", "application/xhtml+xml"}
+
+    @property
+    def problem(self) -> Problem:
+        """Its body as problem details (RFC 9457), or as tusd's ``CODE: words``."""
+        if self.is_page:
+            return Problem()
+        if self._content_type.endswith("json"):
+            return _parse_problem(self.body)
+        line = _printable(self.body.decode("utf-8", "replace").strip().partition("\n")[0])
+        code = re.match(r"(ERR_[A-Z_]+): ", line)
+        return Problem(code[1] if code else "", line)
+
+    @property
+    def _content_type(self) -> str:
+        value: str = self.headers.get("Content-Type", "")
+        return value.partition(";")[0].strip().lower()
+
+
+class BearerToken(httpx.Auth):
+    """Shows a token to the origins it is meant for, and to nobody else.
+
+    The file is read before every request, so that a new token counts at once.
+    """
+
+    def __init__(self, path: Path, origins: frozenset[Origin]) -> None:
+        self._path = path
+        self._origins = origins
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the token to a request.
+
+        Raises:
+            TransientError: the file can't be read, or holds no token.
+        """
+        if origin(request.url) in self._origins:
+            request.headers["Authorization"] = f"Bearer {self._read()}"
+        yield request
+
+    def _read(self) -> str:
+        try:
+            token = read_secret_file(self._path).decode("ascii", "replace").strip()
+        except (KeyFileError, OSError) as error:
+            hint = "restore target.token_file"
+            if isinstance(error, KeyFileError):
+                hint = error.hint or hint
+            raise TransientError(f"the token can't be read: {error}", hint=hint) from error
+        if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", token):  # RFC 6750, section 2.1
+            raise TransientError(
+                f"{self._path} holds no bearer token",
+                hint="it is one line of RFC 6750's characters",
+            )
+        return token
+
+
+def origin(url: httpx.URL) -> Origin:
+    """Return what tells one server from another: scheme, host and port."""
+    return url.scheme, url.host, url.port
+
+
+def open_client(
+    config: TargetConfig, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """Open the client of a target.
+
+    Certificates are read here: new ones count from the next reload of the configuration.
+    With ``ca_file`` that CA alone is trusted, without it the system's are.
+
+    Proxies are taken from the environment (``HTTPS_PROXY``, ``NO_PROXY``), as operators
+    expect of a service; TLS goes through them to the server itself. A server on loopback
+    is always asked directly.
+
+    Args:
+        config: the target's part of the configuration.
+        transport: a test's replacement for the network.
+
+    Raises:
+        KeyFileError: a certificate or its key can't be used.
+    """
+    urls = [httpx.URL(url) for url in (config.url, config.receipts_url) if url is not None]
+    auth = None
+    if config.token_file is not None:
+        auth = BearerToken(config.token_file, frozenset(origin(url) for url in urls))
+    if any(url.scheme == "https" for url in urls):
+        tls = _open_tls(config)
+    else:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and needs no CA bundle
+    return httpx.AsyncClient(
+        auth=auth,
+        headers={"User-Agent": f"dockd/{__version__}", "Accept-Encoding": "identity"},
+        verify=tls,
+        timeout=httpx.Timeout(config.timeout_seconds, pool=None),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.concurrency),
+        follow_redirects=False,
+        trust_env=not any(_is_loopback(url.host) for url in urls),
+        transport=transport,
+    )
+
+
+async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -> Reply:
+    """Send a request and return the answer, whatever its status.
+
+    Raises:
+        TransientError: there was no answer.
+    """
+    try:
+        response = await client.send(request, stream=True)
+        try:
+            body = await _read_limited(response)
+        finally:
+            await response.aclose()
+    # httpcore lets ssl.SSLError through when a server refuses the client's certificate.
+    except (httpx.TransportError, ssl.SSLError) as error:
+        raise _failure(request.url.host, error) from error
+    return Reply(
+        method=request.method,
+        status=response.status_code,
+        headers=response.headers,
+        body=body,
+        retry_after=_parse_retry_after(response.headers.get("Retry-After", ""), clock.now()),
+    )
+
+
+def to_error(reply: Reply) -> TargetError:
+    """Return the error that an answer stands for.
+
+    ``RejectedError`` if the server itself said that it never will store this; everything
+    that an operator can mend is a ``TransientError``, and so is a web page, which comes
+    from a proxy.
+    """
+    problem = reply.problem
+    answer = f"{reply.status} {httpx.codes.get_reason_phrase(reply.status)}".strip()
+    detail = f"the server answered {reply.method} with {answer}"
+    if problem.detail:
+        detail += f": {problem.detail}"
+    hint = problem.hint or _HINTS.get(reply.status, _PAGE_HINT if reply.is_page else _DEFAULT_HINT)
+    passing = reply.is_page or reply.method == "HEAD" or problem.code in _PASSING_CODES
+    if reply.status in _FINAL and not passing:
+        return RejectedError(detail, hint=hint)
+    if reply.is_page or reply.status in _DOWN or reply.status >= 500:
+        return TargetDownError(detail, hint=hint, retry_after=reply.retry_after)
+    return TransientError(detail, hint=hint, retry_after=reply.retry_after)
+
+
+def _open_tls(config: TargetConfig) -> ssl.SSLContext:
+    try:
+        tls = ssl.create_default_context(cafile=config.ca_file)
+    except OSError as error:
+        raise KeyFileError(
+            f"{config.ca_file} is not a readable PEM certificate: {error.strerror or error}",
+            hint="target.ca_file holds the CA that signs the server's certificate",
+        ) from error
+    if config.client_certificate is None or config.client_key_file is None:
+        return tls
+    read_secret_file(config.client_key_file)
+    try:
+        # An empty password keeps OpenSSL from asking for one on a terminal.
+        tls.load_cert_chain(config.client_certificate, config.client_key_file, password="")
+    except OSError as error:
+        raise KeyFileError(
+            f"{config.client_certificate} and {config.client_key_file} are not a PEM "
+            f"certificate and its unencrypted key: {error.strerror or error}",
+            hint="check target.client_certificate and target.client_key_file",
+        ) from error
+    return tls
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _read_limited(response: httpx.Response) -> bytes:
+    # Raw: a body that came compressed, against all asking, could grow past any limit.
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    body = bytearray()
+    async for part in response.stream:
+        body += part
+        if len(body) > MAX_BODY:
+            break
+    return bytes(body[: MAX_BODY + 1])
+
+
+def _failure(host: str, error: Exception) -> TransientError:
+    what, hint = _BROKEN
+    for kind, meaning, advice in _FAILURES:
+        cause = next((cause for cause in _causes(error) if isinstance(cause, kind)), None)
+        if cause is not None:
+            what, hint = meaning, advice
+            break
+    words = _printable(str(error))
+    return TargetDownError(f"{host}: {what}" + (f" ({words})" if words else ""), hint=hint)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        if not isinstance(error, ssl.SSLWantReadError):  # how TLS says that it waits for data
+            yield error
+        if isinstance(error, BaseExceptionGroup):  # one error for each address of a name
+            error = error.exceptions[0]
+            continue
+        # httpcore raises some of its errors "from None", so causes alone don't lead far.
+        error = error.__cause__ or error.__context__
+
+
+def _parse_retry_after(value: str, now: datetime) -> float | None:
+    if re.fullmatch(r"[0-9]+", value):
+        return min(float(value), MAX_RETRY_AFTER)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return min(max((date - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+def _parse_problem(body: bytes) -> Problem:
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        return Problem()
+    if not isinstance(members, dict):
+        return Problem()
+    return Problem(
+        code=_text(members.get("code")),
+        detail=_text(members.get("detail")) or _text(members.get("title")),
+        hint=_text(members.get("hint")),
+    )
+
+
+def _text(value: object) -> str:
+    return _printable(value) if isinstance(value, str) else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:300]).strip()

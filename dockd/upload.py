@@ -1,0 +1,348 @@
+"""Delivers spooled clips: what goes first, how many at once, until each has its receipt."""
+
+import asyncio
+import contextlib
+import heapq
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import ParamSpec
+from weakref import WeakValueDictionary
+
+from dockd import events
+from dockd.activity import Activity
+from dockd.clock import Clock
+from dockd.concurrency import to_the_end
+from dockd.config import TargetConfig
+from dockd.errors import (
+    LedgerError,
+    ReceiptRefusedError,
+    RejectedError,
+    SpoolDamagedError,
+    SpoolError,
+    TargetDownError,
+    TransientError,
+)
+from dockd.keys import VerifyKey
+from dockd.ledger import Ledger
+from dockd.logs import Repeats, emit, emit_error
+from dockd.manifest import verify_receipt
+from dockd.model import Clip
+from dockd.retry import Wakeup, retrying
+from dockd.spool import Spool
+from dockd.targets import NotStored, Received, Sealed, Target, Verifying
+
+P = ParamSpec("P")
+Priority = tuple[bool, float, int]
+
+_WAITING_PER_SLOT = 8
+"""Clips that may be between tries for each one that is being sent."""
+_LEDGER_PAUSE = 5.0
+
+
+class Uploader:
+    """Brings every spooled clip to the target and its receipt into the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        target: Target,
+        clock: Clock,
+        activity: Activity,
+        *,
+        config: TargetConfig,
+        receiver_keys: Sequence[VerifyKey],
+        settled: Callable[[Clip], None],
+    ) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._target = target
+        self._clock = clock
+        self._activity = activity
+        self._config = config
+        self._keys = receiver_keys
+        self._settled = settled
+        self._slots = _PrioritySlots(config.concurrency)
+        self._most_under_way = config.concurrency * _WAITING_PER_SLOT
+        self._under_way: dict[int, Clip] = {}
+        self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._more = asyncio.Event()
+        self._wakeup = Wakeup(clock)
+        self._target_trouble = Repeats(clock, events.TARGET_DOWN, events.TARGET_UP)
+        self._clip_trouble = Repeats(clock, events.CLIP_RETRYING, events.CLIP_RECOVERED)
+
+    async def run(self) -> None:
+        """Deliver clips until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for clip in await self._next():
+                    self._under_way[clip.id] = clip
+                    group.create_task(self._fenced(clip))
+                await self._more.wait()
+                self._more.clear()
+
+    def look_again(self) -> None:
+        """Say that there may be more to deliver."""
+        self._more.set()
+
+    def retry_now(self) -> None:
+        """Cut every pause between tries short."""
+        self._wakeup.wake()
+
+    async def _next(self) -> list[Clip]:
+        """Return the clips to begin with now.
+
+        So many may wait between their tries; event-flagged ones have places of their own,
+        so that a long outage's backlog doesn't keep a new one from the front.
+        """
+        clips = await self._from_ledger(2 * self._most_under_way - len(self._under_way))
+        flagged = sum(clip.match.event for clip in self._under_way.values())
+        free = self._most_under_way - (len(self._under_way) - flagged)
+        others = [clip for clip in clips if not clip.match.event]
+        return [clip for clip in clips if clip.match.event] + others[: max(free, 0)]
+
+    async def _from_ledger(self, limit: int) -> list[Clip]:
+        while True:
+            try:
+                return await asyncio.to_thread(
+                    self._ledger.to_upload,
+                    limit,
+                    exclude=frozenset(self._under_way),
+                    receipts=self._target.gives_receipts,
+                )
+            except LedgerError as error:
+                self._target_trouble.failure(error=error, target=self._config.url)
+                await self._wakeup.pause(_LEDGER_PAUSE)
+
+    async def _fenced(self, clip: Clip) -> None:
+        """Deliver one clip to its end; what goes wrong with it stays with it."""
+        try:
+            await self._conclude(clip)
+        except LedgerError as error:
+            self._clip_trouble.failure(str(clip.id), error=error, **_about(clip))
+            await self._wakeup.pause(_LEDGER_PAUSE)
+        except Exception:  # noqa: BLE001  # the boundary of one clip
+            emit(events.CLIP_FAILED, **_about(clip), exc_info=True)
+            await self._wakeup.pause(self._config.retry_cap_seconds)
+        finally:
+            del self._under_way[clip.id]
+            self._settled(clip)
+            self._more.set()
+
+    async def _conclude(self, clip: Clip) -> None:
+        try:
+            await self._deliver(clip)
+        except RejectedError as error:
+            await to_the_end(self._ledger.reject, clip, error.event, error.message)
+            emit_error(events.CLIP_REJECTED, error, **_about(clip))
+        except SpoolDamagedError as error:
+            await to_the_end(self._ledger.spool_lost, clip, error.event, error.message)
+            emit_error(events.SPOOL_DAMAGED, error, **_about(clip))
+            await self._spool.remove(str(clip.ciphertext_sha256))
+
+    def _failed(self, clip: Clip, error: TransientError) -> None:
+        if isinstance(error, TargetDownError):
+            self._target_trouble.failure(error=error, target=self._config.url)
+        else:
+            self._clip_trouble.failure(str(clip.id), error=error, **_about(clip))
+
+    def _went_through(self, clip: Clip) -> None:
+        self._clip_trouble.success(str(clip.id), **_about(clip))
+        if self._target_trouble.success(target=self._config.url):
+            # What waits out a pause now would go after what comes new.
+            self._wakeup.wake()
+
+    async def _deliver(self, clip: Clip) -> None:
+        """Try until there is a receipt, or as good as the target can give.
+
+        Raises:
+            RejectedError: the server never will store the clip.
+            SpoolDamagedError: the ciphertext is not what was written.
+        """
+        delivery = _Delivery(clip)
+        tries = retrying(
+            first=self._config.retry_first_seconds,
+            cap=self._config.retry_cap_seconds,
+            pause=self._wakeup.pause,
+            progressed=delivery.progressed,
+            on_wait=lambda error, _: self._failed(clip, error),
+        )
+        async for attempt in tries:
+            with attempt:
+                async with self._alone(clip), self._slots.slot(_priority(clip)):
+                    await self._attempt(delivery)
+                self._went_through(clip)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, clip: Clip) -> AsyncIterator[None]:
+        """Keep clips of one content apart, so that the second finds the first's receipt."""
+        lock = self._one_at_a_time.setdefault(str(clip.clip_id), asyncio.Lock())
+        async with lock:
+            yield
+
+    async def _attempt(self, delivery: "_Delivery") -> None:
+        clip = delivery.clip
+        sealed = Sealed(
+            clip_id=str(clip.clip_id),
+            manifest=str(clip.manifest),
+            path=self._spool.path(str(clip.ciphertext_sha256)),
+            size=int(clip.ciphertext_size or 0),
+            sha256=str(clip.ciphertext_sha256),
+        )
+        await self._ledger_call(self._ledger.begin_upload, clip)
+        if await self._has_receipt(clip, sealed):
+            return
+        await self._send(delivery, sealed)
+        if self._target.gives_receipts and not await self._has_receipt(clip, sealed):
+            await self._look_for_damage(delivery, sealed)
+
+    async def _send(self, delivery: "_Delivery", sealed: Sealed) -> None:
+        clip = delivery.clip
+
+        async def remember(url: str) -> None:
+            await self._ledger_call(self._ledger.remember_upload, clip, url)
+            delivery.url = url
+
+        began = self._clock.monotonic()
+        with self._activity.working(clip, "upload", sealed.size) as work:
+            resumed_at: int | None = None
+
+            def progress(done: int) -> None:
+                nonlocal resumed_at
+                if resumed_at is None:
+                    resumed_at = done
+                    if done:
+                        emit(events.CLIP_UPLOAD_RESUMED, **_about(clip), offset=done)
+                work.at(done)
+                delivery.sent = done
+
+            try:
+                await self._target.upload(sealed, delivery.url, remember, progress)
+            except SpoolDamagedError:
+                raise
+            except SpoolError as error:
+                raise TransientError(error.message, hint=error.hint) from error
+        await self._ledger_call(self._ledger.uploaded, clip)
+        emit(
+            events.CLIP_UPLOADED,
+            **_about(clip),
+            size=sealed.size,
+            sent=sealed.size - (resumed_at or 0),
+            seconds=round(self._clock.monotonic() - began, 3),
+        )
+
+    async def _has_receipt(self, clip: Clip, sealed: Sealed) -> bool:
+        """Ask for the receipt until the target has made up its mind; keep it if it holds."""
+        if not self._target.gives_receipts:
+            return False
+        while True:
+            match await self._target.receipt(sealed):
+                case Received(token):
+                    await self._accept(clip, token)
+                    return True
+                case Verifying(retry_after):
+                    await self._clock.sleep(retry_after)
+                case NotStored():
+                    return False
+
+    async def _accept(self, clip: Clip, token: str) -> None:
+        try:
+            receipt = verify_receipt(token, self._keys, str(clip.manifest))
+        except ReceiptRefusedError as refused:
+            emit_error(events.RECEIPT_REFUSED, refused, **_about(clip), reason=refused.reason)
+            await self._ledger_call(self._ledger.note_problem, clip, refused.event, refused.message)
+            raise TransientError(
+                f"a receipt was refused ({refused.reason})",
+                hint="check target.receiver_keys and the receiver; nothing is wiped meanwhile",
+            ) from refused
+        await self._ledger_call(self._ledger.acknowledge, clip, token)
+        emit(events.CLIP_ACKNOWLEDGED, **_about(clip), receiver=receipt.receiver.id)
+        with contextlib.suppress(SpoolError):  # the next start removes what stays behind
+            await self._spool.remove(str(clip.ciphertext_sha256))
+
+    async def _look_for_damage(self, delivery: "_Delivery", sealed: Sealed) -> None:
+        """Find out why a server that was sent everything says that it has nothing.
+
+        Raises:
+            SpoolDamagedError: what was sent is not what the manifest says.
+            TransientError: it is; so the server lost it, and is sent it again.
+        """
+        await to_the_end(self._spool.check, sealed.sha256)
+        await self._ledger_call(self._ledger.remember_upload, delivery.clip, None)
+        delivery.url = None
+        raise TransientError(
+            f"the server no longer has clip {sealed.clip_id}, all of which it was sent",
+            hint="look at the receiver's log; the clip is uploaded again",
+        )
+
+    async def _ledger_call(
+        self, change: Callable[P, None], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Change the ledger; one that fails is waited for as the server is."""
+        try:
+            await to_the_end(change, *args, **kwargs)
+        except LedgerError as error:
+            raise TransientError(error.message, hint=error.hint) from error
+
+
+class _Delivery:
+    """One clip on its way, over all attempts."""
+
+    def __init__(self, clip: Clip) -> None:
+        self.clip = clip
+        self.url = clip.upload_url
+        self.sent = 0
+        self._best = 0
+
+    def progressed(self) -> bool:
+        """Say whether the last attempt got further than those before it."""
+        further = self.sent > self._best
+        self._best = max(self.sent, self._best)
+        return further
+
+
+class _PrioritySlots:
+    """A semaphore that lets the most urgent in first."""
+
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        self._waiting: list[tuple[Priority, asyncio.Future[None]]] = []
+
+    @contextlib.asynccontextmanager
+    async def slot(self, priority: Priority) -> AsyncIterator[None]:
+        """Hold a slot for as long as the context lasts; the lowest priority goes first."""
+        if self._free:
+            self._free -= 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (priority, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._pass_on()
+                raise
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+def _priority(clip: Clip) -> Priority:
+    return (not clip.match.event, clip.match.recorded_at or 0.0, clip.id)
+
+
+def _about(clip: Clip) -> dict[str, object]:
+    return {
+        "camera": clip.camera.id,
+        "clip": clip.id,
+        "path": clip.name,
+        "clip_id": clip.clip_id,
+    }

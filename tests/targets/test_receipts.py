@@ -1,0 +1,159 @@
+import gzip
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dockd.errors import RejectedError, TransientError
+from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
+from dockd.targets.http import MAX_BODY
+from dockd.targets.tus import TusTarget
+
+from .support import (
+    MANIFEST,
+    RECEIPTS,
+    Answer,
+    Station,
+    TusServer,
+    make_config,
+    make_sealed,
+    problem,
+)
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Sealed:
+    return make_sealed(tmp_path, 100)
+
+
+def ask(sealed: Sealed, answer: Answer, **keys: object) -> tuple[ReceiptAnswer, httpx.Request]:
+    """Ask a receiver that answers so; returns what the target makes of it, and the request."""
+    server = TusServer()
+    server.script["PUT"].append(answer)
+    config = make_config(**{"receipts_url": RECEIPTS, "receiver_keys": ["receiver.pub"], **keys})
+    answers: list[ReceiptAnswer] = []
+
+    async def work(target: TusTarget) -> None:
+        assert target.gives_receipts
+        answers.append(await target.receipt(sealed))
+
+    Station(server, config).run(work)
+    return answers[0], server.requests[0]
+
+
+def test_the_receipt_is_asked_for_with_the_manifest_in_hand(sealed: Sealed) -> None:
+    answer, request = ask(sealed, httpx.Response(200, text="a.b.c"))
+    assert answer == Received("a.b.c")
+    assert str(request.url) == RECEIPTS + sealed.clip_id
+    assert request.content == MANIFEST.encode()
+    assert request.headers["Content-Type"] == "application/jose"
+    assert request.headers["Prefer"] == "wait=10"
+
+
+def test_the_receiver_is_asked_to_answer_before_the_station_stops_listening(
+    sealed: Sealed,
+) -> None:
+    _, request = ask(sealed, httpx.Response(200, text="a.b.c"), timeout_seconds=8)
+    assert request.headers["Prefer"] == "wait=4"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [({}, 1.0), ({"Retry-After": "7"}, 7.0), ({"Retry-After": "0"}, 0.0)]
+)
+def test_a_receiver_that_still_verifies_says_when_to_ask_again(
+    sealed: Sealed, headers: dict[str, str], seconds: float
+) -> None:
+    answer, _ = ask(sealed, httpx.Response(202, headers=headers))
+    assert answer == Verifying(seconds)
+
+
+def test_a_clip_that_the_receiver_does_not_have_is_not_stored(sealed: Sealed) -> None:
+    answer, _ = ask(sealed, problem(404, "clip-not-stored"))
+    assert answer == NotStored()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(404),
+        httpx.Response(404, text="clip-not-stored"),
+        httpx.Response(404, html='{"code": "clip-not-stored"}'),
+        problem(404, "not-found"),
+        httpx.Response(410),
+        httpx.Response(201, text="a.b.c"),
+        httpx.Response(204),
+        httpx.Response(303, headers={"Location": "/elsewhere"}),
+        problem(401, "unauthorized"),
+        problem(403, "not-enrolled"),
+        problem(507, "store-full"),
+        httpx.Response(502, html="<h1>502 Bad Gateway</h1>"),
+        httpx.ReadTimeout("late"),
+    ],
+)
+def test_any_other_answer_says_nothing_about_the_clip(sealed: Sealed, answer: Answer) -> None:
+    with pytest.raises(TransientError) as raised:
+        ask(sealed, answer)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_a_manifest_that_is_refused_rejects_the_clip(sealed: Sealed, status: int) -> None:
+    with pytest.raises(RejectedError):
+        ask(sealed, problem(status, "manifest-refused"))
+
+
+@pytest.mark.parametrize(
+    ("body", "token"),
+    [
+        (b"", ""),
+        (b"<html><body>Welcome</body></html>", "<html><body>Welcome</body></html>"),
+        (b"\xff\x00\xfea", "\ufffd\x00\ufffda"),
+    ],
+)
+def test_a_200_is_passed_on_as_it_is_for_the_verifier_to_refuse(
+    sealed: Sealed, body: bytes, token: str
+) -> None:
+    answer, _ = ask(sealed, httpx.Response(200, content=body))
+    assert answer == Received(token)
+
+
+def test_an_endless_receipt_is_cut_off_one_byte_past_the_limit(sealed: Sealed) -> None:
+    given = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal given
+        while True:
+            given += 1
+            yield b"A" * 1000
+
+    answer, _ = ask(sealed, httpx.Response(200, content=endless()))
+    assert answer == Received("A" * (MAX_BODY + 1))
+    assert given == MAX_BODY // 1000 + 1
+
+
+def test_a_compressed_receipt_is_not_blown_up(sealed: Sealed) -> None:
+    answer, request = ask(
+        sealed,
+        httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=compressed_zeros()),
+    )
+    assert isinstance(answer, Received)
+    assert len(answer.token) < 1000
+    assert request.headers["Accept-Encoding"] == "identity"
+
+
+async def compressed_zeros() -> AsyncIterator[bytes]:
+    yield gzip.compress(bytes(100_000))
+
+
+def test_a_server_without_receipts_has_none(sealed: Sealed) -> None:
+    server = TusServer()
+    answers: list[ReceiptAnswer] = []
+
+    async def work(target: TusTarget) -> None:
+        assert not target.gives_receipts
+        answers.append(await target.receipt(sealed))
+
+    Station(server).run(work)
+    assert answers == [NotStored()]
+    assert server.requests == []
