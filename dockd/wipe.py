@@ -1,0 +1,114 @@
+"""Removes acknowledged clips from a camera, and checks before and after.
+
+What is removed is looked at through one open descriptor, right before: it must be the file
+that was hashed. Overwriting is no sanitisation: flash keeps old blocks out of reach.
+"""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Literal
+
+from dockd.errors import WipeFailedError, WipeRefusedError
+from dockd.files import Files, read_fd_from_disk
+from dockd.model import Clip, FileStat
+from dockd.tree import exists, open_file, parent_of
+
+Policy = Literal["delete", "overwrite", "dry-run", "keep"]
+
+_BLOCK = bytes(1 << 20)
+
+
+def check(root: Path, clip: Clip, docking: int) -> FileStat:
+    """Make sure that a file on the camera still is the one that was hashed; blocks.
+
+    A file read in this very docking, whose inode, size and times have not changed since,
+    is; any other is read again from the medium.
+
+    Args:
+        root: the camera's root.
+        clip: an acknowledged clip.
+        docking: the docking that goes on.
+
+    Returns:
+        What to hold the file against when it is removed.
+
+    Raises:
+        WipeRefusedError: it is another file.
+        OSError: it is gone, or could not be read.
+    """
+    with open_file(root, clip.path) as fd:
+        stat = FileStat.of(os.fstat(fd))
+        if stat.size != clip.size:
+            raise WipeRefusedError(f"it has {stat.size} bytes instead of {clip.size}")
+        if clip.docking != docking or stat != clip.stat:
+            if _digest(fd) != clip.plaintext_sha256:
+                raise WipeRefusedError("its content is another one")
+            if FileStat.of(os.fstat(fd)) != stat:
+                raise WipeRefusedError("it changed while it was read again")
+        return stat
+
+
+def remove(root: Path, clip: Clip, checked: FileStat, files: Files, *, overwrite: bool) -> None:
+    """Remove a clip that ``check`` has passed, durably; blocks.
+
+    Raises:
+        WipeRefusedError: it is no longer the file that was checked.
+        OSError: it could not be removed.
+    """
+    with parent_of(root, clip.path) as (folder_fd, name):
+        flags = (os.O_RDWR if overwrite else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(name, flags | os.O_CLOEXEC, dir_fd=folder_fd)
+        try:
+            status = os.fstat(fd)
+            if FileStat.of(status) != checked:
+                raise WipeRefusedError("it changed after it was checked")
+            # Another hard link to it may be anywhere, and is none of dockd's business.
+            if overwrite and status.st_nlink == 1:
+                # Under its own name, a crash would leave zeros that look like a new clip.
+                aside = _aside(clip)
+                files.rename_at(folder_fd, name, aside)
+                try:
+                    _overwrite(fd, clip.size, files)
+                finally:
+                    files.unlink_at(folder_fd, aside)
+            else:
+                files.unlink_at(folder_fd, name)
+        finally:
+            os.close(fd)
+
+
+def finish(root: Path, clip: Clip, files: Files) -> None:
+    """Remove what an overwriting that was cut short has left of a clip, if anything; blocks."""
+    with contextlib.suppress(FileNotFoundError), parent_of(root, clip.path) as (folder_fd, _):
+        files.unlink_at(folder_fd, _aside(clip))
+
+
+def verify_gone(root: Path, clip: Clip) -> None:
+    """Make sure that a removed clip no longer is on the camera; blocks.
+
+    Raises:
+        WipeFailedError: it still is.
+        OSError: the camera is gone, or could not be read.
+    """
+    if exists(root, clip.path):
+        raise WipeFailedError(hint="check the camera's file system; dockd tries again")
+
+
+def _digest(fd: int) -> str:
+    digest = hashlib.sha256()
+    for block in read_fd_from_disk(fd):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _aside(clip: Clip) -> bytes:
+    return f".dockd-wiped-{clip.clip_id}".encode()
+
+
+def _overwrite(fd: int, size: int, files: Files) -> None:
+    offset = 0
+    while offset < size:
+        offset += files.write_at(fd, [memoryview(_BLOCK)[: size - offset]], offset)
+    files.fsync(fd)
