@@ -1,0 +1,108 @@
+"""The receiver as an ASGI application."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from dockd.clock import Clock
+from dockd.files import Files
+from dockd.keys import SigningKey
+from dockd.receiver import problems
+from dockd.receiver.config import Config
+from dockd.receiver.problems import RequestError
+from dockd.receiver.receipts import Receipts, receipt_signer
+from dockd.receiver.stations import Station, Stations
+from dockd.receiver.store import Store
+from dockd.receiver.tus import Tus, TusMiddleware
+from dockd.receiver.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """A receiver whose store is open."""
+
+    app: Starlette
+    uploads: Uploads
+
+    def stop(self) -> None:
+        """End the requests that run, keeping every byte that has arrived."""
+        self.uploads.stop()
+
+
+@contextlib.asynccontextmanager
+async def open_receiver(
+    config: Config, *, files: Files | None = None, clock: Clock | None = None
+) -> AsyncIterator[Receiver]:
+    """Hold a receiver's store, finish what an earlier run left, and make its application.
+
+    Raises:
+        KeyFileError: a key is missing or isn't one.
+        StoreBusyError: another receiver has the store.
+        OSError: the store's disk fails.
+    """
+    clock = clock or Clock()
+    stations = Stations([Station.load(entry) for entry in config.stations])
+    key = SigningKey.load(config.receiver.key_file)
+    store = Store(config.store.path, files)
+    sign = receipt_signer(config.receiver.id, key, clock)
+    with store.opened():
+        uploads = Uploads(store, stations, sign, config.store, clock)
+        async with uploads.running():
+            yield Receiver(create_app(uploads, stations, config), uploads)
+
+
+def create_app(uploads: Uploads, stations: Stations, config: Config) -> Starlette:
+    """Make the application around what is under way."""
+    tus = Tus(uploads, stations, config.store.max_clip_size)
+    receipts = Receipts(uploads, stations)
+
+    async def health(_request: Request) -> Response:
+        free = await uploads.free_bytes()
+        status = "ok"
+        if uploads.stopping.is_set():
+            status = "stopping"
+        elif free <= config.store.reserve:
+            status = "full"
+        body = {"status": status, "free_bytes": free}
+        return JSONResponse(body, 200 if status == "ok" else 503)
+
+    async def disk_failed(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)
+        return uploads.faults.refusal(error).response()
+
+    app = Starlette(
+        routes=[
+            Route("/files", tus.files, methods=["POST", "OPTIONS"]),
+            Route("/files/", tus.files, methods=["POST", "OPTIONS"]),
+            Route("/files/{upload}", tus.upload, methods=["HEAD", "PATCH", "DELETE", "OPTIONS"]),
+            Route("/receipts/{clip_id}", receipts.receipt, methods=["GET", "PUT"]),
+            Route("/healthz", health),
+        ],
+        middleware=[Middleware(TusMiddleware)],
+        exception_handlers={
+            RequestError: _refused,
+            HTTPException: _not_routed,
+            OSError: disk_failed,
+        },
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return error.response()
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = problems.METHOD_NOT_ALLOWED if error.status_code == 405 else problems.NOT_FOUND
+    detail = f"{request.method} {request.scope['path']}"
+    return RequestError(kind, detail, headers=error.headers).response()

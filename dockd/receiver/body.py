@@ -1,0 +1,84 @@
+"""A request's body as it arrives, in batches, and never longer than it is waited for."""
+
+import asyncio
+import enum
+
+from starlette.types import Receive
+
+from dockd.receiver import problems
+from dockd.receiver.problems import RequestError
+
+BATCH = 1 << 20
+"""Bytes after which a batch is handed on."""
+IDLE_SECONDS = 60.0
+"""How long a body may stop arriving."""
+
+
+class End(enum.Enum):
+    """How a body ended."""
+
+    COMPLETE = "complete"
+    GONE = "gone"
+    IDLE = "idle"
+    STOPPED = "stopped"
+
+
+class Body:
+    """A body that is read in batches, and can be stopped from outside."""
+
+    def __init__(self, receive: Receive, *, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._receive = receive
+        self._idle_seconds = idle_seconds
+        self._waiting: asyncio.Timeout | None = None
+        self._stopped = False
+        self.end: End | None = None
+        """How it ended, once it has."""
+
+    def stop(self) -> None:
+        """Make the reader end now, with what has arrived."""
+        self._stopped = True
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def batch(self) -> list[bytes]:
+        """Return the next batch: about ``BATCH`` bytes, fewer at the end, none after it."""
+        batch: list[bytes] = []
+        size = 0
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(self._idle_seconds) as self._waiting:
+                while size < BATCH and self.end is None and not self._stopped:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        self.end = End.GONE
+                        break
+                    if data := message.get("body", b""):
+                        batch.append(data)
+                        size += len(data)
+                    if not message.get("more_body", False):
+                        self.end = End.COMPLETE
+                    self._waiting.reschedule(now() + self._idle_seconds)
+        except TimeoutError:
+            self.end = End.STOPPED if self._stopped else End.IDLE
+        finally:
+            self._waiting = None
+        if self._stopped and self.end is None:
+            self.end = End.STOPPED
+        return batch
+
+
+async def read_small(receive: Receive, limit: int) -> bytes:
+    """Read a whole body of at most ``limit`` bytes.
+
+    Raises:
+        RequestError: it is longer, or stopped arriving.
+    """
+    body = Body(receive)
+    parts: list[bytes] = []
+    while batch := await body.batch():
+        parts += batch
+        if sum(map(len, parts)) > limit:
+            raise RequestError(problems.TOO_LARGE, f"the body is longer than {limit} bytes")
+    if body.end is not End.COMPLETE:
+        raise RequestError(problems.TOO_SLOW, "the body did not arrive whole")
+    return b"".join(parts)

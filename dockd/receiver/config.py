@@ -1,0 +1,159 @@
+"""The receiver's configuration file as types; ``receiver.example.toml`` is made from it.
+
+Write the example with ``python -m dockd.receiver.config > receiver.example.toml``.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from dockd import settings
+from dockd.config import FilePath, Label, LogConfig, PositiveSeconds, SecretPath
+from dockd.settings import Section, Size
+
+TokenDigest = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
+
+
+class ReceiverConfig(Section):
+    """Who this receiver is."""
+
+    id: Label = Field(
+        description="The receiver's name, as its receipts say it.", examples=["evidence-1"]
+    )
+    key_file: SecretPath = Field(
+        default=Path("receiver.key"),
+        validate_default=True,
+        description="The key that signs receipts (dockd keygen receiver); a credential or a file.",
+    )
+
+
+class ListenConfig(Section):
+    """Where stations reach it."""
+
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="The address or name to listen on."
+    )
+    port: int = Field(
+        default=8443, ge=0, le=65535, description="The TCP port; 0 lets the system choose one."
+    )
+    certificate: FilePath | None = Field(
+        default=None,
+        description="The server's certificate chain, as PEM; without it, plain HTTP.",
+        examples=["server.pem"],
+    )
+    certificate_key_file: SecretPath | None = Field(
+        default=None,
+        description="The key of that certificate; a credential or a file.",
+        examples=["server.key"],
+    )
+    client_ca_file: FilePath | None = Field(
+        default=None,
+        description="The CA of the stations' certificates; with it, each must show one.",
+        examples=["stations-ca.pem"],
+    )
+    max_connections: int = Field(
+        default=128,
+        ge=1,
+        le=10_000,
+        description="Connections at once; more are answered 503. Each may take 3 MiB of memory.",
+    )
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "ListenConfig":
+        if (self.certificate is None) != (self.certificate_key_file is None):
+            raise ValueError("certificate and certificate_key_file go together")
+        if self.client_ca_file is not None and self.certificate is None:
+            raise ValueError("client_ca_file needs certificate: only TLS can ask for one")
+        return self
+
+
+class StoreConfig(Section):
+    """Where clips are kept."""
+
+    path: FilePath = Field(
+        default=Path("/var/lib/dockd-receiver"), description="The folder of the store."
+    )
+    reserve: Size = Field(
+        default=2 * 2**30,
+        ge=0,
+        description="Disk space that stays free; uploads that need it are answered 507.",
+    )
+    max_clip_size: Size = Field(
+        default=2**40, gt=0, description="The largest ciphertext that is taken."
+    )
+    upload_expiry_seconds: PositiveSeconds = Field(
+        default=7 * 86400.0,
+        strict=False,
+        description="How long an unfinished upload is kept after its last byte.",
+    )
+    verify_concurrency: int = Field(
+        default=2, ge=1, le=64, description="Clips re-read and hashed at once."
+    )
+
+
+class StationEntry(Section):
+    """A station whose manifests count."""
+
+    id: Label = Field(
+        description="The station's name, as its manifests say it.", examples=["camden-07"]
+    )
+    public_keys: tuple[FilePath, ...] = Field(
+        strict=False,
+        min_length=1,
+        description="The keys that its manifests may be signed with; old and new while rotating.",
+        examples=[["camden-07.pub"]],
+    )
+    tokens_sha256: tuple[TokenDigest, ...] = Field(
+        default=(),
+        strict=False,
+        description="SHA-256 of each bearer token that it may show; with any, it has to.",
+        examples=[["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]],
+    )
+
+
+class Config(Section):
+    """The whole file."""
+
+    receiver: ReceiverConfig = Field(description="Who this receiver is.")
+    listen: ListenConfig = Field(default=ListenConfig(), description="Where stations reach it.")
+    store: StoreConfig = Field(default=StoreConfig(), description="Where clips are kept.")
+    log: LogConfig = Field(default=LogConfig(), description="What is written to standard error.")
+    stations: tuple[StationEntry, ...] = Field(
+        strict=False,
+        min_length=1,
+        description="A station whose manifests count; repeat the table for more.",
+    )
+
+    @field_validator("stations")
+    @classmethod
+    def _stations_differ(cls, value: tuple[StationEntry, ...]) -> tuple[StationEntry, ...]:
+        names = [station.id for station in value]
+        if len(set(names)) != len(names):
+            raise ValueError("two stations have one id")
+        tokens = [token for station in value for token in station.tokens_sha256]
+        if len(set(tokens)) != len(tokens):
+            raise ValueError("one token stands twice; each belongs to one station")
+        return value
+
+
+def load(path: Path) -> Config:
+    """Read the receiver's configuration.
+
+    Raises:
+        ConfigError: it can't be read or has mistakes, all of them named.
+    """
+    return settings.load(path, Config)
+
+
+EXAMPLE_HEADING = """dockd's receiver configuration: every key, its default, and why.
+
+Keys that are commented out have no default, or default to nothing. Sizes are numbers of
+bytes or text such as "64 MiB". Relative paths are relative to this file; secrets are
+looked for among systemd's credentials first.
+
+A token's digest is made with: printf %s TOKEN | sha256sum"""
+
+if __name__ == "__main__":
+    sys.stdout.write(settings.example(Config, EXAMPLE_HEADING))

@@ -1,0 +1,96 @@
+"""Unfinished uploads on disk: ``<id>.part`` holds the bytes, ``<id>.json`` says of what.
+
+A part is created before its record, so that a record without a part belongs to an upload
+whose bytes have moved on into the store; a part without a record is nobody's.
+"""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dockd.files import Files
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of an upload for as long as it lasts."""
+
+    id: str
+    manifest_token: str
+    """The compact manifest that it was created with."""
+    metadata: str
+    """The ``Upload-Metadata`` that it was created with."""
+
+
+class Incoming:
+    """The folder of unfinished uploads; nothing else in it outlives a start."""
+
+    def __init__(self, folder: Path, files: Files) -> None:
+        self.folder = folder
+        self._files = files
+
+    def part(self, upload_id: str) -> Path:
+        """Return where an upload's bytes are until they are stored."""
+        return self.folder / f"{upload_id}.part"
+
+    def _record(self, upload_id: str) -> Path:
+        return self.folder / f"{upload_id}.json"
+
+    def create(self, manifest_token: str, metadata: str) -> Record:
+        """Begin an upload, durably, under an id that can't be guessed."""
+        record = Record(secrets.token_hex(16), manifest_token, metadata)
+        os.close(self._files.create(self.part(record.id)))
+        content = {"v": _VERSION, "manifest": manifest_token, "metadata": metadata}
+        self._files.publish_bytes(
+            json.dumps(content, indent=1).encode() + b"\n", self._record(record.id)
+        )
+        return record
+
+    def offset(self, upload_id: str) -> int | None:
+        """Return how many bytes have arrived; None where there is no part."""
+        try:
+            return self.part(upload_id).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def touched(self, upload_id: str) -> datetime:
+        """Return when the last byte arrived."""
+        return datetime.fromtimestamp(self.part(upload_id).stat().st_mtime, UTC)
+
+    def open(self, upload_id: str) -> int:
+        """Open an upload's part for writing and return the descriptor."""
+        return os.open(self.part(upload_id), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def forget(self, upload_id: str) -> None:
+        """Remove the record of an upload whose bytes have moved on."""
+        self._files.remove(self._record(upload_id))
+
+    def discard(self, upload_id: str) -> None:
+        """Remove an upload, bytes and all."""
+        self.forget(upload_id)
+        self._files.remove(self.part(upload_id))
+
+    def load(self) -> tuple[list[Record], int]:
+        """Return the uploads of earlier runs, and how many leftovers were removed."""
+        parsed = map(_parse, sorted(self.folder.glob("*.json")))
+        records = [record for record in parsed if record is not None]
+        expected = {p for r in records for p in (self.part(r.id), self._record(r.id))}
+        junk = sorted(set(self.folder.iterdir()) - expected)
+        for path in junk:
+            self._files.remove(path)
+        return records, len(junk)
+
+
+def _parse(path: Path) -> Record | None:
+    try:
+        content = json.loads(path.read_bytes())
+        if content["v"] != _VERSION:
+            return None
+        return Record(path.stem, str(content["manifest"]), str(content["metadata"]))
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,77 @@
+"""Every way in which the receiver refuses a request, in one table.
+
+Bodies are problem details (RFC 9457) with a stable ``code`` and, where a person can do
+something, a ``hint``. The statuses are those of tus 1.0.0 where it names one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.responses import JSONResponse
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of refusal."""
+
+    code: str
+    status: int
+    title: str
+
+
+BAD_HEADER = Problem("bad-header", 400, "A header is missing or malformed")
+LENGTH_MISMATCH = Problem("length-mismatch", 400, "The length is not that of the manifest")
+MANIFEST_REFUSED = Problem("manifest-refused", 400, "The manifest can't be relied on")
+TOKEN_REFUSED = Problem("token-refused", 401, "A valid bearer token is required")
+NOT_ENROLLED = Problem("not-enrolled", 403, "The station is not enrolled here")
+OTHER_STATION = Problem("other-station", 403, "The token belongs to another station")
+UPLOAD_FINISHED = Problem("upload-finished", 403, "A finished upload can't be removed")
+NOT_FOUND = Problem("not-found", 404, "There is nothing at this address")
+UPLOAD_UNKNOWN = Problem("upload-unknown", 404, "There is no such upload, or no longer")
+CLIP_NOT_STORED = Problem("clip-not-stored", 404, "The clip is not stored here")
+METHOD_NOT_ALLOWED = Problem("method-not-allowed", 405, "This address knows no such method")
+TOO_SLOW = Problem("too-slow", 408, "The request's body stopped arriving")
+CLIP_STORED = Problem("clip-stored", 409, "The clip is here already; ask for its receipt")
+OFFSET_CONFLICT = Problem("offset-conflict", 409, "The upload is at another offset")
+TUS_VERSION = Problem("tus-version", 412, "Only tus 1.0.0 is spoken here")
+TOO_LARGE = Problem("too-large", 413, "That is more than this receiver takes")
+MEDIA_TYPE = Problem("media-type", 415, "The body is of another type than expected")
+UPLOAD_LOCKED = Problem("upload-locked", 423, "Another request has the upload")
+CHECKSUM_MISMATCH = Problem("checksum-mismatch", 460, "The bytes arrived damaged")
+STOPPING = Problem("stopping", 503, "The receiver is stopping")
+STORE_FAILED = Problem("store-failed", 503, "The store's disk gave an error")
+TOO_MANY_UPLOADS = Problem("too-many-uploads", 503, "The station has too many unfinished uploads")
+STORE_FULL = Problem("store-full", 507, "The store has no room")
+
+
+class RequestError(Exception):
+    """A request is refused."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        detail: str,
+        *,
+        hint: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+        self.hint = hint
+        self.headers = dict(headers or {})
+
+    def response(self) -> JSONResponse:
+        """Return the refusal as it is sent."""
+        body: dict[str, object] = {
+            "type": "about:blank",
+            "title": self.problem.title,
+            "status": self.problem.status,
+            "detail": self.detail,
+            "code": self.problem.code,
+        }
+        if self.hint:
+            body["hint"] = self.hint
+        return JSONResponse(
+            body, self.problem.status, self.headers, media_type="application/problem+json"
+        )

@@ -1,0 +1,45 @@
+"""What an earlier run of the receiver left unfinished, however it ended."""
+
+from dockd.errors import ManifestRefusedError
+from dockd.events import RECEIVER_RECOVERED, UPLOAD_REFUSED
+from dockd.logs import emit, emit_error
+from dockd.manifest import read_unverified_manifest
+from dockd.receiver.incoming import Record
+from dockd.receiver.stations import Stations
+from dockd.receiver.store import Store
+from dockd.receiver.upload import Upload
+
+
+def recover(store: Store, stations: Stations) -> list[Upload]:
+    """Return the uploads that go on, some of them complete, and remove what can't.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    records, junk = store.incoming.load()
+    uploads = []
+    for record in records:
+        try:
+            upload = _pick_up(record, store, stations)
+        except ManifestRefusedError as error:
+            emit_error(UPLOAD_REFUSED, error, upload=record.id, clip_id="", station="")
+            store.incoming.discard(record.id)
+            continue
+        if upload is not None:
+            uploads.append(upload)
+    complete = sum(upload.complete for upload in uploads)
+    emit(RECEIVER_RECOVERED, unfinished=len(uploads) - complete, complete=complete, junk=junk)
+    return uploads
+
+
+def _pick_up(record: Record, store: Store, stations: Stations) -> Upload | None:
+    manifest = read_unverified_manifest(record.manifest_token)
+    if store.take_back(record, manifest):
+        return None
+    # A station may have been struck off since.
+    stations.verify(record.manifest_token)
+    offset = store.incoming.offset(record.id)
+    if offset is None or offset > manifest.ciphertext.size:
+        store.incoming.discard(record.id)
+        return None
+    return Upload(record, manifest, offset, store.incoming.touched(record.id))

@@ -1,0 +1,168 @@
+"""Runs the receiver: sockets, TLS, signals."""
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from dockd import __version__
+from dockd.errors import ConfigError, DockdError, KeyFileError, StoreError
+from dockd.events import RECEIVER_FAILED, RECEIVER_STARTED, RECEIVER_STOPPED
+from dockd.keys import read_secret_file
+from dockd.logs import configure, emit, emit_error
+from dockd.receiver.app import open_receiver
+from dockd.receiver.config import Config, ListenConfig, load
+from dockd.receiver.protocol import BoundedProtocol
+
+GRACE_SECONDS = 5
+"""How long requests may take to end once a stop was asked for."""
+BACKLOG = 128
+
+
+def run(config_path: Path) -> int:
+    """Run the receiver until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code; an error has been logged.
+
+    Raises:
+        ConfigError: the configuration has mistakes.
+    """
+    config = load(config_path)
+    configure(level=config.log.level, style=config.log.style)
+    keep_buffers()
+    try:
+        asyncio.run(_run(config))
+    except DockdError as error:
+        emit_error(RECEIVER_FAILED, error)
+        return error.exit_code
+    except OSError as error:
+        failed = StoreError(str(error), hint="look at the store's disk and its mount")
+        emit_error(RECEIVER_FAILED, failed)
+        return failed.exit_code
+    return 0
+
+
+async def _run(config: Config) -> None:
+    async with open_receiver(config) as receiver:
+        await serve(receiver.app, config.listen, receiver.stop)
+    emit(RECEIVER_STOPPED)
+
+
+async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None]) -> None:
+    """Serve an application until SIGTERM or SIGINT; ``on_stop`` is to end its requests.
+
+    Raises:
+        ConfigError: the address can't be listened on.
+        KeyFileError: certificate, key or CA can't be used.
+    """
+    context = tls_context(listen)
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=listen.max_connections + 1,  # uvicorn refuses when it is reached
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=BACKLOG,
+        ssl_context_factory=(lambda _config, _default: context) if context else None,
+    )
+    listener = _listen(listen)
+    address = listener.getsockname()
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    scheme = "https" if context else "http"
+    server = _Server(config, f"{scheme}://{host}:{address[1]}/")
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        on_stop()
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says where it listens and leaves signals to ``serve``."""
+
+    def __init__(self, config: uvicorn.Config, address: str) -> None:
+        super().__init__(config)
+        self._address = address
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        emit(RECEIVER_STARTED, version=__version__, address=self._address)
+
+
+def _listen(listen: ListenConfig) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(
+            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"listen: {listen.host} port {listen.port}: {error.strerror}",
+            hint="another process may have the port, or the address is not this machine's",
+        ) from error
+
+
+def tls_context(listen: ListenConfig) -> ssl.SSLContext | None:
+    """Return the TLS settings; with a client CA, a client has to show a certificate.
+
+    Raises:
+        KeyFileError: certificate, key or CA can't be used.
+    """
+    if listen.certificate is None or listen.certificate_key_file is None:
+        return None
+    read_secret_file(listen.certificate_key_file)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(listen.certificate, listen.certificate_key_file)
+        if listen.client_ca_file is not None:
+            context.load_verify_locations(listen.client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise KeyFileError(
+            f"TLS: {error}", hint="look at certificate, certificate_key_file and client_ca_file"
+        ) from error
+    return context
+
+
+def keep_buffers() -> None:
+    """Make glibc reuse the memory of receive buffers instead of mapping each anew.
+
+    asyncio reads into a new 256 KiB buffer each time, and glibc maps and unmaps blocks of
+    that size, which halves what one core receives (mallopt(3)). Without glibc, nothing
+    happens.
+    """
+    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(m_mmap_threshold, 32 << 20)
+        mallopt(m_top_pad, 16 << 20)
+        mallopt(m_trim_threshold, 64 << 20)

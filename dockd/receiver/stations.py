@@ -1,0 +1,134 @@
+"""Who may do what: enrolled stations, their tokens and their manifests."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from dockd.errors import ConfigError, ManifestRefusedError
+from dockd.keys import VerifyKey
+from dockd.manifest import Manifest, verify_manifest
+from dockd.receiver import problems
+from dockd.receiver.config import StationEntry
+from dockd.receiver.problems import RequestError
+
+
+@dataclass(frozen=True)
+class Station:
+    """An enrolled station."""
+
+    id: str
+    keys: tuple[VerifyKey, ...]
+    token_digests: tuple[bytes, ...] = ()
+    """SHA-256 of each token; with none, the station needs no token."""
+
+    @classmethod
+    def load(cls, entry: StationEntry) -> Self:
+        """Read a station's keys.
+
+        Raises:
+            KeyFileError: a key is missing or isn't one.
+        """
+        keys = tuple(VerifyKey.load(path) for path in entry.public_keys)
+        return cls(entry.id, keys, tuple(map(bytes.fromhex, entry.tokens_sha256)))
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request: the station of its token, or anybody."""
+
+    station: Station | None
+
+
+class Stations:
+    """The stations that are enrolled here."""
+
+    def __init__(self, stations: Sequence[Station]) -> None:
+        self._stations = {station.id: station for station in stations}
+        self._by_kid = {key.kid: station for station in stations for key in station.keys}
+        self._keys = {key.kid: key for station in stations for key in station.keys}
+        if len(self._keys) != sum(len(station.keys) for station in stations):
+            raise ConfigError("one public key stands twice", hint="each belongs to one station")
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Say whose bearer token (RFC 6750) a request carries.
+
+        Raises:
+            RequestError: the token is unknown, or there is none and every station has one.
+        """
+        if authorization is None:
+            if all(station.token_digests for station in self._stations.values()):
+                raise _unauthorized("the request carries no token")
+            return Caller(None)
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise _unauthorized("the request is not authorized by a bearer token")
+        digest = hashlib.sha256(token.strip().encode("latin-1")).digest()
+        found = [
+            station
+            for station in self._stations.values()
+            for known in station.token_digests
+            if hmac.compare_digest(known, digest)
+        ]
+        if not found:
+            raise _unauthorized("the token is not known here")
+        return Caller(found[0])
+
+    def admit(self, caller: Caller, station_id: str) -> None:
+        """Check that a caller may act for a station.
+
+        Raises:
+            RequestError: it is another station, or has to show a token first.
+        """
+        if caller.station is not None:
+            if caller.station.id != station_id:
+                raise RequestError(
+                    problems.OTHER_STATION,
+                    f"the token is that of {caller.station.id}, not of {station_id}",
+                    hint="give the station its own token",
+                )
+        elif self._stations[station_id].token_digests:
+            raise _unauthorized(f"{station_id} has to show its token")
+
+    def verify(self, token: str) -> Manifest:
+        """Check that an enrolled station signed a manifest, in its own name.
+
+        Raises:
+            ManifestRefusedError: it can't be relied on.
+        """
+        manifest = verify_manifest(token, self._keys)
+        if manifest.station.id != self._by_kid[manifest.station.kid].id:
+            raise ManifestRefusedError("it names a station whose key it isn't", reason="station")
+        return manifest
+
+    def manifest(self, token: str, caller: Caller) -> Manifest:
+        """Check a manifest that a caller brings.
+
+        Raises:
+            RequestError: it can't be relied on, or the caller is another station.
+        """
+        try:
+            manifest = self.verify(token)
+        except ManifestRefusedError as error:
+            problem, hint = _REFUSALS.get(error.reason, (problems.MANIFEST_REFUSED, ""))
+            raise RequestError(problem, error.detail, hint=hint) from error
+        self.admit(caller, manifest.station.id)
+        return manifest
+
+
+_ENROL = "add the station and its public key to the receiver's configuration"
+_REFUSALS = {
+    "unknown-key": (problems.NOT_ENROLLED, _ENROL),
+    "station": (problems.NOT_ENROLLED, _ENROL),
+    "too-large": (problems.TOO_LARGE, ""),
+}
+
+
+def _unauthorized(detail: str) -> RequestError:
+    return RequestError(
+        problems.TOKEN_REFUSED,
+        detail,
+        hint="put the token whose digest the receiver has into the station's token_file",
+        headers={"WWW-Authenticate": "Bearer"},
+    )

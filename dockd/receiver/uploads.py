@@ -1,0 +1,354 @@
+"""The uploads under way: who writes to which, which are complete, which are given up."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+from dockd.clock import Clock
+from dockd.events import UPLOAD_CREATED, UPLOAD_EXPIRED
+from dockd.logs import emit
+from dockd.manifest import Manifest
+from dockd.receiver import problems
+from dockd.receiver.body import Body, End
+from dockd.receiver.config import StoreConfig
+from dockd.receiver.problems import RequestError
+from dockd.receiver.recovery import recover
+from dockd.receiver.stations import Stations
+from dockd.receiver.store import Outcome, Sign, Store
+from dockd.receiver.upload import Upload
+from dockd.receiver.verifier import Faults, Verifier
+from dockd.receiver.writing import Checksum, Verdict, write_body
+
+LOCK_SECONDS = 5.0
+"""How long a request waits for an upload that another one writes to."""
+SWEEP_SECONDS = 60.0
+"""How often expired uploads are looked for."""
+MAX_UNFINISHED = 1000
+"""Unfinished uploads of one station at once."""
+MAX_REMEMBERED = 1000
+"""Stored uploads whose addresses still answer, for clients that missed the last response."""
+
+
+class Uploads:
+    """The uploads of one store; everything here runs on one event loop."""
+
+    def __init__(
+        self, store: Store, stations: Stations, sign: Sign, config: StoreConfig, clock: Clock
+    ) -> None:
+        self.store = store
+        self.faults = Faults(clock)
+        self.stopping = asyncio.Event()
+        self._stations = stations
+        self._reserve = config.reserve
+        self._expiry = timedelta(seconds=config.upload_expiry_seconds)
+        self._clock = clock
+        self._uploads: dict[str, Upload] = {}
+        self._stored: dict[str, Upload] = {}
+        self._creating = asyncio.Lock()
+        self._verifier = Verifier(
+            store, sign, self.faults, config.verify_concurrency, self._verified
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Pick up what earlier runs left, and give up what has expired, until the end."""
+        for upload in await asyncio.to_thread(recover, self.store, self._stations):
+            self._uploads[upload.id] = upload
+            if upload.complete:
+                self._verifier.start(upload)
+        sweeper = asyncio.create_task(self._sweep_forever())
+        try:
+            yield
+        finally:
+            self.stop()
+            sweeper.cancel()
+            await self._verifier.close()
+
+    def stop(self) -> None:
+        """End what runs, keeping every byte that has arrived."""
+        self.stopping.set()
+        self.store.stop()
+        for upload in self._uploads.values():
+            if upload.body is not None:
+                upload.body.stop()
+
+    def find(self, upload_id: str) -> Upload:
+        """Return an upload, or one that was stored lately.
+
+        Raises:
+            RequestError: there is none by that id.
+        """
+        upload = self._uploads.get(upload_id) or self._stored.get(upload_id)
+        if upload is None:
+            raise _unknown()
+        return upload
+
+    def expires(self, upload: Upload) -> datetime:
+        """Return when an unfinished upload is given up."""
+        return upload.touched + self._expiry
+
+    async def create(self, manifest: Manifest, token: str, metadata: str) -> Upload:
+        """Begin an upload; one that the very same manifest began before is given up.
+
+        Raises:
+            RequestError: the clip is here already, or there is no room.
+        """
+        async with self._creating:
+            known = await asyncio.to_thread(self.store.claim, manifest, token)
+            for upload in self._of_station(manifest.station.id):
+                if upload.record.manifest_token == token:
+                    await self.remove(upload)
+            if known or self._arrived(manifest):
+                raise RequestError(problems.CLIP_STORED, "nothing needs to be uploaded")
+            if len(self._of_station(manifest.station.id)) >= MAX_UNFINISHED:
+                raise RequestError(
+                    problems.TOO_MANY_UPLOADS,
+                    f"there are {MAX_UNFINISHED} of {manifest.station.id}",
+                    hint="they expire, or the station finishes them",
+                    headers={"Retry-After": "60"},
+                )
+            await self._check_room(manifest.ciphertext.size)
+            record = await asyncio.to_thread(self.store.incoming.create, token, metadata)
+            upload = Upload(record, manifest, 0, self._clock.now())
+            self._uploads[upload.id] = upload
+        emit(UPLOAD_CREATED, **upload.names, size=upload.length)
+        if upload.complete:
+            self._verifier.start(upload)
+        return upload
+
+    async def current_offset(self, upload: Upload) -> int:
+        """Return how many bytes have arrived; a request that is writing has to end first."""
+        if not upload.complete:
+            async with self._held(upload):
+                pass
+        return upload.offset
+
+    async def append(
+        self, upload: Upload, offset: int, body: Body, size: int | None, checksum: Checksum | None
+    ) -> None:
+        """Write a body at the end of an upload; what arrived of a broken one is kept.
+
+        Args:
+            upload: where to.
+            offset: where the client believes that the upload ends.
+            body: the bytes.
+            size: how many there will be, if that is known.
+            checksum: what they must hash to, if the client said so.
+
+        Raises:
+            RequestError: nothing of the body was kept, or it did not arrive whole.
+        """
+        if upload.complete:
+            _check_fits(upload, offset, size)
+            return
+        async with self._held(upload, body):
+            _check_fits(upload, offset, size)
+            if upload.complete:
+                return
+            await self._check_room(upload.length - offset if size is None else size)
+            await self._write(upload, body, checksum)
+        if upload.complete:
+            self._verifier.start(upload)
+        if body.end is not End.COMPLETE:
+            raise self._broken_off(body)
+
+    async def remove(self, upload: Upload) -> bool:
+        """Give up an unfinished upload; a complete one stays, and False is returned.
+
+        Raises:
+            RequestError: another request has it.
+        """
+        if upload.complete:
+            return False
+        async with self._held(upload):
+            if upload.complete:
+                return False
+            await asyncio.to_thread(self.store.incoming.discard, upload.id)
+            del self._uploads[upload.id]
+            return True
+
+    async def receipt(self, manifest: Manifest, token: str, wait: float) -> str | None:
+        """Return the receipt for a brought manifest; None while verification runs.
+
+        Args:
+            manifest: the manifest, checked.
+            token: its compact form, which is kept if there is a receipt.
+            wait: seconds to wait for a verification that runs.
+
+        Raises:
+            RequestError: the clip has to be uploaded.
+            OSError: the disk failed during verification.
+        """
+        if copy := await asyncio.to_thread(self.store.claim, manifest, token):
+            return copy.receipt_token
+        upload = self._arrived(manifest)
+        if upload is None:
+            raise RequestError(problems.CLIP_NOT_STORED, "it has to be uploaded")
+        verification = self._verifier.start(upload)
+        await self._wait_for(verification, wait)
+        if verification.done():
+            verification.result()
+        if copy := await asyncio.to_thread(self.store.claim, manifest, token):
+            return copy.receipt_token
+        if upload.id not in self._uploads:
+            detail = "what was uploaded is not what its manifest says"
+            raise RequestError(problems.CLIP_NOT_STORED, detail)
+        if upload.failure is not None:
+            raise upload.failure
+        return None
+
+    async def stored_receipt(self, clip_id: str) -> str | None:
+        """Return the receipt of a clip's first copy, if it is stored."""
+        return await asyncio.to_thread(self.store.receipt, clip_id)
+
+    async def free_bytes(self) -> int:
+        """Return the free space of the store's disk in bytes."""
+        return await asyncio.to_thread(self.store.free_bytes)
+
+    async def sweep(self) -> None:
+        """Give up the uploads that have expired, and verify again where the disk had failed."""
+        for upload in list(self._uploads.values()):
+            if upload.complete:
+                self._verifier.start(upload)
+                continue
+            if upload.lock.locked() or self.expires(upload) > self._clock.now():
+                continue
+            with contextlib.suppress(RequestError):
+                if await self.remove(upload):
+                    emit(UPLOAD_EXPIRED, **upload.names, offset=upload.offset)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await self._clock.sleep(SWEEP_SECONDS)
+            try:
+                await self.sweep()
+            except OSError as error:
+                self.faults.refusal(error)
+
+    def _of_station(self, station_id: str) -> list[Upload]:
+        return [
+            upload
+            for upload in self._uploads.values()
+            if not upload.complete and upload.manifest.station.id == station_id
+        ]
+
+    def _arrived(self, manifest: Manifest) -> Upload | None:
+        """Return a complete upload that will do for a manifest, once it is verified."""
+        wanted = set(manifest.recipients)
+        for upload in self._uploads.values():
+            same = upload.manifest.clip_id == manifest.clip_id
+            if same and upload.complete and set(upload.manifest.recipients) >= wanted:
+                return upload
+        return None
+
+    async def _check_room(self, size: int) -> None:
+        free = await asyncio.to_thread(self.store.free_bytes)
+        if free - size < self._reserve:
+            raise RequestError(
+                problems.STORE_FULL,
+                f"{free} bytes are free, {size} are needed and {self._reserve} stay in reserve",
+                hint="make room on the receiver's disk",
+                headers={"Retry-After": "30"},
+            )
+
+    @contextlib.asynccontextmanager
+    async def _held(self, upload: Upload, body: Body | None = None) -> AsyncIterator[None]:
+        """Hold an upload alone.
+
+        The newest request wins: a client that comes back must not wait for its own broken
+        connection to be noticed, so a body that is being written is asked to end.
+        """
+        upload.turn += 1
+        turn = upload.turn
+        if upload.body is not None:
+            upload.body.stop()
+        try:
+            async with asyncio.timeout(LOCK_SECONDS):
+                await upload.lock.acquire()
+        except TimeoutError:
+            raise _locked() from None
+        try:
+            if upload.id not in self._uploads:
+                raise _unknown()
+            if body is not None and upload.turn != turn:
+                raise _locked()
+            if self.stopping.is_set():
+                raise _stopping()
+            upload.body = body
+            yield
+        finally:
+            upload.body = None
+            upload.lock.release()
+
+    async def _write(self, upload: Upload, body: Body, checksum: Checksum | None) -> None:
+        fd = await asyncio.to_thread(self.store.incoming.open, upload.id)
+        room = upload.length - upload.offset
+        try:
+            verdict = await write_body(self.store.files, fd, body, room, checksum)
+        finally:
+            upload.offset = os.fstat(fd).st_size
+            upload.touched = self._clock.now()
+            os.close(fd)
+        if verdict is Verdict.TOO_LONG:
+            raise _too_long(upload)
+        if verdict is Verdict.DAMAGED:
+            raise RequestError(problems.CHECKSUM_MISMATCH, "the chunk was discarded")
+
+    def _broken_off(self, body: Body) -> RequestError:
+        if self.stopping.is_set():
+            return _stopping()
+        if body.end is End.STOPPED:
+            return _locked()
+        detail = "what arrived was kept"
+        return RequestError(problems.TOO_SLOW, detail, headers={"Connection": "close"})
+
+    def _verified(self, upload: Upload, outcome: Outcome | None) -> None:
+        if outcome is Outcome.STOPPED:
+            return
+        del self._uploads[upload.id]
+        if outcome is not None:
+            self._stored[upload.id] = upload
+            if len(self._stored) > MAX_REMEMBERED:
+                del self._stored[next(iter(self._stored))]
+
+    async def _wait_for(self, verification: asyncio.Task[None], seconds: float) -> None:
+        stopping = asyncio.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait(
+                {verification, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            stopping.cancel()
+
+
+def _check_fits(upload: Upload, offset: int, size: int | None) -> None:
+    if offset != upload.offset:
+        raise RequestError(
+            problems.OFFSET_CONFLICT,
+            f"it ends at {upload.offset}, not at {offset}",
+            headers={"Upload-Offset": str(upload.offset)},
+        )
+    if size is not None and offset + size > upload.length:
+        raise _too_long(upload)
+
+
+def _too_long(upload: Upload) -> RequestError:
+    return RequestError(
+        problems.TOO_LARGE, f"the body goes past the upload's length of {upload.length} bytes"
+    )
+
+
+def _unknown() -> RequestError:
+    return RequestError(problems.UPLOAD_UNKNOWN, "create it again")
+
+
+def _locked() -> RequestError:
+    return RequestError(
+        problems.UPLOAD_LOCKED, "what arrived was kept", headers={"Retry-After": "1"}
+    )
+
+
+def _stopping() -> RequestError:
+    return RequestError(problems.STOPPING, "what arrived was kept", headers={"Retry-After": "5"})

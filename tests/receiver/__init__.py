@@ -1,0 +1,1 @@
+"""The receiver, over its HTTP interface and on its disk."""

@@ -1,0 +1,242 @@
+"""Asking for receipts."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dockd.errors import ReceiptRefusedError
+from dockd.files import Files
+from dockd.manifest import MAX_STATEMENT
+from tests.receiver.support import (
+    Station,
+    ask,
+    code,
+    create,
+    make_site,
+    patch,
+    running,
+    upload,
+    with_receiver,
+)
+from tests.support import ALICE, BOB
+
+STATION = Station()
+OTHER = Station("soho-01")
+
+
+def test_a_receipt_names_exactly_what_was_stored(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        receipt = site.receipt(await upload(client, clip), clip)
+        assert receipt.ciphertext == clip.manifest.ciphertext
+        assert receipt.station == clip.manifest.station
+        assert receipt.receiver.id == "evidence-1"
+        assert receipt.receiver.kid == site.key.kid
+
+    with_receiver(site, scenario)
+
+
+def test_a_receipt_is_the_same_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        receipt = await upload(client, clip)
+        for _ in range(3):
+            response = await ask(client, clip)
+            assert response.headers["Content-Type"] == "application/jose"
+            assert response.text == receipt
+            assert (await client.get(f"/receipts/{clip.id}")).text == receipt
+
+    with_receiver(site, scenario)
+    assert len(site.stored()) == 3
+
+
+def test_a_receipt_outlasts_a_restart(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip()
+    receipts: list[str] = []
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        receipts.append(await upload(client, clip) if not receipts else "")
+        receipts.append((await ask(client, clip)).text)
+
+    with_receiver(site, scenario)
+    with_receiver(site, scenario)
+    assert receipts[0] == receipts[1] == receipts[3]
+
+
+def test_a_clip_that_is_not_here_has_to_be_uploaded(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await ask(client, clip)
+        assert (response.status_code, code(response)) == (404, "clip-not-stored")
+        response = await client.get(f"/receipts/{clip.id}")
+        assert (response.status_code, code(response)) == (404, "clip-not-stored")
+        await patch(client, await create(client, clip), clip.data[:4])
+        response = await ask(client, clip)
+        assert (response.status_code, code(response)) == (404, "clip-not-stored")
+
+    with_receiver(site, scenario)
+
+
+def test_another_station_gets_the_receipt_and_its_manifest_is_kept(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, OTHER)
+    first, second = STATION.clip(), OTHER.clip(b"sealed again", recipients=[ALICE])
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        receipt = await upload(client, first)
+        response = await ask(client, second)
+        assert (response.status_code, response.text) == (200, receipt)
+        assert site.receipt(receipt, second).station.id == STATION.id
+
+    with_receiver(site, scenario)
+    assert second.token.encode() in site.stored().values()
+    assert len(site.stored()) == 4
+
+
+def test_a_copy_for_other_recipients_is_not_good_enough(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, OTHER)
+    first = STATION.clip(recipients=[ALICE])
+    second = OTHER.clip(b"sealed again", recipients=[ALICE, BOB])
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        receipt = await upload(client, first)
+        response = await ask(client, second)
+        assert (response.status_code, code(response)) == (404, "clip-not-stored")
+        with pytest.raises(ReceiptRefusedError):
+            site.receipt(receipt, second)
+        assert site.receipt(await upload(client, second), second).station.id == OTHER.id
+        assert (await ask(client, first)).text == receipt
+
+    with_receiver(site, scenario)
+
+
+class SlowDisk(Files):
+    """A disk whose first fsync of a part waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def fsync(self, fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").readlink().match("incoming/" + "[0-9a-f]" * 32 + ".part"):
+            self.release.wait()
+        super().fsync(fd)
+
+
+def test_while_verification_runs_the_station_is_told_to_wait(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, OTHER)
+    clip, same = STATION.clip(), OTHER.clip(b"sealed again")
+    files = SlowDisk()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await patch(client, await create(client, clip), clip.data)
+        for waiting in (clip, same):
+            response = await ask(client, waiting, wait=0)
+            assert response.status_code == 202
+            assert int(response.headers["Retry-After"]) >= 1
+        answer = asyncio.create_task(ask(client, same, wait=30))
+        await asyncio.sleep(0)
+        files.release.set()
+        site.receipt((await answer).text, same)
+
+    with_receiver(site, scenario, files=files)
+    assert len(site.stored()) == 4
+
+
+def test_two_stations_that_bring_one_clip_at_once_leave_one_copy(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, OTHER)
+    clips = [STATION.clip(), OTHER.clip(b"sealed again")]
+    files = SlowDisk()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        paths = [await create(client, clip) for clip in clips]
+        for clip, path in zip(clips, paths, strict=True):
+            assert (await patch(client, path, clip.data)).status_code == 204
+        files.release.set()
+        receipts = [(await ask(client, clip)).text for clip in clips]
+        assert receipts[0] == receipts[1]
+        for clip in clips:
+            site.receipt(receipts[0], clip)
+
+    with_receiver(site, scenario, files=files)
+    assert sum(name.endswith(".age") for name in site.stored()) == 1
+    assert sum(".manifest." in name for name in site.stored()) == 2
+    assert len(site.stored()) == 4
+
+
+def test_a_stop_does_not_wait_for_a_receipt_that_is_not_ready(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip()
+    files = SlowDisk()
+
+    async def play() -> None:
+        async with running(site, files=files) as run:
+            await patch(run.client, await create(run.client, clip), clip.data)
+            answer = asyncio.create_task(ask(run.client, clip, wait=30))
+            await asyncio.sleep(0)
+            run.receiver.stop()
+            assert (await answer).status_code == 202
+            files.release.set()
+        assert not any(name.endswith(".receipt.jws") for name in site.stored())
+        async with running(site) as run:
+            site.receipt((await ask(run.client, clip)).text, clip)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "problem"),
+    [
+        (b"", {}, 400, "manifest-refused"),
+        (b"\xff\xfe", {}, 400, "manifest-refused"),
+        (b"{}", {}, 400, "manifest-refused"),
+        (b"a" * (MAX_STATEMENT + 1), {}, 413, "too-large"),
+        (b"a.b.c", {"Content-Type": "text/plain"}, 415, "media-type"),
+    ],
+)
+def test_a_wrong_request_is_refused(
+    tmp_path: Path, body: bytes, headers: dict[str, str], status: int, problem: str
+) -> None:
+    site = make_site(tmp_path, STATION)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        headers_sent = {"Content-Type": "application/jose", **headers}
+        response = await client.put(f"/receipts/{'a' * 64}", content=body, headers=headers_sent)
+        assert (response.status_code, code(response)) == (status, problem)
+
+    with_receiver(site, scenario)
+
+
+def test_a_manifest_that_was_altered_or_is_for_another_clip_is_refused(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    clip, other = STATION.clip(), STATION.clip(plaintext="other")
+    head, _, signature = clip.token.split(".")
+    forged = f"{head}.{other.token.split('.')[1]}.{signature}"
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for token in (forged, other.token):
+            response = await client.put(
+                f"/receipts/{clip.id}", content=token, headers={"Content-Type": "application/jose"}
+            )
+            assert (response.status_code, code(response)) == (400, "manifest-refused")
+
+    with_receiver(site, scenario)
+
+
+def test_an_address_that_is_no_clip_id_is_a_wrong_address(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for clip_id in ("A" * 64, "a" * 63, "%2e%2e", "..%2f..%2fetc%2fpasswd", "a" * 64 + "%0a"):
+            response = await client.get(f"/receipts/{clip_id}")
+            assert (response.status_code, code(response)) == (404, "not-found")
+
+    with_receiver(site, scenario)

@@ -1,0 +1,233 @@
+"""Whatever stops the receiver, at whatever moment: the next start carries on."""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import signal
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.receiver.support import (
+    TUS,
+    Clip,
+    ProcessDiedError,
+    Site,
+    Station,
+    ask,
+    code,
+    create,
+    make_site,
+    patch,
+    process,
+    running,
+    with_receiver,
+)
+from tests.support import ALICE, BOB
+
+CAMDEN, SOHO = Station("camden-07"), Station("soho-01")
+FIRST = CAMDEN.clip(b"0123456789" * 1000, recipients=[ALICE])
+SAME = SOHO.clip(b"sealed again", recipients=[ALICE])
+WIDER = SOHO.clip(b"sealed for two", recipients=[ALICE, BOB])
+
+
+class StationState:
+    """What a station's ledger remembers across crashes of the receiver."""
+
+    def __init__(self) -> None:
+        self.locations: dict[str, str] = {}
+        self.receipts: dict[str, str] = {}
+
+
+async def deliver(client: httpx.AsyncClient, clip: Clip, state: StationState) -> None:
+    """Bring one clip, from wherever it stands."""
+    response = await ask(client, clip)
+    while response.status_code == 404 and code(response) == "clip-not-stored":
+        await send(client, clip, state)
+        response = await ask(client, clip)
+    assert response.status_code == 200, response.text
+    # A receipt that was given once is never given differently.
+    assert state.receipts.setdefault(clip.token, response.text) == response.text
+
+
+async def send(client: httpx.AsyncClient, clip: Clip, state: StationState) -> None:
+    path = state.locations.get(clip.token)
+    offset = None
+    if path is not None:
+        head = await client.head(path, headers=TUS)
+        offset = int(head.headers["Upload-Offset"]) if head.status_code == 200 else None
+    if path is None or offset is None:
+        path, offset = await create(client, clip), 0
+        state.locations[clip.token] = path
+    wrong = base64.b64encode(hashlib.sha256(b"").digest()).decode()
+    middle = len(clip.data) // 2
+    if offset == 0:
+        chunk = clip.data[:middle]
+        damaged = await patch(client, path, chunk, 0, {"Upload-Checksum": f"sha256 {wrong}"})
+        assert damaged.status_code == 460
+        assert (await patch(client, path, chunk, 0)).status_code == 204
+        offset = middle
+    assert (await patch(client, path, clip.data[offset:], offset)).status_code == 204
+
+
+async def play(client: httpx.AsyncClient, state: StationState) -> None:
+    """Upload a clip, bring a second manifest of it, and a copy for more recipients."""
+    for clip in (FIRST, SAME, WIDER):
+        await deliver(client, clip, state)
+
+
+def check(site: Site, state: StationState) -> None:
+    """Check that each clip is there once, and nothing else is."""
+    for clip in (FIRST, SAME, WIDER):
+        site.receipt(state.receipts[clip.token], clip)
+    stem = f"clips/{FIRST.id[:2]}/{FIRST.id[2:4]}/{FIRST.id}"
+    wider = f"{stem}.{hashlib.sha256(WIDER.data).hexdigest()[:16]}"
+    assert site.stored() == {
+        f"{stem}.age": FIRST.data,
+        f"{stem}.manifest.jws": FIRST.token.encode(),
+        f"{stem}.receipt.jws": state.receipts[FIRST.token].encode(),
+        f"{stem}.manifest.{hashlib.sha256(SAME.token.encode()).hexdigest()[:16]}.jws": (
+            SAME.token.encode()
+        ),
+        f"{wider}.age": WIDER.data,
+        f"{wider}.manifest.jws": WIDER.token.encode(),
+        f"{wider}.receipt.jws": state.receipts[WIDER.token].encode(),
+    }
+
+
+def crash_at(site: Site, at: int, log: Path, state: StationState) -> bool:
+    """Run a receiver that kills itself at a crossing; return whether it came to that."""
+    environment = {"DOCKD_CRASH_AT": str(at), "DOCKD_CRASH_LOG": str(log)}
+
+    async def story(address: str) -> None:
+        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+            await play(client, state)
+
+    with (
+        contextlib.suppress(ProcessDiedError),
+        process(site, "-m", "tests.receiver.crashing", environment=environment) as (child, address),
+    ):
+        try:
+            asyncio.run(story(address))
+        except httpx.TransportError:
+            assert child.wait(30) == -signal.SIGKILL
+    return len(list(crossings(log))) >= at
+
+
+@pytest.fixture
+def fresh_site(tmp_path: Path) -> Callable[[int], Site]:
+    """Return what makes a new site for a number."""
+
+    def make(number: int) -> Site:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        return make_site(folder, CAMDEN, SOHO)
+
+    return make
+
+
+def crossings(log: Path) -> Iterator[str]:
+    for line in log.read_text().splitlines():
+        yield line.partition("\t")[2]
+
+
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 29])
+def test_a_receiver_that_is_killed_at_any_step_carries_on(
+    tmp_path: Path, fresh_site: Callable[[int], Site], step: int
+) -> None:
+    log = tmp_path / "crossings"
+    crashes = 0
+    for at in count(1, step):
+        site, state = fresh_site(at), StationState()
+        log.unlink(missing_ok=True)
+        if not crash_at(site, at, log, state):
+            break
+        crashes += 1
+
+        async def resume(client: httpx.AsyncClient, state: StationState = state) -> None:
+            await play(client, state)
+
+        with_receiver(site, resume)
+        check(site, state)
+    check(site, state)
+    assert len(set(crossings(log))) >= 30
+    assert crashes == len(list(crossings(log))) // step + (step > 1)
+
+
+def test_an_unfinished_upload_goes_on_where_it_was(tmp_path: Path) -> None:
+    site = make_site(tmp_path, CAMDEN)
+
+    async def begin(client: httpx.AsyncClient) -> str:
+        path = await create(client, FIRST)
+        await patch(client, path, FIRST.data[:1234])
+        return path
+
+    async def story() -> None:
+        async with running(site) as run:
+            path = await begin(run.client)
+        async with running(site) as run:
+            head = await run.client.head(path, headers=TUS)
+            assert head.headers["Upload-Offset"] == "1234"
+            assert head.headers["Upload-Metadata"] == FIRST.metadata
+            assert (await patch(run.client, path, FIRST.data[1234:], 1234)).status_code == 204
+            site.receipt((await ask(run.client, FIRST)).text, FIRST)
+
+    asyncio.run(story())
+
+
+def test_what_nobody_knows_is_removed_from_the_incoming_folder(tmp_path: Path) -> None:
+    site = make_site(tmp_path, CAMDEN)
+    incoming = site.store / "incoming"
+    incoming.mkdir(parents=True)
+    for name, content in {
+        "a" * 32 + ".part": "a part without a record",
+        "b" * 32 + ".json": '{"v": 1, "manifest": "no manifest", "metadata": ""}',
+        "c" * 32 + ".json": "not JSON",
+        "d" * 32 + ".json": '{"v": 1}',
+        "e" * 32 + ".json": "[]",
+        "clip.receipt.jws.0123abcd.part": "a statement that was being written",
+    }.items():
+        (incoming / name).write_text(content)
+
+    async def nothing(_client: httpx.AsyncClient) -> None:
+        pass
+
+    with_receiver(site, nothing)
+    assert site.stored() == {}
+
+
+def test_an_upload_of_a_station_that_is_enrolled_no_more_is_dropped(tmp_path: Path) -> None:
+    site = make_site(tmp_path, CAMDEN, SOHO)
+
+    async def begin(client: httpx.AsyncClient) -> None:
+        await create(client, WIDER)
+        await create(client, FIRST)
+
+    async def nothing(_client: httpx.AsyncClient) -> None:
+        pass
+
+    with_receiver(site, begin)
+    assert len(site.stored()) == 4
+    text = site.config_path.read_text()
+    site.config_path.write_text(text[: text.rindex("[[stations]]")])
+    with_receiver(site, nothing)
+    assert len(site.stored()) == 2
+
+
+def test_a_part_longer_than_its_upload_is_dropped(tmp_path: Path) -> None:
+    site = make_site(tmp_path, CAMDEN)
+
+    async def begin(client: httpx.AsyncClient) -> None:
+        await create(client, FIRST)
+
+    async def nothing(_client: httpx.AsyncClient) -> None:
+        pass
+
+    with_receiver(site, begin)
+    next((site.store / "incoming").glob("*.part")).write_bytes(FIRST.data + b"x")
+    with_receiver(site, nothing)
+    assert site.stored() == {}

@@ -1,0 +1,99 @@
+"""The receiver as a process."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.receiver.support import PATCH, TUS, Site, Station, make_site, process
+
+STATION = Station()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return make_site(tmp_path, STATION)
+
+
+def test_sigterm_ends_it_at_once_and_an_upload_in_flight_goes_on_later(site: Site) -> None:
+    clip = STATION.clip(b"x" * 4_000_000)
+    with process(site) as (child, address), httpx.Client(base_url=address) as client:
+        created = client.post("files/", headers=clip.creation)
+        path = created.url.join(created.headers["Location"]).path
+        host = httpx.URL(address)
+        assert host.port is not None
+        with socket.create_connection((host.host, host.port)) as connection:
+            headers = {**PATCH, "Host": "a", "Upload-Offset": "0", "Content-Length": "4000000"}
+            lines = [f"PATCH {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
+            connection.sendall("\r\n".join(lines).encode() + clip.data[:3_000_000])
+            part = next((site.store / "incoming").glob("*.part"))
+            while part.stat().st_size < 1_000_000:
+                pass
+            child.send_signal(signal.SIGTERM)
+            answer = connection.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert child.wait(20) == 0
+    with process(site) as (_, address), httpx.Client(base_url=address) as client:
+        offset = int(client.head(path, headers=TUS).headers["Upload-Offset"])
+        assert offset >= 1_000_000
+        headers = {**PATCH, "Upload-Offset": str(offset)}
+        assert client.patch(path, content=clip.data[offset:], headers=headers).status_code == 204
+        headers = {"Content-Type": "application/jose", "Prefer": "wait=20"}
+        receipt = client.put(f"receipts/{clip.id}", content=clip.token, headers=headers)
+        site.receipt(receipt.text, clip)
+
+
+def failure(site: Site) -> tuple[int, dict[str, str]]:
+    """Start a receiver that can't run; return its exit code and its last words."""
+    command = [sys.executable, "-m", "dockd", "receiver", "--config", str(site.config_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    event: dict[str, str] = json.loads(ended.stderr.splitlines()[-1])
+    assert event["event"] == "receiver.failed"
+    assert event["hint"]
+    return ended.returncode, event
+
+
+def test_a_second_receiver_on_the_store_says_so_and_gives_up(site: Site) -> None:
+    with process(site):
+        exit_code, event = failure(site)
+    assert (exit_code, event["error"]) == (75, "store.busy")
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        exit_code, event = failure(make_site(tmp_path, STATION, listen={"port": port}))
+    assert (exit_code, event["error"]) == (78, "config.invalid")
+    assert str(port) in event["detail"]
+
+
+def test_a_missing_key_is_named(site: Site) -> None:
+    (site.folder / "receiver.key").unlink()
+    exit_code, event = failure(site)
+    assert (exit_code, event["error"]) == (78, "key.unusable")
+
+
+def test_ipv6_can_be_listened_on(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, listen={"host": "::1"})
+    with process(site) as (_, address):
+        assert address.startswith("http://[::1]:")
+        assert httpx.get(f"{address}healthz").status_code == 200
+
+
+def test_more_connections_than_allowed_are_put_off(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, listen={"max_connections": 1})
+    with process(site) as (_, address):
+        host = httpx.URL(address)
+        assert host.port is not None
+        with socket.create_connection((host.host, host.port)) as first:
+            # Answered, so that the server has certainly seen the first connection.
+            first.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert first.recv(4096).startswith(b"HTTP/1.1 200 ")
+            assert httpx.get(f"{address}healthz").status_code == 503
+        statuses = (httpx.get(f"{address}healthz").status_code for _ in range(1000))
+        assert 200 in statuses

@@ -1,0 +1,237 @@
+"""The store on disk."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dockd.errors import StoreBusyError
+from dockd.files import Files
+from dockd.receiver.store import Store
+from tests.receiver.support import (
+    Clip,
+    Site,
+    Station,
+    ask,
+    code,
+    create,
+    make_site,
+    patch,
+    running,
+    upload,
+    with_receiver,
+)
+
+STATION = Station()
+CLIP = STATION.clip()
+
+
+def place(site: Site, clip: Clip, suffix: str) -> Path:
+    return site.store / "clips" / clip.id[:2] / clip.id[2:4] / f"{clip.id}{suffix}"
+
+
+def test_a_clip_lies_beside_its_manifest_and_its_receipt(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    receipts: list[str] = []
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        receipts.append(await upload(client, CLIP))
+
+    with_receiver(site, scenario)
+    assert place(site, CLIP, ".age").read_bytes() == CLIP.data
+    assert place(site, CLIP, ".manifest.jws").read_text() == CLIP.token
+    assert place(site, CLIP, ".receipt.jws").read_text() == receipts[0]
+    assert len(site.stored()) == 3
+
+
+def test_nothing_in_the_store_is_open_to_other_users(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await upload(client, CLIP)
+        await create(client, STATION.clip(plaintext="unfinished"))
+
+    with_receiver(site, scenario)
+    assert [path for path in site.store.rglob("*") if path.stat().st_mode & 0o077] == []
+
+
+def test_a_store_belongs_to_one_receiver_at_a_time(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with store.opened(), pytest.raises(StoreBusyError), Store(tmp_path / "store").opened():
+        pass
+    with Store(tmp_path / "store").opened():
+        pass
+
+
+class OrderedFiles(Files):
+    """Remembers what was done, to which kind of file."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def fsync(self, fd: int) -> None:
+        self.steps.append(f"fsync {''.join(Path(f'/proc/self/fd/{fd}').readlink().suffixes)}")
+        super().fsync(fd)
+
+    def fsync_folder(self, folder: Path) -> None:
+        self.steps.append(f"fsync_folder {folder.parts[-3] if folder.name != 'incoming' else ''}")
+        super().fsync_folder(folder)
+
+    def publish(self, part: Path, final: Path) -> None:
+        self.steps.append(f"publish {''.join(final.suffixes)}")
+        super().publish(part, final)
+
+
+def test_bytes_and_names_are_durable_before_the_receipt_is_written(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    files = OrderedFiles()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        path = await create(client, CLIP)
+        files.steps.clear()
+        await patch(client, path, CLIP.data)
+        assert (await ask(client, CLIP)).status_code == 200
+
+    with_receiver(site, scenario, files=files)
+    steps = files.steps
+    assert steps[0] == "fsync .part"
+    stored = steps.index("publish .age")
+    receipt = steps.index("publish .receipt.jws")
+    assert stored < steps.index("fsync_folder clips", stored) < receipt
+    assert steps.index("publish .manifest.jws") < receipt
+    assert "fsync_folder clips" in steps[receipt:]
+
+
+def test_bytes_that_the_disk_did_not_keep_get_no_receipt(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+
+    class LosingFiles(Files):
+        """A disk that flips a bit of a part while it syncs it."""
+
+        def fsync(self, fd: int) -> None:
+            super().fsync(fd)
+            path = Path(f"/proc/self/fd/{fd}").readlink()
+            if path.read_bytes() == CLIP.data:
+                path.write_bytes(b"\x00" + CLIP.data[1:])
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await patch(client, await create(client, CLIP), CLIP.data)
+        response = await ask(client, CLIP)
+        assert (response.status_code, code(response)) == (404, "clip-not-stored")
+
+    with_receiver(site, scenario, files=LosingFiles())
+    assert site.stored() == {}
+
+
+@pytest.mark.parametrize("damage", ["missing", "shortened", "no-manifest"])
+def test_a_stored_clip_that_is_damaged_counts_as_not_stored(tmp_path: Path, damage: str) -> None:
+    site = make_site(tmp_path, STATION)
+    again = STATION.clip(b"sealed again")
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await upload(client, CLIP)
+        match damage:
+            case "missing":
+                place(site, CLIP, ".age").unlink()
+            case "shortened":
+                place(site, CLIP, ".age").write_bytes(CLIP.data[:-1])
+            case _:
+                place(site, CLIP, ".manifest.jws").unlink()
+        for clip in (CLIP, again):
+            assert code(await ask(client, clip)) == "clip-not-stored"
+        assert code(await client.get(f"/receipts/{CLIP.id}")) == "clip-not-stored"
+        site.receipt(await upload(client, again), again)
+
+    with_receiver(site, scenario)
+    assert place(site, CLIP, ".age").read_bytes() == again.data
+    if damage != "no-manifest":
+        assert CLIP.token.encode() in site.stored().values()
+
+
+class FailingFiles(Files):
+    """A disk that gives errors while it is told to."""
+
+    def __init__(self, number: int, operation: str) -> None:
+        self.error: OSError | None = OSError(number, os.strerror(number))
+        self._operation = operation
+
+    def _fail(self, operation: str) -> None:
+        if self.error is not None and operation == self._operation:
+            raise self.error
+
+    def create(self, path: Path) -> int:
+        self._fail("create")
+        return super().create(path)
+
+    def write_at(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+        self._fail("write_at")
+        return super().write_at(fd, buffers, offset)
+
+    def publish(self, part: Path, final: Path) -> None:
+        self._fail(f"publish {final.suffix}" if final.suffix == ".age" else "publish")
+        super().publish(part, final)
+        self._fail(f"published {final.suffix}")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "problem"),
+    [
+        (errno.ENOSPC, 507, "store-full"),
+        (errno.EDQUOT, 507, "store-full"),
+        (errno.EIO, 503, "store-failed"),
+        (errno.EROFS, 503, "store-failed"),
+    ],
+)
+@pytest.mark.parametrize(
+    "operation", ["create", "write_at", "publish .age", "published .age", "published .jws"]
+)
+def test_after_an_error_of_the_disk_the_station_carries_on(
+    tmp_path: Path, number: int, status: int, problem: str, operation: str
+) -> None:
+    site = make_site(tmp_path, STATION)
+    files = FailingFiles(number, operation)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        refusals = []
+        response = await client.post("/files/", headers=CLIP.creation)
+        refusals.append(response)
+        if response.status_code == 201:
+            path = f"/files/{response.headers['Location']}"
+            refusals += [await patch(client, path, CLIP.data), await ask(client, CLIP)]
+        refused = [r for r in refusals if r.status_code >= 500]
+        assert refused
+        assert {(r.status_code, code(r)) for r in refused} == {(status, problem)}
+        assert all("Retry-After" in r.headers for r in refused)
+        files.error = None
+        response = await ask(client, CLIP)
+        if response.status_code == 404:
+            await upload(client, CLIP)
+            response = await ask(client, CLIP)
+        site.receipt(response.text, CLIP)
+
+    with_receiver(site, scenario, files=files)
+    assert len(site.stored()) == 3
+
+
+def test_a_failed_verification_is_tried_again_without_being_asked(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    files = FailingFiles(errno.EIO, "publish .age")
+
+    async def play() -> None:
+        async with running(site, files=files) as run:
+            await patch(run.client, await create(run.client, CLIP), CLIP.data)
+            assert (await ask(run.client, CLIP)).status_code == 503
+            assert not place(site, CLIP, ".age").exists()
+            files.error = None
+            await run.receiver.uploads.sweep()
+            receipt = None
+            while receipt is None:
+                receipt = await run.receiver.uploads.stored_receipt(CLIP.id)
+            site.receipt(receipt, CLIP)
+
+    asyncio.run(play())
+    assert len(site.stored()) == 3
