@@ -1,0 +1,404 @@
+"""What goes wrong around a station, and how it goes on."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dockd.age import X25519Identity
+from dockd.keys import SigningKey
+from dockd.model import State
+from tests.station.support import PATIENCE, Site
+
+MIB = 2**20
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for what no process reports."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def arrived(site: Site) -> int:
+    """Return the bytes of unfinished uploads at the receiver."""
+    return sum(path.stat().st_size for path in site.folder.glob("store/incoming/*.part"))
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system that fills up."""
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_up(path: Path) -> None:
+    """Write a file until its disk is full."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+# The network and the receiver
+
+
+def test_a_receiver_that_is_down_for_the_whole_docking_is_waited_for(site: Site) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a", "b.mp4": b"b"})
+    site.start_receiver("camden").stop()
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("clip.spooled", count=2)
+    station.wait_for("target.down")
+    site.start_receiver()
+    station.wait_for("camera.wiped")
+    station.wait_for("target.up")
+    assert len([one for one in station.events if one["event"] == "target.down"]) == 1
+
+
+def test_a_stop_in_the_middle_of_an_upload_resumes_at_its_offset(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": os.urandom(24 * MIB)})
+    site.start_receiver("camden")
+    slow = site.configure("camden", "CAM-1", target='bandwidth = "8 MiB"')
+    station = site.start_station(slow)
+    wait_until(lambda: arrived(site) >= 2 * MIB)
+    assert station.stop() == 0
+    before = arrived(site)
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    assert station.wait_for("clip.upload_resumed")["offset"] >= before
+    station.wait_for("camera.wiped")
+    assert site.opened() == digests
+
+
+def test_a_killed_receiver_goes_on_where_it_was(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": os.urandom(24 * MIB)})
+    receiver = site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1", target='bandwidth = "16 MiB"'))
+    wait_until(lambda: arrived(site) >= 2 * MIB)
+    receiver.kill()
+    site.start_receiver()
+    assert station.wait_for("clip.upload_resumed")["offset"] > 0
+    station.wait_for("camera.wiped")
+    assert site.opened() == digests
+
+
+def test_a_server_that_forgets_everything_is_sent_everything_again(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": os.urandom(24 * MIB)})
+    receiver = site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1", target='bandwidth = "16 MiB"'))
+    wait_until(lambda: arrived(site) >= 2 * MIB)
+    receiver.kill()
+    shutil.rmtree(site.folder / "store")
+    site.start_receiver()
+    station.wait_for("camera.wiped")
+    assert site.opened() == digests
+
+
+def test_a_target_that_gives_no_receipts_never_releases_a_wipe(site: Site) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1", receipts=False)
+    station = site.start_station(config)
+    station.wait_for("target.gives_no_receipts")
+    station.wait_for("clip.uploaded")
+    station.stop()
+    assert site.on_camera("CAM-1") == ["a.mp4"]
+    (clip,) = site.clips("camden")
+    assert clip.state is State.UPLOADING
+    # Once it does give receipts, the same clip is acknowledged without another upload.
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("camera.wiped")
+    assert not [one for one in station.events if one["event"] == "clip.uploaded"]
+
+
+def test_receipts_by_a_key_that_is_not_pinned_release_nothing(site: Site) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    (site.folder / "receiver.pub").write_bytes(SigningKey.generate().verify_key.pem())
+    station = site.start_station(config)
+    assert station.wait_for("receipt.refused", count=2)["reason"] == "unknown-key"
+    station.stop()
+    assert site.on_camera("CAM-1") == ["a.mp4"]
+    assert site.clips("camden")[0].state is State.UPLOADING
+
+
+def test_a_receiver_key_that_is_no_longer_pinned_does_not_release_a_wipe(site: Site) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1", policy="keep"))
+    station.wait_for("clip.acknowledged")
+    station.stop()
+    config = site.configure("camden", "CAM-1")
+    (site.folder / "receiver.pub").write_bytes(SigningKey.generate().verify_key.pem())
+    station = site.start_station(config)
+    assert station.wait_for("wipe.refused")["error"] == "receipt.refused"
+    station.stop()
+    assert site.on_camera("CAM-1") == ["a.mp4"]
+
+
+# Two stations, lost ledgers
+
+
+def test_one_clip_at_two_stations_is_one_piece_of_evidence(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden", "barnet")
+    first = site.start_station(site.configure("camden", "CAM-1", policy="keep"))
+    first.wait_for("clip.acknowledged")
+    first.stop()
+    second = site.start_station(site.configure("barnet", "CAM-1"))
+    second.wait_for("camera.wiped")
+    assert site.opened() == digests
+    assert not [one for one in second.events if one["event"] == "clip.uploaded"]
+
+
+def test_a_copy_that_this_stations_recipients_cannot_open_does_not_count(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden", "barnet")
+    wrong = X25519Identity.generate()
+    first = site.start_station(
+        site.configure("camden", "CAM-1", policy="keep", recipient=str(wrong.recipient))
+    )
+    first.wait_for("clip.acknowledged")
+    first.stop()
+    second = site.start_station(site.configure("barnet", "CAM-1"))
+    second.wait_for("camera.wiped")
+    assert [site.open(path, wrong) for path in site.stored()] == digests * 2
+    (clip,) = site.clips("barnet")
+    (copy,) = [
+        path
+        for path in site.stored()
+        if site.manifest(clip).ciphertext.size == path.stat().st_size
+        and site.manifest(clip).ciphertext.sha256[:16] in path.name
+    ]
+    assert site.open(copy) == digests[0]
+
+
+def test_a_lost_ledger_costs_another_reading_and_nothing_else(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": b"a", "b.mp4": b"b"})
+    site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1", policy="keep"))
+    station.wait_for("clip.acknowledged", count=2)
+    station.stop()
+    shutil.rmtree(site.folder / "camden")
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("camera.wiped")
+    assert site.opened() == digests
+
+
+# The camera
+
+
+def test_a_clip_that_was_altered_after_its_receipt_is_another_clip(site: Site) -> None:
+    first = site.fill("CAM-1", {"a.mp4": b"first"})
+    site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1", policy="keep"))
+    station.wait_for("clip.acknowledged")
+    station.stop()
+    path = site.camera("CAM-1") / "a.mp4"
+    times = path.stat()
+    second = site.fill("CAM-1", {"a.mp4": b"other"})
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("wipe.refused")
+    station.wait_for("camera.wiped")
+    assert site.opened() == sorted(first + second)
+
+
+def test_a_clip_that_the_camera_cannot_read_stays_and_the_others_are_wiped(site: Site) -> None:
+    site.fill("CAM-1", {"good.mp4": b"good", "bad.mp4": b""})
+    bad = site.camera("CAM-1") / "bad.mp4"
+    # A regular file whose every read is answered with EIO, by the kernel itself.
+    mount = ["mount", "--bind", "/proc/1/mem", str(bad)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        site.start_receiver("camden")
+        station = site.start_station(site.configure("camden", "CAM-1"))
+        event = station.wait_for("clip.unreadable")
+        assert event["path"] == "bad.mp4"
+        assert event["hint"]
+        station.wait_for("camera.wiped")
+        station.stop()
+        assert site.on_camera("CAM-1") == ["bad.mp4"]
+    finally:
+        subprocess.run(["umount", str(bad)], check=True)
+
+
+def test_a_camera_that_is_taken_away_is_undocked_and_its_uploads_go_on(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden").stop()
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("clip.spooled")
+    site.camera("CAM-1").rename(site.folder / "taken")
+    station.wait_for("camera.undocked")
+    site.start_receiver()
+    station.wait_for("clip.acknowledged")
+    assert site.opened() == digests
+    (site.folder / "taken").rename(site.camera("CAM-1"))
+    station.wait_for("camera.wiped")
+
+
+# The station's own disk
+
+
+@pytest.mark.parametrize("damage", ["altered", "missing"])
+def test_a_damaged_spool_leads_back_to_the_camera(site: Site, damage: str) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": os.urandom(MIB)})
+    site.start_receiver("camden").stop()
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("clip.spooled")
+    station.stop()
+    (spooled,) = (site.folder / "camden" / "spool").iterdir()
+    if damage == "missing":
+        spooled.unlink()
+    else:
+        data = bytearray(spooled.read_bytes())
+        data[len(data) // 2] ^= 1
+        spooled.write_bytes(data)
+    site.start_receiver()
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("camera.wiped")
+    assert site.opened() == digests
+    ledger = site.ledger("camden")
+    events = [entry.event for entry in ledger.entries()]
+    ledger.close()
+    assert "spool.damaged" in events
+
+
+def test_a_spool_smaller_than_the_camera_passes_everything_on(site: Site) -> None:
+    digests = site.fill("CAM-1", {f"{n}.mp4": os.urandom(2 * MIB) for n in range(5)})
+    site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1", spool='budget = "3 MiB"'))
+    station.wait_for("camera.wiped")
+    assert site.opened() == digests
+
+
+def test_a_clip_larger_than_the_spool_is_reported_and_holds_back_the_wipe(site: Site) -> None:
+    site.fill("CAM-1", {"big.mp4": os.urandom(4 * MIB), "small.mp4": b"small"})
+    site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1", spool='budget = "3 MiB"'))
+    assert station.wait_for("spool.failed")["hint"] == "raise spool.budget"
+    station.wait_for("clip.acknowledged")
+    station.stop()
+    assert site.on_camera("CAM-1") == ["big.mp4", "small.mp4"]
+
+
+def test_a_full_disk_under_the_spool_makes_ingest_wait_and_loses_nothing(site: Site) -> None:
+    digests = site.fill("CAM-1", {f"{n}.mp4": os.urandom(3 * MIB) for n in range(4)})
+    with small_disk(site.folder / "spool", "7m") as spool:
+        site.start_receiver("camden").stop()
+        station = site.start_station(site.configure("camden", "CAM-1", spool=f'path = "{spool}"'))
+        station.wait_for("clip.spooled", count=2)
+        site.start_receiver()
+        station.wait_for("camera.wiped")
+        station.stop()
+    assert site.opened() == digests
+
+
+def test_a_full_disk_under_the_ledger_loses_nothing(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": b"a", "b.mp4": b"b"})
+    site.start_receiver("camden").stop()
+    with small_disk(site.folder / "camden", "3m") as state:
+        spool = f'path = "{site.folder / "spool"}"'
+        config = site.configure("camden", "CAM-1", spool=spool)
+        station = site.start_station(config)
+        station.wait_for("clip.spooled", count=2)
+        ballast = state / "ballast"
+        fill_up(ballast)
+        site.start_receiver()
+        station.wait_for("clip.retrying", lambda event: "ledger" in event["detail"])
+        assert len(site.on_camera("CAM-1")) == 2
+        ballast.unlink()
+        station.wait_for("camera.wiped")
+        station.stop()
+        assert site.opened() == digests
+        ledger = site.ledger("camden")
+        ledger.verify_journal()
+        ledger.close()
+
+
+# Starting, stopping, configuring
+
+
+def test_every_mistake_in_the_configuration_is_named_at_once(site: Site) -> None:
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1", target='concurency = 2\nchunk_size = "a lot"')
+    station = site.start_station(config)
+    assert station.wait() == 78
+    assert "target.concurency" in station.output
+    assert "did you mean concurrency?" in station.output
+    assert "target.chunk_size" in station.output
+
+
+def test_a_second_daemon_on_one_ledger_is_refused(site: Site) -> None:
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    site.start_station(config).wait_for("daemon.started")
+    second = site.start_station(config)
+    assert second.wait() == 75
+    assert "stop the other dockd first" in second.output
+
+
+def test_sighup_puts_a_changed_configuration_in_force(site: Site) -> None:
+    site.fill("CAM-2", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("camera.docked")
+    site.configure("camden", "CAM-1", "CAM-2")
+    station.signal(signal.SIGHUP)
+    station.wait_for("config.reloaded")
+    station.wait_for("camera.wiped", lambda event: event["camera"].endswith("CAM-2"))
+    assert station.stop() == 0
+
+
+def test_sighup_keeps_the_old_configuration_if_the_new_one_is_wrong(site: Site) -> None:
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    station = site.start_station(config)
+    station.wait_for("camera.docked")
+    config.write_text("[station]\n")
+    station.signal(signal.SIGHUP)
+    assert "encryption" in station.wait_for("config.refused")["detail"]
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    station.wait_for("camera.wiped")
+    assert station.stop() == 0
+
+
+def test_a_stop_in_the_middle_of_an_ingest_leaves_nothing_half_done(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": os.urandom(256 * MIB)})
+    site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    spool = site.folder / "camden" / "spool"
+    wait_until(lambda: any(path.suffix == ".part" for path in spool.glob("*")))
+    assert station.stop() == 0
+    assert not [path for path in spool.iterdir() if path.suffix == ".part"]
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("camera.wiped")
+    assert site.opened() == digests
+
+
+def test_the_log_is_one_json_object_a_line_and_holds_no_secret(site: Site) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("camera.wiped")
+    station.stop()
+    for line in station.output.splitlines():
+        assert {"time", "level", "event"} <= json.loads(line).keys()
+    key = (site.folder / "camden.key").read_text().splitlines()[1]
+    assert key not in station.output
+    assert str(site.identity) not in station.output
