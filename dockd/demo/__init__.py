@@ -1,0 +1,180 @@
+"""``dockd demo``: the whole job on one machine, with throw-away keys, and the proof of it.
+
+A real receiver process on loopback, two folders as cameras, the daemon's own
+:class:`~dockd.daemon.Station`, and a connection that is cut once in the middle of a clip.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dockd import config as configuration
+from dockd.age import open_stream
+from dockd.clock import Clock
+from dockd.daemon import Station
+from dockd.demo.proxy import BreakingProxy
+from dockd.demo.show import Display, print_report
+from dockd.demo.stage import LaidOut, Stage
+from dockd.errors import StatementError
+from dockd.keys import VerifyKey
+from dockd.ledger import Ledger
+from dockd.logs import configure as configure_logs
+from dockd.manifest import verify_receipt
+from dockd.model import Clip, State
+
+_REFRESH = 0.1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the demo did, and whether all of it held."""
+
+    clips: int
+    bytes: int
+    seconds: float
+    ingest_mb_per_second: float
+    upload_mb_per_second: float
+    cuts: int
+    resumed_at: int | None
+    """The offset at which the cut upload went on."""
+    receipts_verified: int
+    wiped: int
+    proved_clip: str
+    proved_sha256: str
+    proved: bool
+    """Whether a stored clip opened to the digest of what lay on the camera."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every clip came through, and the cut was survived."""
+        whole = self.receipts_verified == self.wiped == self.clips
+        return whole and self.proved and self.cuts == 1 and self.resumed_at is not None
+
+
+def run(source: Path | None, *, as_json: bool) -> int:
+    """Run the demo; returns 0 only if everything held.
+
+    Raises:
+        DockdError: it could not be set up.
+    """
+    with tempfile.TemporaryDirectory(prefix="dockd-demo-") as name:
+        stage = Stage(Path(name))
+        laid_out = stage.lay_out(source)
+        with (stage.folder / "dockd.log").open("w", buffering=1) as log:
+            configure_logs(style="json", stream=log)
+            report = asyncio.run(_play(stage, laid_out, Display(sys.stderr)))
+    if as_json:
+        print(json.dumps({"holds": report.holds, **asdict(report)}))  # noqa: T201
+    else:
+        print_report(report)
+    return 0 if report.holds else 1
+
+
+async def _play(stage: Stage, laid_out: Sequence[LaidOut], display: Display) -> Report:
+    began = time.monotonic()
+    receiver = await asyncio.to_thread(stage.start_receiver)
+    try:
+        cut_after = max(clip.size for clip in laid_out) // 2
+        async with BreakingProxy(receiver.host, receiver.port, cut_after=cut_after) as proxy:
+            station = Station(configuration.load(stage.write_station_config(proxy.port)))
+            working = asyncio.create_task(station.run())
+            await _until_wiped(stage, station, working, len(laid_out), display)
+            working.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+    finally:
+        await asyncio.to_thread(receiver.stop)
+    return _report(stage, laid_out, time.monotonic() - began, proxy.cuts)
+
+
+async def _until_wiped(
+    stage: Stage, station: Station, working: asyncio.Task[None], clips: int, display: Display
+) -> None:
+    """Show what goes on until every clip is wiped, or the daemon has failed."""
+    wiped = 0
+    while wiped < clips:
+        await asyncio.wait({working}, timeout=_REFRESH)
+        if working.done():
+            return working.result()
+        states = await asyncio.to_thread(_states, stage)
+        wiped = states.get(State.WIPED, 0)
+        display.show(station.activity.current(), states, clips)
+    display.end()
+    return None
+
+
+def _states(stage: Stage) -> dict[State, int]:
+    counts: dict[State, int] = {}
+    for clip in _clips(stage):
+        counts[clip.state] = counts.get(clip.state, 0) + 1
+    return counts
+
+
+def _clips(stage: Stage) -> list[Clip]:
+    path = stage.folder / "station" / "ledger.db"
+    if not path.exists():
+        return []
+    ledger = Ledger(path, Clock())
+    try:
+        return ledger.clips()
+    finally:
+        ledger.close()
+
+
+def _report(stage: Stage, laid_out: Sequence[LaidOut], seconds: float, cuts: int) -> Report:
+    events = [json.loads(line) for line in (stage.folder / "dockd.log").read_text().splitlines()]
+    clips = _clips(stage)
+    keys = [VerifyKey.load(stage.folder / "receiver.key.pub")]
+    resumed = [event["offset"] for event in events if event["event"] == "clip.upload_resumed"]
+    original = max(laid_out, key=lambda clip: clip.size)
+    clip_id, sha256 = _prove(stage, clips, original)
+    return Report(
+        clips=len(laid_out),
+        bytes=sum(clip.size for clip in laid_out),
+        seconds=round(seconds, 2),
+        ingest_mb_per_second=_rate(events, "clip.spooled", "size"),
+        upload_mb_per_second=_rate(events, "clip.uploaded", "sent"),
+        cuts=cuts,
+        resumed_at=resumed[0] if resumed else None,
+        receipts_verified=sum(_has_good_receipt(clip, keys) for clip in clips),
+        wiped=sum(not (stage.camera_root(c.camera.serial) / c.name).exists() for c in clips),
+        proved_clip=clip_id,
+        proved_sha256=sha256,
+        proved=sha256 == original.sha256,
+    )
+
+
+def _rate(events: Sequence[dict[str, Any]], name: str, size: str) -> float:
+    """Return the megabytes a second of one clip in a stage, over all clips."""
+    done = [event for event in events if event["event"] == name]
+    seconds = sum(event["seconds"] for event in done)
+    return round(sum(event[size] for event in done) / seconds / 1e6, 1) if seconds else 0.0
+
+
+def _has_good_receipt(clip: Clip, keys: Sequence[VerifyKey]) -> bool:
+    with contextlib.suppress(StatementError):
+        return bool(verify_receipt(clip.receipt or "", keys, clip.manifest or ""))
+    return False
+
+
+def _prove(stage: Stage, clips: Sequence[Clip], original: LaidOut) -> tuple[str, str]:
+    """Open the stored copy of a clip with the throw-away identity; returns its id and digest."""
+    clip_id = next(
+        str(clip.clip_id)
+        for clip in clips
+        if clip.camera.id == original.camera and clip.name == original.path
+    )
+    digest = hashlib.sha256()
+    (stored,) = stage.store.rglob(f"{clip_id}.age")
+    with stored.open("rb") as file:
+        for block in open_stream(file, [stage.identity]):
+            digest.update(block)
+    return clip_id, digest.hexdigest()
