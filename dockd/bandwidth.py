@@ -1,6 +1,5 @@
 """How fast uploads may go: a token bucket for all of them, its rate by time of day."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import time
 
@@ -30,23 +29,21 @@ class Limiter:
         """
         self._clock = clock
         self._rate = rate
-        self._turn = asyncio.Lock()
         self._spent_until = float("-inf")
         """The moment up to which the allowance is used up."""
 
     async def take(self, wanted: int) -> int:
         """Wait for allowance and return how many bytes may be sent: 1 to ``wanted``."""
-        async with self._turn:
-            rate = self._rate()
-            if rate == 0:
-                return wanted
-            granted = min(wanted, max(rate // GRANTS_PER_SECOND, 1))
-            now = self._clock.monotonic()
-            start = max(self._spent_until, now - BURST_SECONDS)
-            self._spent_until = start + granted / rate
-            if start > now:
-                await self._clock.sleep(start - now)
-            return granted
+        rate = self._rate()
+        if rate == 0:
+            return wanted
+        granted = min(wanted, max(rate // GRANTS_PER_SECOND, 1))
+        now = self._clock.monotonic()
+        start = max(self._spent_until, now - BURST_SECONDS)
+        self._spent_until = start + granted / rate
+        if start > now:
+            await self._clock.sleep(start - now)
+        return granted
 
 
 def current_limit(bandwidth: int, schedule: Sequence[BandwidthRule], local: time) -> int:

@@ -24,7 +24,7 @@ from dockd.age import (
     parse_identities,
 )
 from dockd.clock import Clock
-from dockd.errors import DockdError, KeyFileError, StatementError, UsageError
+from dockd.errors import DockdError, KeyFileError, LedgerError, StatementError, UsageError
 from dockd.keys import SigningKey, VerifyKey, read_key_file, write_secret_file
 from dockd.ledger import Ledger
 from dockd.prove import Exhibits, prove
@@ -33,6 +33,7 @@ from dockd.receiver import server
 _DEFAULT_CONFIG = Path("/etc/dockd/config.toml")
 _DEFAULT_RECEIVER_CONFIG = Path("/etc/dockd/receiver.toml")
 _EX_IOERR = 74
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,10 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
     except DockdError as error:
-        print(f"dockd: {error.message}", file=sys.stderr)
+        message = error.message
+        print(f"dockd: {message[0].lower()}{message[1:]}", file=sys.stderr)
         if error.hint:
             print(f"dockd: hint: {error.hint}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:
         # The reader went away; a second complaint at exit would only confuse.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -190,6 +194,8 @@ def _verify(options: argparse.Namespace) -> int:
 def _journal(options: argparse.Namespace) -> int:
     """Print the journal, an entry a line, and check its hash chain; 65 if it is broken."""
     config = configuration.load(options.config)
+    if not config.ledger_path.exists():
+        raise LedgerError(f"{config.ledger_path} is not there", hint="has this station ever run?")
     ledger = Ledger(config.ledger_path, Clock())
     try:
         for entry in ledger.entries():

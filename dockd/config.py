@@ -3,17 +3,13 @@
 Write the example with ``python -m dockd.config > config.example.toml``.
 """
 
-import contextlib
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
@@ -21,75 +17,18 @@ from pydantic import (
 )
 
 from dockd import globs, settings
-from dockd.age import parse_recipients
-from dockd.errors import AgeKeyError
+from dockd.fields import (
+    Endpoint,
+    FilePath,
+    Label,
+    PositiveSeconds,
+    Recipient,
+    Seconds,
+    SecretPath,
+    TimeOfDay,
+    check_recipients,
+)
 from dockd.settings import Section, Size
-
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\A[^\x00-\x1f\x7f:/]+\z")]
-"""A name that may stand in ids, logs and file names."""
-
-
-def _resolve(value: Path, info: ValidationInfo) -> Path:
-    folder: Path = (info.context or {}).get("folder", Path())
-    return folder / value
-
-
-def _resolve_secret(value: Path, info: ValidationInfo) -> Path:
-    folder: Path = (info.context or {}).get("folder", Path())
-    return settings.secret_path(str(value), folder)
-
-
-FilePath = Annotated[Path, Field(strict=False), AfterValidator(_resolve)]
-"""A path, relative to the configuration file."""
-SecretPath = Annotated[Path, Field(strict=False), AfterValidator(_resolve_secret)]
-"""A secret's file: a systemd credential's name, or a path as above."""
-
-
-def _endpoint(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError("an address starts with https:// or http:// and names a host")
-    if not {"@", "?", "#"}.isdisjoint(value):
-        raise ValueError("an address has no user, query or fragment; credentials come from files")
-    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
-        raise ValueError("plain http:// is for loopback only; use https://")
-    return value if value.endswith("/") else value + "/"
-
-
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-
-
-def _time_of_day(value: object) -> time:
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = time.fromisoformat(value)
-    if not isinstance(value, time) or value.tzinfo is not None:
-        raise ValueError('a time of day is written "07:00"')
-    return value
-
-
-TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
-"""An hour of the day, local time."""
-
-
-def _recipient(value: str) -> str:
-    _usable_recipients([value])
-    return value
-
-
-def _usable_recipients(texts: Sequence[str]) -> None:
-    try:
-        parse_recipients(texts)
-    except AgeKeyError as error:
-        raise ValueError(
-            f"{error.detail} ({error.hint})" if error.hint else error.detail
-        ) from error
-
-
-Recipient = Annotated[str, AfterValidator(_recipient)]
-"""An age recipient in its Bech32 form."""
 
 
 class StationConfig(Section):
@@ -123,7 +62,7 @@ class EncryptionConfig(Section):
     @field_validator("recipients")
     @classmethod
     def _go_together(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _usable_recipients(value)
+        check_recipients(value)
         return value
 
 
@@ -411,7 +350,7 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: it can't be read or has mistakes, all of them named.
     """
-    return settings.load(path, Config)
+    return settings.load(path, Config, example="config.example.toml")
 
 
 EXAMPLE_HEADING = """dockd's station configuration: every key, its default, and why.
@@ -421,4 +360,4 @@ bytes or text such as "64 MiB". Relative paths are relative to this file; secret
 looked for among systemd's credentials first."""
 
 if __name__ == "__main__":
-    sys.stdout.write(settings.example(Config, EXAMPLE_HEADING))
+    sys.stdout.write(settings.write_example(Config, EXAMPLE_HEADING))

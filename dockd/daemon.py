@@ -20,7 +20,7 @@ from dockd.age import parse_recipients
 from dockd.bandwidth import Limiter, current_limit
 from dockd.cleaning import Cleaning
 from dockd.clock import Clock
-from dockd.config import Config, TargetConfig
+from dockd.config import Config
 from dockd.docking import Docking
 from dockd.errors import (
     ConfigError,
@@ -65,16 +65,17 @@ class Station:
     """One configuration at work."""
 
     def __init__(self, config: Config, seams: Seams | None = None) -> None:
-        """Load the keys and make the parts; nothing is opened yet.
+        """Load keys and certificates; nothing is connected to or opened yet.
 
         Raises:
-            KeyFileError: a key can't be used.
+            KeyFileError: one can't be used.
         """
         self._config = config
         self._seams = seams or Seams()
         self._recipients = parse_recipients(config.encryption.recipients)
         self._key = SigningKey.load(config.station.key_file)
         self._receiver_keys = [VerifyKey.load(path) for path in config.target.receiver_keys]
+        self._client = open_client(config.target, transport=self._seams.transport)
         self._dockings: dict[str, Docking] = {}
         self._trouble = Repeats(self._seams.clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED)
         self.activity = Activity()
@@ -88,8 +89,7 @@ class Station:
         config, seams = self._config, self._seams
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         async with contextlib.AsyncExitStack() as stack:
-            await asyncio.to_thread(seams.files.make_folder, config.station.state)
-            stack.enter_context(_only_one(config.station.state))
+            stack.enter_context(_only_one(config.station.state, seams.files))
             ledger = seams.ledger(config.ledger_path, seams.clock)
             stack.callback(ledger.close)
             spool = Spool(
@@ -100,9 +100,18 @@ class Station:
                 clock=seams.clock,
             )
             await asyncio.to_thread(_recover, ledger, spool)
-            target = _open_target(config.target, seams)
+            target = self._open_target()
             stack.push_async_callback(target.aclose)
             await self._work(ledger, spool, target)
+
+    def _open_target(self) -> Target:
+        config, clock = self._config.target, self._seams.clock
+
+        def rate() -> int:
+            now = datetime.now().astimezone().time()
+            return current_limit(config.bandwidth, config.schedule, now)
+
+        return TusTarget(config, self._client, Limiter(clock, rate), clock)
 
     async def _work(self, ledger: Ledger, spool: Spool, target: Target) -> None:
         config, clock = self._config, self._seams.clock
@@ -203,18 +212,34 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
 
 async def _run(config_path: Path, config: Config, seams: Seams) -> None:
     signals = _Signals(asyncio.get_running_loop())
+    proven: Config | None = None
     while True:
         station = asyncio.create_task(Station(config, seams).run())
-        config = await _supervise(station, signals, config_path, config)
-        if signals.stop is not None:
+        try:
+            changed = await _supervise(station, signals, config_path)
+        except DockdError as error:
+            if proven is None:
+                raise
+            # What only shows at work, such as a folder that can't be used.
+            emit_error(events.CONFIG_REFUSED, error)
+            config, proven = proven, None
+            continue
+        if changed is None:
             emit(events.DAEMON_STOPPED)
             return
+        config, proven = changed, config
+        configure_logs(level=config.log.level, style=config.log.style)
+        emit(events.CONFIG_RELOADED)
 
 
 async def _supervise(
-    station: asyncio.Task[None], signals: "_Signals", config_path: Path, config: Config
-) -> Config:
-    """Let a station work until a stop, or until a new configuration, which is returned."""
+    station: asyncio.Task[None], signals: "_Signals", config_path: Path
+) -> Config | None:
+    """Let a station work until a stop, or until a changed configuration, which is returned.
+
+    Raises:
+        DockdError: the station could not start.
+    """
     while True:
         told = asyncio.create_task(signals.told.wait())
         await asyncio.wait({station, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -225,7 +250,7 @@ async def _supervise(
         if signals.stop is not None:
             emit(events.DAEMON_STOPPING, signal=signals.stop)
             await _end(station)
-            return config
+            return None
         try:
             changed = configuration.load(config_path)
             Station(changed)
@@ -233,8 +258,6 @@ async def _supervise(
             emit_error(events.CONFIG_REFUSED, error)
             continue
         await _end(station)
-        configure_logs(level=changed.log.level, style=changed.log.style)
-        emit(events.CONFIG_RELOADED)
         return changed
 
 
@@ -260,13 +283,17 @@ class _Signals:
 
 
 @contextlib.contextmanager
-def _only_one(state: Path) -> Iterator[None]:
-    """Hold the state folder's lock.
+def _only_one(state: Path, files: Files) -> Iterator[None]:
+    """Hold the state folder's lock, creating the folder.
 
     Raises:
-        LedgerBusyError: another dockd has it.
+        LedgerBusyError: another dockd has it; LedgerError: the folder can't be used.
     """
-    fd = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        files.make_folder(state)
+        fd = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LedgerError(f"{state}: {error.strerror}", hint="check station.state") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -278,11 +305,7 @@ def _only_one(state: Path) -> Iterator[None]:
 
 
 def _recover(ledger: Ledger, spool: Spool) -> None:
-    """Bring ledger and spool back together after whatever ended the last run.
-
-    Raises:
-        JournalBrokenError: the journal was tampered with.
-    """
+    """Bring ledger and spool back together after whatever ended the last run."""
     ledger.recover()
     clips = ledger.in_spool()
     expected = {str(clip.ciphertext_sha256): int(clip.ciphertext_size or 0) for clip in clips}
@@ -290,14 +313,6 @@ def _recover(ledger: Ledger, spool: Spool) -> None:
     for clip in clips:
         if clip.ciphertext_sha256 in missing:
             ledger.spool_lost(clip, "spool.damaged", "missing from the spool, or of another size")
-
-
-def _open_target(config: TargetConfig, seams: Seams) -> Target:
-    def rate() -> int:
-        return current_limit(config.bandwidth, config.schedule, datetime.now().astimezone().time())
-
-    client = open_client(config, transport=seams.transport)
-    return TusTarget(config, client, Limiter(seams.clock, rate), seams.clock)
 
 
 def _sources(config: Config, clock: Clock) -> list[Source]:

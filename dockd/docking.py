@@ -42,14 +42,13 @@ class Docking:
         """Work on the camera until it goes away or this is cancelled.
 
         Raises:
-            LedgerError, OSError: the work could not begin.
+            LedgerError: the work could not begin.
         """
         camera, place = self.media.camera, self.media.place
         self._number = await to_the_end(self._ledger.begin_docking, camera, place)
         emit(events.CAMERA_DOCKED, camera=camera.id, place=place, docking=self._number)
         hints = asyncio.create_task(self._follow_hints())
         try:
-            await self._cleaning.finish(self.media)
             while True:
                 pause = await self._fenced_round()
                 if not await self._clock.wait(self._wake, pause):
@@ -110,6 +109,8 @@ class Docking:
             self._look_due = True
 
     async def _look(self) -> float | None:
+        # What a wipe has set aside must be gone before its clip's absence counts as wiped.
+        await self._cleaning.finish(self.media)
         look = await asyncio.to_thread(self.media.look)
         observed = await to_the_end(
             self._ledger.observe, self.media.camera, self._number, look.files

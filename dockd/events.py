@@ -136,7 +136,7 @@ CLIP_INGEST_INTERRUPTED = _event(
 CLIP_UNREADABLE = _event(
     "clip.unreadable",
     "error",
-    "The camera can't read a clip; it stays there and waits for a resync.",
+    "The camera can't read a clip; it stays there, and a person has to see to it.",
     **_CLIP,
     **_ERROR,
 )
@@ -170,7 +170,7 @@ CLIP_ACKNOWLEDGED = _event(
 CLIP_REJECTED = _event(
     "clip.rejected",
     "error",
-    "The server never will store a clip; it stays on the camera and waits for a resync.",
+    "The server never will store a clip; it stays on the camera, and a person has to see to it.",
     **_CLIP,
     clip_id="str",
     **_ERROR,

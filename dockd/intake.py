@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,6 @@ from dockd.errors import (
     CameraLostError,
     ClipChangedError,
     ClipUnreadableError,
-    DockdError,
     LedgerError,
     SourceError,
     SpoolError,
@@ -50,6 +50,7 @@ from dockd.tree import open_file
 _TRIES = 3
 """Readings that fail before a clip counts as unreadable."""
 _NONCE_SIZE = 16
+_OWN_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -119,42 +120,39 @@ class Intake:
         """
         size = ciphertext_size(clip.size, self._header_size)
         try:
-            async with self._spool.room(size) as room, self._slots:
+            async with self._spool.room(size), self._slots:
                 await to_the_end(self._ledger.begin_ingest, clip, docking)
-                room.filled = await self._ingest(media, replace(clip, docking=docking))
+                await self._ingest(media, replace(clip, docking=docking))
         except SpoolError as error:
             self._trouble.failure("spool", error=error)
         else:
             self._trouble.success("spool")
             self._spooled()
 
-    async def _ingest(self, media: Media, clip: Clip) -> int:
-        """Ingest a clip; returns the bytes of its ciphertext, 0 where there is none."""
+    async def _ingest(self, media: Media, clip: Clip) -> None:
+        """Ingest a clip whose state says so already; it never keeps that state."""
         about = {"camera": clip.camera.id, "clip": clip.id, "path": clip.name}
+        began = self._clock.monotonic()
         try:
-            began = self._clock.monotonic()
             ingested = await self._read(media, clip)
             facts = await self._record(clip, ingested)
         except ClipUnreadableError as error:
             await to_the_end(self._ledger.unreadable, clip, error.event, error.detail)
             emit_error(events.CLIP_UNREADABLE, error, **about)
-        except (ClipChangedError, CameraLostError) as error:
+        except SourceError as error:
             await to_the_end(self._ledger.interrupt_ingest, clip, error.event, error.detail)
             emit_error(events.CLIP_INGEST_INTERRUPTED, error, **about)
-        except (asyncio.CancelledError, DockdError):
+        except BaseException:
             await to_the_end(self._ledger.interrupt_ingest, clip, "interrupted", "cut short")
             raise
         else:
-            seconds = round(self._clock.monotonic() - began, 3)
             emit(
                 events.CLIP_SPOOLED,
                 **about,
                 clip_id=facts.clip_id,
                 size=clip.size,
-                seconds=seconds,
+                seconds=round(self._clock.monotonic() - began, 3),
             )
-            return facts.ciphertext.size
-        return 0
 
     async def _read(self, media: Media, clip: Clip) -> Ingested:
         """Read a clip into the spool, again where its camera answers with an error.
@@ -183,6 +181,8 @@ class Intake:
     ) -> Ingested:
         try:
             with open_file(media.root, clip.path) as source, self._spool.writing() as part:
+                if os.fstat(source).st_size != clip.size:
+                    raise ClipChangedError("it no longer has the size for which room was made")
                 ingested = ingest(
                     source,
                     lambda block: self._spool.write(part, block),
@@ -201,9 +201,13 @@ class Intake:
             return CameraLostError(f"{media.place} is gone", hint="dock the camera again")
         if error.errno in _GONE:
             return ClipChangedError("its file is gone")
+        if error.errno in _OWN_SHORTAGES:
+            return SourceError(
+                f"this station runs short: {error.strerror}", hint="dockd tries again"
+            )
         return ClipUnreadableError(
             f"{error.strerror} (errno {error.errno})",
-            hint="the clip stays on the camera; look at the camera, then ask for a resync",
+            hint="the clip stays on the camera; see docs/operate.md",
         )
 
     async def _record(self, clip: Clip, ingested: Ingested) -> SealedFacts:

@@ -118,7 +118,9 @@ def read_key_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}", hint="see docs/install.md, Keys") from error
+        raise KeyFileError(
+            f"{path}: {error.strerror}", hint="see docs/configure.md, Keys"
+        ) from error
 
 
 def read_secret_file(path: Path) -> bytes:

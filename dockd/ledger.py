@@ -165,17 +165,18 @@ class Ledger(Database):
         with self._transaction():
             self._move(clip, State.INGESTING, "clip.ingesting", detail={}, docking=docking)
 
-    def interrupt_ingest(self, clip: Clip, error: str, detail: str) -> None:
-        """Note that reading broke off and will be tried again: ingesting → found."""
+    def interrupt_ingest(self, clip: Clip, error: str, problem: str) -> None:
+        """Note that reading broke off: ingesting → found; no change where it is over already."""
         with self._transaction():
-            self._move(
-                clip,
-                State.FOUND,
-                "clip.ingest_interrupted",
-                detail={"error": error},
-                error=error,
-                problem=detail,
-            )
+            if self._state(clip) is State.INGESTING:
+                self._move(
+                    clip,
+                    State.FOUND,
+                    "clip.ingest_interrupted",
+                    detail={"error": error},
+                    error=error,
+                    problem=problem,
+                )
 
     def unreadable(self, clip: Clip, error: str, detail: str) -> None:
         """Note that the camera can't read a clip: ingesting → unreadable."""

@@ -46,7 +46,7 @@ class Signer(_Part):
 class CameraIdentity(_Part):
     """A camera, by its profile and serial."""
 
-    profile: Name
+    profile: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\A[^:\x00-\x1f\x7f]+\z")]
     serial: Name
 
     @property

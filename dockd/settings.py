@@ -77,8 +77,8 @@ class Mistake:
         return f"line {self.line}: {self.key}: {self.problem}{hint}"
 
 
-def load(path: Path, model: type[_SectionT]) -> _SectionT:
-    """Read a configuration file.
+def load(path: Path, model: type[_SectionT], *, example: str) -> _SectionT:
+    """Read a configuration file; ``example`` names the one that shows every key.
 
     Raises:
         ConfigError: it can't be read, isn't TOML, or has mistakes, all of them named.
@@ -86,9 +86,7 @@ def load(path: Path, model: type[_SectionT]) -> _SectionT:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(
-            f"{path}: {error.strerror}", hint="start from config.example.toml"
-        ) from error
+        raise ConfigError(f"{path}: {error.strerror}", hint=f"start from {example}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text") from error
     try:
@@ -99,7 +97,7 @@ def load(path: Path, model: type[_SectionT]) -> _SectionT:
         return model.model_validate(document, context={"folder": path.absolute().parent})
     except ValidationError as error:
         listed = "".join(f"\n  {mistake}" for mistake in _mistakes(error, text, model))
-        raise ConfigError(f"{path}{listed}", hint="config.example.toml shows every key") from error
+        raise ConfigError(f"{path}{listed}", hint=f"{example} shows every key") from error
 
 
 def secret_path(name: str, folder: Path) -> Path:
@@ -211,7 +209,7 @@ def _exists(document: Any, place: Sequence[int | str]) -> bool:
     return True
 
 
-def example(model: type[Section], heading: str) -> str:
+def write_example(model: type[Section], heading: str) -> str:
     """Return a commented configuration file with every key and its default."""
     lines = [f"# {line}".rstrip() for line in heading.splitlines()]
     _write_section(model, (), lines.append, mark="")

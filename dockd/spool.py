@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dockd import events
 from dockd.clock import Clock
+from dockd.concurrency import to_the_end
 from dockd.errors import SpoolDamagedError, SpoolError, SpoolFullError
 from dockd.files import Files, read_from_disk
 from dockd.logs import Repeats
@@ -35,14 +36,6 @@ class Part:
     fd: int
 
 
-@dataclass
-class Room:
-    """Space that was promised to one ciphertext."""
-
-    filled: int = 0
-    """What of it a published ciphertext takes up, in bytes."""
-
-
 class Spool:
     """The folder, its budget, and what waits for room in it."""
 
@@ -54,7 +47,7 @@ class Spool:
         self._reserve = reserve
         self._files = files
         self._clock = clock
-        self._used = 0
+        self._sizes: dict[str, int] = {}
         self._promised = 0
         self._freed = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -83,7 +76,7 @@ class Spool:
                 size = path.stat().st_size
                 if missing.get(path.stem) == size and path.suffix == ".age":
                     del missing[path.stem]
-                    self._used += size
+                    self._sizes[path.stem] = size
                 else:
                     self._files.remove(path)
         return set(missing)
@@ -91,10 +84,10 @@ class Spool:
     @property
     def used(self) -> int:
         """Bytes of ciphertext, written and promised."""
-        return self._used + self._promised
+        return sum(list(self._sizes.values())) + self._promised
 
     @contextlib.asynccontextmanager
-    async def room(self, size: int) -> AsyncIterator[Room]:
+    async def room(self, size: int) -> AsyncIterator[None]:
         """Wait until a ciphertext of a size fits, and keep that room while the context lasts.
 
         Raises:
@@ -114,27 +107,26 @@ class Spool:
                 self._freed.clear()
                 await self._clock.wait(self._freed, _LOOK_AGAIN)
             self._promised += size
-        room = Room()
         try:
-            yield room
+            yield
         finally:
             self._promised -= size
-            self._used += room.filled
             self._freed.set()
 
     def _too_full(self, size: int) -> SpoolFullError:
-        free = self._files.free_bytes(self.folder)
         return SpoolFullError(
-            f"{size} bytes are needed, {self.used} of {self._budget} are used, {free} are free"
-            f" on the disk and {self._reserve} stay in reserve",
+            f"{size} bytes are needed, {self.used} of {self._budget} are used, {self._free()} are"
+            f" free on the disk and {self._reserve} stay in reserve",
             hint="uploads make room; if they stand still, look at target.down",
         )
 
     def _fits(self, size: int) -> bool:
-        with self._explained():
-            free = self._files.free_bytes(self.folder)
-        fits_disk = free - self._promised - size >= self._reserve
+        fits_disk = self._free() - self._promised - size >= self._reserve
         return self.used + size <= self._budget and fits_disk
+
+    def _free(self) -> int:
+        with self._explained():
+            return self._files.free_bytes(self.folder)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Part]:
@@ -169,7 +161,9 @@ class Spool:
         """
         with self._explained():
             self._files.fsync(part.fd)
+            size = os.fstat(part.fd).st_size
             self._files.publish(part.path, self.path(sha256))
+        self._sizes[sha256] = size
 
     def path(self, sha256: str) -> Path:
         """Return where a ciphertext lies."""
@@ -181,30 +175,27 @@ class Spool:
         Raises:
             SpoolError: it could not be removed; the next start does it.
         """
-        self._used -= await asyncio.to_thread(self._remove, self.path(sha256))
-        self._freed.set()
-
-    def _remove(self, path: Path) -> int:
         with self._explained():
-            try:
-                size = path.stat().st_size
-            except FileNotFoundError:
-                return 0
-            self._files.remove(path)
-            return size
+            await to_the_end(self._files.remove, self.path(sha256))
+        self._sizes.pop(sha256, None)
+        self._freed.set()
 
     def check(self, sha256: str) -> None:
         """Re-read a ciphertext from the disk; blocks.
 
         Raises:
             SpoolDamagedError: it is missing, or not what was written.
+            SpoolError: it could not be read for another reason.
         """
         digest = hashlib.sha256()
-        try:
-            for block in read_from_disk(self.path(sha256)):
-                digest.update(block)
-        except OSError as error:
-            raise SpoolDamagedError(f"{sha256}: {error.strerror}") from error
+        with self._explained():
+            try:
+                for block in read_from_disk(self.path(sha256)):
+                    digest.update(block)
+            except OSError as error:
+                if error.errno in {errno.ENOENT, errno.EIO}:
+                    raise SpoolDamagedError(f"{sha256}: {error.strerror}") from error
+                raise
         if digest.hexdigest() != sha256:
             raise SpoolDamagedError(f"{sha256}: the disk returns other bytes than were written")
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import ParamSpec
 from weakref import WeakValueDictionary
 
@@ -215,12 +215,8 @@ class Uploader:
                 work.at(done)
                 delivery.sent = done
 
-            try:
+            with _spool_trouble():
                 await self._target.upload(sealed, delivery.url, remember, progress)
-            except SpoolDamagedError:
-                raise
-            except SpoolError as error:
-                raise TransientError(error.message, hint=error.hint) from error
         await self._ledger_call(self._ledger.uploaded, clip)
         emit(
             events.CLIP_UPLOADED,
@@ -266,7 +262,8 @@ class Uploader:
             SpoolDamagedError: what was sent is not what the manifest says.
             TransientError: it is; so the server lost it, and is sent it again.
         """
-        await to_the_end(self._spool.check, sealed.sha256)
+        with _spool_trouble():
+            await to_the_end(self._spool.check, sealed.sha256)
         await self._ledger_call(self._ledger.remember_upload, delivery.clip, None)
         delivery.url = None
         raise TransientError(
@@ -310,29 +307,43 @@ class _PrioritySlots:
     @contextlib.asynccontextmanager
     async def slot(self, priority: Priority) -> AsyncIterator[None]:
         """Hold a slot for as long as the context lasts; the lowest priority goes first."""
-        if self._free:
-            self._free -= 1
-        else:
-            turn = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (priority, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._pass_on()
-                raise
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        heapq.heappush(self._waiting, (priority, turn))
+        # Those who were woken together all ask before one of them is let in.
+        loop.call_soon(self._let_in)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            raise
         try:
             yield
         finally:
-            self._pass_on()
+            self._leave()
 
-    def _pass_on(self) -> None:
-        while self._waiting:
+    def _leave(self) -> None:
+        self._free += 1
+        asyncio.get_running_loop().call_soon(self._let_in)
+
+    def _let_in(self) -> None:
+        while self._free and self._waiting:
             _, turn = heapq.heappop(self._waiting)
             if not turn.done():
+                self._free -= 1
                 turn.set_result(None)
-                return
-        self._free += 1
+
+
+@contextlib.contextmanager
+def _spool_trouble() -> Iterator[None]:
+    """Make trouble with the spool something to try again, unless a ciphertext is damaged."""
+    try:
+        yield
+    except SpoolDamagedError:
+        raise
+    except SpoolError as error:
+        raise TransientError(error.message, hint=error.hint) from error
 
 
 def _priority(clip: Clip) -> Priority:

@@ -138,7 +138,6 @@ LIVES: dict[State, list[Step]] = {
 
 CHANGES: dict[Step, State] = {
     Story.ingest: State.INGESTING,
-    Story.interrupt: State.FOUND,
     Story.give_up: State.UNREADABLE,
     Story.spool: State.SPOOLED,
     Story.lose: State.FOUND,
@@ -178,6 +177,34 @@ def test_a_state_changes_only_as_the_table_says_and_the_journal_tells(
         assert ledger.clip(clip.id) == clip
         assert ledger.head() == before
     ledger.verify_journal()
+
+
+@pytest.mark.parametrize("state", State)
+def test_only_an_ingest_under_way_can_be_interrupted(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    story.interrupt(clip)
+    if state is State.INGESTING:
+        assert ledger.clip(clip.id).state is State.FOUND
+        (entry,) = ledger.entries(after=before.seq)
+        assert entry.event == "clip.ingest_interrupted"
+    else:
+        # It was over before the interruption came: what is spooled stays spooled.
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == before
+
+
+def test_the_same_problem_is_noted_once(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.note_problem(clip, "receipt.refused", "it is for another clip")
+    noted = ledger.head()
+    ledger.note_problem(clip, "receipt.refused", "it is for another clip")
+    assert ledger.head() == noted
+    assert ledger.clip(clip.id).problem == "it is for another clip"
+    ledger.note_problem(clip, "receipt.refused", "it is not a signed statement")
+    assert ledger.head().seq == noted.seq + 1
 
 
 def test_the_table_is_exhausted_by_what_the_ledger_can_do(ledger: Ledger) -> None:
@@ -744,6 +771,8 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
         for step in steps:
             step(story, story.clip(path))
     ledger.uploaded(story.clip(b"0.mp4"))
+    ledger.note_problem(story.clip(b"0.mp4"), "receipt.refused", "it is for another clip")
+    ledger.note_problem(story.clip(b"0.mp4"), "wipe.refused", "its content is another one")
     story.look()
     ledger.end_docking(CAMERA, story.docking)
     told = set()

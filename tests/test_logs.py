@@ -120,16 +120,16 @@ def test_text_begins_with_the_time_and_stays_on_one_line() -> None:
 @pytest.mark.parametrize(
     ("level", "expected"),
     [
-        ("debug", ["daemon.stopped", "upload.retrying", "spool.failed"]),
-        ("info", ["daemon.stopped", "upload.retrying", "spool.failed"]),
-        ("warning", ["upload.retrying", "spool.failed"]),
+        ("debug", ["daemon.stopped", "library.complained", "spool.failed"]),
+        ("info", ["daemon.stopped", "library.complained", "spool.failed"]),
+        ("warning", ["library.complained", "spool.failed"]),
         ("error", ["spool.failed"]),
     ],
 )
 def test_less_serious_events_are_left_out(level: logs.Level, expected: list[str]) -> None:
     log = io.StringIO()
     configure(level=level, style="json", stream=log)
-    for event in (events.DAEMON_STOPPED, events.UPLOAD_RETRYING, events.SPOOL_FAILED):
+    for event in (events.DAEMON_STOPPED, events.LIBRARY_COMPLAINED, events.SPOOL_FAILED):
         emit(event)
     assert [line["event"] for line in lines(log)] == expected
 

@@ -70,7 +70,7 @@ colours = [
 def load(folder: Path, text: str) -> Room:
     path = folder / "room.toml"
     path.write_text(text)
-    return settings.load(path, Room)
+    return settings.load(path, Room, example="room.example.toml")
 
 
 def mistakes(folder: Path, text: str) -> str:
@@ -207,13 +207,13 @@ def test_what_is_not_toml_is_said(tmp_path: Path, content: bytes, problem: str) 
     path = tmp_path / "room.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=problem):
-        settings.load(path, Room)
+        settings.load(path, Room, example="room.example.toml")
 
 
 @pytest.mark.parametrize("name", ["nowhere.toml", "."])
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"No such file|Is a directory") as caught:
-        settings.load(tmp_path / name, Room)
+        settings.load(tmp_path / name, Room, example="room.example.toml")
     assert caught.value.hint
 
 
@@ -279,7 +279,7 @@ def test_a_systemd_credential_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_example_shows_every_key_with_its_default_and_reason() -> None:
     assert (
-        settings.example(Room, "A room.\n\nThe end.")
+        settings.write_example(Room, "A room.\n\nThe end.")
         == """\
 # A room.
 #
@@ -322,7 +322,7 @@ height = 50
 
 
 def test_the_example_is_correct_as_it_stands_and_with_everything_switched_on() -> None:
-    example = settings.example(Room, "A room.")
+    example = settings.write_example(Room, "A room.")
     assert Room.model_validate(tomllib.loads(example)).shelves == (Shelf(height=50),)
     lines = [
         line.removeprefix("# ") if " = " in line or "[[" in line else line

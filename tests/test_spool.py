@@ -8,7 +8,7 @@ import pytest
 
 from dockd.errors import SpoolDamagedError, SpoolError, SpoolFullError
 from dockd.files import Files
-from dockd.spool import Room, Spool
+from dockd.spool import Spool
 from tests.clocks import FakeClock
 from tests.support import fill, open_descriptors, small_disk
 
@@ -192,18 +192,17 @@ class Tenant:
     """Asks for room, and keeps it until told to go."""
 
     def __init__(self, spool: Spool, size: int) -> None:
-        self.room: Room | None = None
+        self.room = False
         self._leave = asyncio.Event()
         self._task = asyncio.create_task(self._stay(spool, size))
 
     async def _stay(self, spool: Spool, size: int) -> None:
-        async with spool.room(size) as room:
-            self.room = room
+        async with spool.room(size):
+            self.room = True
             await self._leave.wait()
 
-    async def leave(self, filled: int = 0) -> None:
-        assert self.room is not None
-        self.room.filled = filled
+    async def leave(self) -> None:
+        assert self.room
         self._leave.set()
         await self._task
 
@@ -240,7 +239,7 @@ def test_what_a_ciphertext_fills_stays_taken_until_it_is_removed(tmp_path: Path)
         tenant = Tenant(spool, 9)
         await settle()
         sha256 = store(spool, b"12345678")
-        await tenant.leave(filled=8)
+        await tenant.leave()
         assert spool.used == 8
         waiting = Tenant(spool, 5)
         await settle()

@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from dockd import settings
-from dockd.config import FilePath, Label, LogConfig, PositiveSeconds, SecretPath
+from dockd.config import LogConfig
+from dockd.fields import FilePath, Label, PositiveSeconds, SecretPath
 from dockd.settings import Section, Size
 
 TokenDigest = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
@@ -85,7 +86,6 @@ class StoreConfig(Section):
     )
     upload_expiry_seconds: PositiveSeconds = Field(
         default=7 * 86400.0,
-        strict=False,
         description="How long an unfinished upload is kept after its last byte.",
     )
     verify_concurrency: int = Field(
@@ -144,7 +144,7 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: it can't be read or has mistakes, all of them named.
     """
-    return settings.load(path, Config)
+    return settings.load(path, Config, example="receiver.example.toml")
 
 
 EXAMPLE_HEADING = """dockd's receiver configuration: every key, its default, and why.
@@ -156,4 +156,4 @@ looked for among systemd's credentials first.
 A token's digest is made with: printf %s TOKEN | sha256sum"""
 
 if __name__ == "__main__":
-    sys.stdout.write(settings.example(Config, EXAMPLE_HEADING))
+    sys.stdout.write(settings.write_example(Config, EXAMPLE_HEADING))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import signal
 import socket
 import ssl
@@ -17,6 +16,7 @@ from dockd.errors import ConfigError, DockdError, KeyFileError, StoreError
 from dockd.events import RECEIVER_FAILED, RECEIVER_STARTED, RECEIVER_STOPPED
 from dockd.keys import read_secret_file
 from dockd.logs import configure, emit, emit_error
+from dockd.memory import keep_buffers
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
 from dockd.receiver.protocol import BoundedProtocol
@@ -151,18 +151,3 @@ def tls_context(listen: ListenConfig) -> ssl.SSLContext | None:
             f"TLS: {error}", hint="look at certificate, certificate_key_file and client_ca_file"
         ) from error
     return context
-
-
-def keep_buffers() -> None:
-    """Make glibc reuse the memory of receive buffers instead of mapping each anew.
-
-    asyncio reads into a new 256 KiB buffer each time, and glibc maps and unmaps blocks of
-    that size, which halves what one core receives (mallopt(3)). Without glibc, nothing
-    happens.
-    """
-    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(m_mmap_threshold, 32 << 20)
-        mallopt(m_top_pad, 16 << 20)
-        mallopt(m_trim_threshold, 64 << 20)

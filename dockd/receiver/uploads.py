@@ -148,11 +148,21 @@ class Uploads:
             if upload.complete:
                 return
             await self._check_room(upload.length - offset if size is None else size)
-            await self._write(upload, body, checksum)
+            # The checksum of a whole clip is the manifest's digest, for which the clip is
+            # read back from the disk anyway: that one reading serves both.
+            whole = size == upload.length and checksum is not None and checksum.is_of(upload)
+            await self._write(upload, body, None if whole else checksum)
         if upload.complete:
-            self._verifier.start(upload)
+            verification = self._verifier.start(upload)
+            if whole:
+                await self._wait_for(verification)
+                self._check_kept(upload)
         if body.end is not End.COMPLETE:
             raise self._broken_off(body)
+
+    def _check_kept(self, upload: Upload) -> None:
+        if upload.id not in self._uploads and upload.id not in self._stored:
+            raise RequestError(problems.CHECKSUM_MISMATCH, "the upload was discarded")
 
     async def remove(self, upload: Upload) -> bool:
         """Give up an unfinished upload; a complete one stays, and False is returned.
@@ -313,7 +323,9 @@ class Uploads:
             if len(self._stored) > MAX_REMEMBERED:
                 del self._stored[next(iter(self._stored))]
 
-    async def _wait_for(self, verification: asyncio.Task[None], seconds: float) -> None:
+    async def _wait_for(
+        self, verification: asyncio.Task[None], seconds: float | None = None
+    ) -> None:
         stopping = asyncio.create_task(self.stopping.wait())
         try:
             await asyncio.wait(

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from dockd.files import Files
 from dockd.receiver.body import Body, End
+from dockd.receiver.upload import Upload
 
 
 class Hasher(Protocol):
@@ -29,6 +30,10 @@ class Checksum:
 
     hasher: Hasher
     expected: bytes
+
+    def is_of(self, upload: Upload) -> bool:
+        """Say whether it is the SHA-256 that an upload's manifest names."""
+        return self.expected.hex() == upload.manifest.ciphertext.sha256
 
     def matches(self) -> bool:
         """Say whether they did."""

@@ -53,7 +53,7 @@ _HINTS: Mapping[int, str] = {
     407: "a proxy wants credentials; put them into HTTPS_PROXY in the service's environment",
     408: "the link is slower than the server allows; lower target.chunk_size",
     412: "the server does not speak tus 1.0.0; check target.url",
-    413: "if a proxy set this limit, raise it there or lower target.chunk_size, then resync",
+    413: "raise the limit (a proxy's?) or lower target.chunk_size; see docs/operate.md",
     423: "the server still holds an earlier connection of this upload; it will let go",
     429: "the server is asked too often; lower target.concurrency",
     502: "the proxy is up and the server behind it is not",

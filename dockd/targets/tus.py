@@ -119,7 +119,7 @@ class TusTarget:
             if abilities.max_size is not None and sealed.size > abilities.max_size:
                 raise RejectedError(
                     f"it has {sealed.size} bytes, and the server takes {abilities.max_size}",
-                    hint="raise the server's limit, then resync",
+                    hint="raise the server's limit; see docs/operate.md",
                 )
             file = await to_the_end(SpoolFile.open, sealed)
             try:

@@ -378,6 +378,27 @@ def test_sighup_keeps_the_old_configuration_if_the_new_one_is_wrong(site: Site) 
     assert station.stop() == 0
 
 
+@pytest.mark.parametrize("change", ['ca_file = "receiver.key"', 'state = "receiver.key"'])
+def test_sighup_keeps_the_old_configuration_if_the_new_one_does_not_work(
+    site: Site, change: str
+) -> None:
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    station = site.start_station(config)
+    station.wait_for("camera.docked")
+    text = config.read_text()
+    if change.startswith("state"):
+        text = text.replace('state = "camden"', change)
+    else:
+        text = text.replace("[target]", f"[target]\n{change}").replace("http://", "https://")
+    config.write_text(text)
+    station.signal(signal.SIGHUP)
+    station.wait_for("config.refused")
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    station.wait_for("camera.wiped")
+    assert station.stop() == 0
+
+
 def test_a_stop_in_the_middle_of_an_ingest_leaves_nothing_half_done(site: Site) -> None:
     digests = site.fill("CAM-1", {"a.mp4": os.urandom(256 * MIB)})
     site.start_receiver("camden")

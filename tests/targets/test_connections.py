@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import hashlib
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -299,6 +301,35 @@ def test_a_server_that_refuses_the_clients_certificate_is_waited_for(
     assert error.hint
 
 
+def test_a_servers_alert_is_passed_on(sealed: Sealed, ca: trustme.CA, tmp_path: Path) -> None:
+    tls = server_tls(ca)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    ca.configure_trust(tls)
+    heard = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection = tls.wrap_socket(
+            listener.accept()[0], server_side=True, do_handshake_on_connect=False
+        )
+        with connection:
+            with pytest.raises(ssl.SSLError):
+                connection.do_handshake()
+            heard.wait()  # closed now, a reset could overtake the alert
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        url = f"https://localhost:{listener.getsockname()[1]}/"
+        config = make_config(url=url, ca_file=write_ca(ca, tmp_path))
+        try:
+            with pytest.raises(TransientError, match="CERTIFICATE_REQUIRED") as raised:
+                asyncio.run(Uploads(config).attempt(sealed))
+        finally:
+            heard.set()
+            server.join()
+    assert "target.client_certificate" in raised.value.hint
+
+
 def test_a_server_without_tls_is_waited_for(sealed: Sealed) -> None:
     async def run() -> None:
         async with saying(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
@@ -350,9 +381,7 @@ def test_a_client_key_that_does_not_fit_is_named(
         open_client(make_config(url="https://evidence.example/files/", **keys))
 
 
-def test_an_encrypted_client_key_is_refused_without_asking_for_a_password(
-    ca: trustme.CA, tmp_path: Path
-) -> None:
+def test_an_encrypted_client_key_is_refused(ca: trustme.CA, tmp_path: Path) -> None:
     keys = write_client(ca, tmp_path)
     path = Path(keys["client_key_file"])
     key = load_pem_private_key(path.read_bytes(), None)

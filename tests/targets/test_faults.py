@@ -244,6 +244,7 @@ def test_an_offset_that_makes_no_sense_is_waited_for(
 ) -> None:
     error = failing(server, station, sealed, "HEAD", at_offset(200, offset))
     assert isinstance(error, TransientError)
+    assert "HEAD can't be used" in error.detail
 
 
 @pytest.mark.parametrize("offset", [*NO_OFFSETS, b"0"])
@@ -252,6 +253,7 @@ def test_an_offset_after_a_chunk_that_makes_no_sense_is_waited_for(
 ) -> None:
     error = failing(server, station, sealed, "PATCH", at_offset(204, offset))
     assert isinstance(error, TransientError)
+    assert "PATCH can't be used" in error.detail
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("PATCH", 204)])

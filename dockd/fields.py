@@ -1,0 +1,85 @@
+"""What values a configuration may hold: paths, addresses, names, times of day, recipients."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import time
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from dockd import settings
+from dockd.age import parse_recipients
+from dockd.errors import AgeKeyError
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\A[^\x00-\x1f\x7f:/]+\z")]
+"""A name that may stand in ids, logs and file names."""
+
+
+def _resolve(value: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / value
+
+
+def _resolve_secret(value: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return settings.secret_path(str(value), folder)
+
+
+FilePath = Annotated[Path, Field(strict=False), AfterValidator(_resolve)]
+"""A path, relative to the configuration file."""
+SecretPath = Annotated[Path, Field(strict=False), AfterValidator(_resolve_secret)]
+"""A secret's file: a systemd credential's name, or a path as above."""
+
+
+def _endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("an address starts with https:// or http:// and names a host")
+    if not {"@", "?", "#"}.isdisjoint(value):
+        raise ValueError("an address has no user, query or fragment; credentials come from files")
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
+        raise ValueError("plain http:// is for loopback only; use https://")
+    return value if value.endswith("/") else value + "/"
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+
+
+def _time_of_day(value: object) -> time:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = time.fromisoformat(value)
+    if not isinstance(value, time) or value.tzinfo is not None:
+        raise ValueError('a time of day is written "07:00"')
+    return value
+
+
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
+"""An hour of the day, local time."""
+
+
+def _recipient(value: str) -> str:
+    check_recipients([value])
+    return value
+
+
+def check_recipients(texts: Sequence[str]) -> None:
+    """Make sure that recipients are ones, and may stand in one file.
+
+    Raises:
+        ValueError: they aren't, or may not.
+    """
+    try:
+        parse_recipients(texts)
+    except AgeKeyError as error:
+        raise ValueError(
+            f"{error.detail} ({error.hint})" if error.hint else error.detail
+        ) from error
+
+
+Recipient = Annotated[str, AfterValidator(_recipient)]
+"""An age recipient in its Bech32 form."""

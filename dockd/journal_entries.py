@@ -1,0 +1,58 @@
+"""What the journal says: every kind of entry, its detail, its meaning.
+
+``docs/events.md`` lists them below the events of the log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A thing that the journal keeps under a stable name."""
+
+    meaning: str
+    detail: Mapping[str, str]
+    """Member of ``detail`` to type; a ``?`` marks one that may be absent or null."""
+
+
+_DOCKING = {"docking": "int", "place": "str"}
+_LEFT = {"path": "str", "state": "str"}
+
+KINDS: Mapping[str, Kind] = {
+    "camera.docked": Kind("A camera is in the dock.", _DOCKING),
+    "camera.undocked": Kind("A camera left.", {"docking": "int"}),
+    "clip.found": Kind("A look at a camera saw a new clip.", {"path": "str", "size": "int"}),
+    "clip.vanished": Kind("A clip is gone from its camera by another hand than dockd's.", _LEFT),
+    "clip.replaced": Kind("Another content is at a clip's path on its camera.", _LEFT),
+    "clip.ingesting": Kind("A clip is being read.", {}),
+    "clip.ingest_interrupted": Kind("Reading broke off; the clip is read again.", {"error": "str"}),
+    "clip.unreadable": Kind("The camera can't read a clip.", {"error": "str", "detail": "str"}),
+    "clip.spooled": Kind(
+        "A clip's ciphertext is durable in the spool, and its manifest is signed.",
+        {
+            "clip_id": "str",
+            "plaintext_sha256": "str",
+            "ciphertext_sha256": "str",
+            "manifest_sha256": "str",
+        },
+    ),
+    "spool.damaged": Kind(
+        "A clip's ciphertext is gone or damaged; the clip is read again.",
+        {"error": "str", "ciphertext_sha256": "str"},
+    ),
+    "clip.uploading": Kind("A clip is on its way to the target.", {}),
+    "clip.uploaded": Kind("The target has all bytes of a clip.", {}),
+    "clip.rejected": Kind("The server never will store a clip.", {"detail": "str"}),
+    "receipt.refused": Kind("A receipt releases nothing.", {"problem": "str"}),
+    "wipe.refused": Kind("A check before a wipe did not hold.", {"problem": "str"}),
+    "clip.acknowledged": Kind(
+        "A verified receipt is kept.", {"clip_id": "str", "receipt_sha256": "str"}
+    ),
+    "wipe.begun": Kind("A clip is about to be removed from its camera.", {"policy": "str"}),
+    "clip.wiped": Kind(
+        "A clip was removed and its absence read back; `recovered` where a crash came between.",
+        {"clip_id": "str?", "recovered": "bool?"},
+    ),
+}
+"""Every kind of entry by its name."""

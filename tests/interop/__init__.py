@@ -1,0 +1,1 @@
+"""Tests with other people's servers, and what other tests need of their clients."""
