@@ -70,7 +70,6 @@ def retrying(
         wait=wait,
         retry=retry_if_exception_type(TransientError),
         before_sleep=before_sleep,
-        reraise=True,
     )
 
 
