@@ -68,7 +68,7 @@ _RCLONE = """\
 [dav]
 type = webdav
 url = http://127.0.0.1:{port}
-vendor = other
+vendor = rclone
 
 [sealed]
 type = crypt
