@@ -12,6 +12,7 @@ from dockd.concurrency import to_the_end
 from dockd.errors import (
     DockdError,
     ReceiptRefusedError,
+    StatementError,
     WipeError,
     WipeFailedError,
     WipeRefusedError,
@@ -19,7 +20,7 @@ from dockd.errors import (
 from dockd.files import Files
 from dockd.keys import VerifyKey
 from dockd.ledger import Ledger
-from dockd.logs import Repeats, emit, emit_error
+from dockd.logs import Repeats, emit
 from dockd.manifest import verify_receipt
 from dockd.model import Camera, Clip, FileStat
 from dockd.sources import Media
@@ -50,6 +51,7 @@ class Cleaning:
         self._policy = policy
         self._keys = receiver_keys
         self._trouble = Repeats(clock, events.WIPE_FAILED, events.WIPE_RECOVERED)
+        self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED)
         self._rehearsed: set[int] = set()
 
     async def finish(self, media: Media) -> None:
@@ -105,8 +107,13 @@ class Cleaning:
         if clip.id in self._rehearsed:
             return False
         try:
-            verify_receipt(clip.receipt or "", self._keys, clip.manifest or "")
-        except ReceiptRefusedError as error:
+            receipt = verify_receipt(clip.receipt or "", self._keys, clip.manifest or "")
+            if (receipt.clip_id, receipt.plaintext.sha256) != (
+                clip.clip_id,
+                clip.plaintext_sha256,
+            ):
+                raise ReceiptRefusedError("it is for another clip", reason="other-clip")
+        except StatementError as error:
             await self._refused(clip, error)
             return False
         return True
@@ -161,11 +168,12 @@ class Cleaning:
             self._rehearsed.add(one.clip.id)
 
     async def _refused(self, clip: Clip, error: DockdError) -> None:
-        emit_error(events.WIPE_REFUSED, error, **_about(clip))
+        self._refusals.failure(str(clip.id), error=error, **_about(clip))
         await to_the_end(self._ledger.note_problem, clip, events.WIPE_REFUSED.name, error.message)
 
     def _tell(self, camera: Camera, gone: Sequence[Clip]) -> None:
         for clip in gone:
+            self._refusals.success(str(clip.id), **_about(clip))
             emit(events.CLIP_WIPED, **_about(clip), clip_id=clip.clip_id, policy=self._policy)
         if gone:
             size = sum(clip.size for clip in gone)

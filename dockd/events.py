@@ -281,6 +281,7 @@ WIPE_REFUSED = _event(
     "error",
     "A check before a wipe did not hold; the clip stays on its camera.",
     **_CLIP,
+    failures="int",
     **_ERROR,
 )
 WIPE_FAILED = _event(
@@ -294,7 +295,7 @@ WIPE_FAILED = _event(
 WIPE_RECOVERED = _event(
     "wipe.recovered",
     "info",
-    "A clip that could not be removed is gone now.",
+    "A clip that could or must not be removed is gone now, by all the checks.",
     **_CLIP,
     failures="int",
     seconds="float",

@@ -5,10 +5,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,25 @@ def test_a_receiver_key_that_is_no_longer_pinned_does_not_release_a_wipe(site: S
     assert station.wait_for("wipe.refused")["error"] == "receipt.refused"
     station.stop()
     assert site.on_camera("CAM-1") == ["a.mp4"]
+
+
+def test_another_clips_receipt_in_the_ledger_does_not_release_a_wipe(site: Site) -> None:
+    site.fill("CAM-1", {"a.mp4": b"one", "b.mp4": b"two"})
+    site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1", policy="keep"))
+    station.wait_for("clip.acknowledged", count=2)
+    station.stop()
+    first, second = site.clips("camden")
+    with closing(sqlite3.connect(site.folder / "camden" / "ledger.db")) as ledger, ledger:
+        for clip, other in ((first, second), (second, first)):
+            ledger.execute(
+                "UPDATE clips SET receipt = ?, manifest = ? WHERE id = ?",
+                (other.receipt, other.manifest, clip.id),
+            )
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    assert "another clip" in station.wait_for("wipe.refused", count=2)["detail"]
+    station.stop()
+    assert site.on_camera("CAM-1") == ["a.mp4", "b.mp4"]
 
 
 # Two stations, lost ledgers
