@@ -87,7 +87,6 @@ class Station:
             LedgerError, SpoolError, ConfigError: the station can't start.
         """
         config, seams = self._config, self._seams
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_only_one(config.station.state, seams.files))
             ledger = seams.ledger(config.ledger_path, seams.clock)
@@ -211,7 +210,9 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
 
 
 async def _run(config_path: Path, config: Config, seams: Seams) -> None:
-    signals = _Signals(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS))
+    signals = _Signals(loop)
     proven: Config | None = None
     while True:
         station = asyncio.create_task(Station(config, seams).run())

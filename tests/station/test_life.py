@@ -115,6 +115,19 @@ def test_a_file_moved_into_place_is_taken(site: Site) -> None:
     station.wait_for("camera.wiped")
 
 
+def test_a_folder_that_is_polled_is_taken_as_well(site: Site) -> None:
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    text = config.read_text()
+    config.write_text(
+        text.replace("rescan_seconds = 1", 'watch = "polling"\nrescan_seconds = 3600')
+    )
+    station = site.start_station(config)
+    station.wait_for("camera.docked")
+    site.fill("CAM-1", {"PC1/a.mp4": b"a"})
+    station.wait_for("camera.wiped")
+
+
 def test_a_file_must_rest_before_it_is_taken(site: Site) -> None:
     site.fill("CAM-1", {"fresh.mp4": b"fresh"})
     site.start_receiver("camden")
