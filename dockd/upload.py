@@ -204,14 +204,15 @@ class Uploader:
 
         began = self._clock.monotonic()
         with self._activity.working(clip, "upload", sealed.size) as work:
-            resumed_at: int | None = None
+            began_at: int | None = None
 
             def progress(done: int) -> None:
-                nonlocal resumed_at
-                if resumed_at is None:
-                    resumed_at = done
-                    if done:
-                        emit(events.CLIP_UPLOAD_RESUMED, **_about(clip), offset=done)
+                nonlocal began_at
+                # A first number is where the server stands, and so is one that falls back.
+                if (began_at is None and done) or (began_at is not None and done < work.done):
+                    emit(events.CLIP_UPLOAD_RESUMED, **_about(clip), offset=done)
+                if began_at is None:
+                    began_at = done
                 work.at(done)
                 delivery.sent = done
 
@@ -222,7 +223,7 @@ class Uploader:
             events.CLIP_UPLOADED,
             **_about(clip),
             size=sealed.size,
-            sent=sealed.size - (resumed_at or 0),
+            sent=sealed.size - (began_at or 0),
             seconds=round(self._clock.monotonic() - began, 3),
         )
 
