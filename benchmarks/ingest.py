@@ -36,7 +36,7 @@ def measure(folder: Path, runs: int) -> list[Comparison]:
             f"ingest of 2 GiB to {name}",
             CLIP_SIZE,
             sealing(output),
-            "sha256sum beside age | sha256sum",
+            "sha256sum beside age into sha256sum",
             shell_sealing(output),
             at_least=3.0,
             runs=runs,

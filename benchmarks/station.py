@@ -29,12 +29,14 @@ state = "station"
 recipients = ["{recipient}"]
 
 [spool]
+budget = "1 GiB"
 reserve = 0
 
 [target]
 url = "http://127.0.0.1:{port}/files/"
 receipts_url = "http://127.0.0.1:{port}/receipts/"
 receiver_keys = ["receiver.key.pub"]
+concurrency = 2
 
 [[profiles]]
 name = "bench"
@@ -68,7 +70,7 @@ _RCLONE = """\
 [dav]
 type = webdav
 url = http://127.0.0.1:{port}
-vendor = rclone
+vendor = other
 
 [sealed]
 type = crypt

@@ -94,7 +94,7 @@ class IngestConfig(Section):
     )
     threads_per_clip: Literal[1, 2] = Field(
         default=2,
-        description="2 digests the plaintext beside the sealing; 1 keeps a clip on one core.",
+        description="2 digests the plaintext beside the sealing where a core is free; 1 never.",
     )
 
 

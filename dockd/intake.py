@@ -106,7 +106,8 @@ class Intake:
         self._seal = seal
         self._clock = clock
         self._activity = activity
-        self._threads = config.threads_per_clip
+        self._most_threads = config.threads_per_clip
+        self._under_way = 0
         self._spooled = spooled
         self._slots = asyncio.Semaphore(config.concurrency)
         self._header_size = len(Sealer(seal.recipients).prologue) - _NONCE_SIZE
@@ -122,7 +123,11 @@ class Intake:
         try:
             async with self._spool.room(size), self._slots:
                 await to_the_end(self._ledger.begin_ingest, clip, docking)
-                await self._ingest(media, replace(clip, docking=docking))
+                self._under_way += 1
+                try:
+                    await self._ingest(media, replace(clip, docking=docking))
+                finally:
+                    self._under_way -= 1
         except SpoolError as error:
             self._trouble.failure("spool", error=error)
         else:
@@ -187,7 +192,7 @@ class Intake:
                     source,
                     lambda block: self._spool.write(part, block),
                     self._seal.recipients,
-                    threads=self._threads,
+                    threads=self._threads_for_one_more(),
                     cancelled=cancelled,
                     progress=work.at,
                 )
@@ -195,6 +200,11 @@ class Intake:
                 return ingested
         except OSError as error:
             raise self._explain(error, media) from error
+
+    def _threads_for_one_more(self) -> int:
+        """Return how many threads a clip gets: a second one pays only while a core is free."""
+        cores_a_clip = (os.cpu_count() or 1) // max(self._under_way, 1)
+        return max(min(self._most_threads, cores_a_clip), 1)
 
     def _explain(self, error: OSError, media: Media) -> SourceError:
         if not media.is_there():
