@@ -84,10 +84,6 @@ class Uploader:
         """Say that there may be more to deliver."""
         self._more.set()
 
-    def retry_now(self) -> None:
-        """Cut every pause between tries short."""
-        self._wakeup.wake()
-
     async def _next(self) -> list[Clip]:
         """Return the clips to begin with now.
 
