@@ -32,6 +32,9 @@ recipients = ["{recipient}"]
 budget = "1 GiB"
 reserve = 0
 
+[ingest]
+concurrency = 2
+
 [target]
 url = "http://127.0.0.1:{port}/files/"
 receipts_url = "http://127.0.0.1:{port}/receipts/"

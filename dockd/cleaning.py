@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from dockd import events, wipe
 from dockd.clock import Clock
@@ -13,6 +12,7 @@ from dockd.errors import (
     DockdError,
     ReceiptRefusedError,
     StatementError,
+    WipeDamageError,
     WipeError,
     WipeFailedError,
     WipeRefusedError,
@@ -20,10 +20,14 @@ from dockd.errors import (
 from dockd.files import Files
 from dockd.keys import VerifyKey
 from dockd.ledger import Ledger
-from dockd.logs import Repeats, emit
+from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import verify_receipt
-from dockd.model import Camera, Clip, FileStat
+from dockd.model import Camera, Clip, FileStat, display_path
 from dockd.sources import Media
+from dockd.tree import Root, walk
+
+_NAMED = 20
+"""Paths that are named where many are harmed."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,17 @@ class Checked:
 
     clip: Clip
     stat: FileStat
+
+
+@dataclass
+class Sweep:
+    """One wipe of one camera: what may go, and what must be there afterwards."""
+
+    checked: list[Checked] = field(default_factory=list)
+    strays: list[Clip] = field(default_factory=list)
+    """Clips whose path held something else, or nothing."""
+    others: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    """Size and time of every file that is to stay, where nobody else may remove it."""
 
 
 class Cleaning:
@@ -62,42 +77,61 @@ class Cleaning:
         """
         begun = [clip for clip in await self._acknowledged(media.camera) if clip.wiping]
         if begun:
-            async with media.wipe_window() as root:
+            async with media.writable() as root:
                 for clip in begun:
                     await to_the_end(wipe.finish, root, clip, self._files)
 
-    async def wipe(self, media: Media, docking: int) -> bool:
-        """Wipe a camera whose clips are all acknowledged; does nothing while one is pending.
+    async def released(self, camera: Camera) -> list[Clip]:
+        """Return the clips that may be wiped now; none while one of the camera's is pending."""
+        if self._policy == "keep":
+            return []
+        if await asyncio.to_thread(self._ledger.pending, camera):
+            return []
+        acknowledged = await self._acknowledged(camera)
+        return [clip for clip in acknowledged if await self._is_released(clip)]
 
-        Returns:
-            Whether a clip's path held something else than the clip, or nothing, so that the
-            camera must be looked through again.
+    async def left(self, camera: Camera) -> int:
+        """Return how many acknowledged clips are still on a camera, and should not be."""
+        if self._policy in {"keep", "dry-run"}:
+            return 0
+        return len(await self._acknowledged(camera))
+
+    async def check(self, media: Media, root: Root, clips: Sequence[Clip], docking: int) -> Sweep:
+        """Check each clip on the camera before any of them goes.
+
+        Raises:
+            OSError, LedgerError: it broke off; nothing was removed.
+        """
+        sweep = Sweep()
+        for clip in clips:
+            async with self._fenced(clip, sweep):
+                stat = await to_the_end(wipe.check, root, clip, docking)
+                sweep.checked.append(Checked(clip, stat))
+        if media.ours_alone and sweep.checked:
+            sweep.others = await asyncio.to_thread(_inventory, root)
+        return sweep
+
+    async def wipe(self, media: Media, sweep: Sweep) -> None:
+        """Remove what was checked, in one window; read back that it is gone, and nothing else.
 
         Raises:
             OSError, SourceError, LedgerError: it broke off; what was removed is known.
         """
-        if self._policy == "keep":
-            return False
-        pending = await asyncio.to_thread(self._ledger.pending, media.camera)
-        if pending:
-            return False
-        acknowledged = await self._acknowledged(media.camera)
-        clips = [clip for clip in acknowledged if await self._is_released(clip)]
-        if not clips:
-            return False
-        strays: list[Clip] = []
-        async with media.wipe_window() as root:
-            checked = await self._check(root, clips, docking, strays)
-            if self._policy == "dry-run":
-                self._rehearse(checked)
-                return bool(strays)
-            await to_the_end(self._ledger.begin_wipe, [c.clip for c in checked], self._policy)
-            removed = [one.clip for one in checked if await self._remove(root, one, strays)]
-        async with media.fresh_view() as root:
+        if self._policy == "dry-run":
+            self._rehearse(sweep.checked)
+            return
+        if not sweep.checked:
+            return
+        clips = [one.clip for one in sweep.checked]
+        async with media.writable() as root:
+            await to_the_end(self._ledger.begin_wipe, clips, self._policy)
+            removed = [one.clip for one in sweep.checked if await self._remove(root, one, sweep)]
+        async with media.opened() as root:
             gone = [clip for clip in removed if await self._is_gone(root, clip)]
+            if media.ours_alone:
+                await self._check_others(media.camera, root, sweep, clips)
         await to_the_end(self._ledger.wiped, gone)
         self._tell(media.camera, gone)
-        return bool(strays)
 
     async def _acknowledged(self, camera: Camera) -> list[Clip]:
         return await asyncio.to_thread(self._ledger.to_wipe, camera)
@@ -118,18 +152,9 @@ class Cleaning:
             return False
         return True
 
-    async def _check(
-        self, root: Path, clips: Sequence[Clip], docking: int, strays: list[Clip]
-    ) -> list[Checked]:
-        checked = []
-        for clip in clips:
-            async with self._fenced(clip, strays):
-                checked.append(Checked(clip, await to_the_end(wipe.check, root, clip, docking)))
-        return checked
-
-    async def _remove(self, root: Path, one: Checked, strays: list[Clip]) -> bool:
+    async def _remove(self, root: Root, one: Checked, sweep: Sweep) -> bool:
         overwrite = self._policy == "overwrite"
-        async with self._fenced(one.clip, strays):
+        async with self._fenced(one.clip, sweep):
             await to_the_end(
                 wipe.remove, root, one.clip, one.stat, self._files, overwrite=overwrite
             )
@@ -137,23 +162,23 @@ class Cleaning:
         return False
 
     @asynccontextmanager
-    async def _fenced(self, clip: Clip, strays: list[Clip]) -> AsyncIterator[None]:
+    async def _fenced(self, clip: Clip, sweep: Sweep) -> AsyncIterator[None]:
         """Keep one clip's trouble from the others; a file that is not the clip is a stray."""
         try:
             yield
         except WipeRefusedError as error:
             await self._refused(clip, error)
             await to_the_end(self._ledger.replaced, clip)
-            strays.append(clip)
+            sweep.strays.append(clip)
         except FileNotFoundError:
-            strays.append(clip)
+            sweep.strays.append(clip)
         except OSError as error:
             failure = WipeError(
                 error.strerror or str(error), hint="look at the camera; dockd tries again"
             )
             self._trouble.failure(str(clip.id), error=failure, **_about(clip))
 
-    async def _is_gone(self, root: Path, clip: Clip) -> bool:
+    async def _is_gone(self, root: Root, clip: Clip) -> bool:
         try:
             await to_the_end(wipe.verify_gone, root, clip)
         except WipeFailedError as error:
@@ -161,6 +186,31 @@ class Cleaning:
             return False
         self._trouble.success(str(clip.id), **_about(clip))
         return True
+
+    async def _check_others(
+        self, camera: Camera, root: Root, sweep: Sweep, clips: Sequence[Clip]
+    ) -> None:
+        """Tell of every file that was not to be wiped and no longer is what it was."""
+        left = await asyncio.to_thread(_inventory, root)
+        to_go = {clip.path for clip in clips}
+        harmed = [
+            display_path(path)
+            for path, what in sorted(sweep.others.items())
+            if path not in to_go and left.get(path) != what
+        ]
+        if harmed:
+            error = WipeDamageError(
+                f"{len(harmed)} files, first {harmed[0]}",
+                hint="take the camera out of service, and have its medium looked at",
+            )
+            await to_the_end(self._ledger.wipe_damaged, camera, harmed[:_NAMED])
+            emit_error(
+                events.WIPE_DAMAGED,
+                error,
+                camera=camera.id,
+                files=len(harmed),
+                paths=harmed[:_NAMED],
+            )
 
     def _rehearse(self, checked: Sequence[Checked]) -> None:
         for one in checked:
@@ -178,6 +228,12 @@ class Cleaning:
         if gone:
             size = sum(clip.size for clip in gone)
             emit(events.CAMERA_WIPED, camera=camera.id, clips=len(gone), size=size)
+
+
+def _inventory(root: Root) -> dict[bytes, tuple[int, int]]:
+    return {
+        listed.path: (listed.status.st_size, listed.status.st_mtime_ns) for listed in walk(root, {})
+    }
 
 
 def _about(clip: Clip) -> dict[str, object]:

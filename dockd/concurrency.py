@@ -25,13 +25,18 @@ async def until_cancelled(
 async def _shielded(
     stop: Callable[[], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    return await finished(asyncio.to_thread(function, *args, **kwargs), stop)
+
+
+async def finished(work: Awaitable[T], stop: Callable[[], None] = lambda: None) -> T:
+    """Wait for something to end; a cancellation calls ``stop`` and waits for the end as well."""
+    running = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         stop()
         while not running.done():
-            # A second cancellation waits as well; it would end an await, but not the thread.
+            # A second cancellation waits as well; it would end an await, but not the work.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         if not running.cancelled():

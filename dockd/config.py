@@ -3,6 +3,7 @@
 Write the example with ``python -m dockd.config > config.example.toml``.
 """
 
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,7 +91,7 @@ class IngestConfig(Section):
     """How clips are read and sealed."""
 
     concurrency: int = Field(
-        default=2, ge=1, le=64, description="Clips read at once, over all cameras."
+        default=8, ge=1, le=64, description="Clips read at once, over all cameras."
     )
     threads_per_clip: Literal[1, 2] = Field(
         default=2,
@@ -231,6 +232,63 @@ class RuleConfig(Section):
         return self
 
 
+_USB_ID = re.compile(r"[0-9A-Fa-f]{4}|(?=.*[*?[])[0-9A-Fa-f*?[\]!-]+")
+"""Four digits, or a pattern of them."""
+
+
+def _usb_id(value: str) -> str:
+    if not _USB_ID.fullmatch(value):
+        raise ValueError("a USB id is four hexadecimal digits as lsusb shows them, or a pattern")
+    return value.lower()
+
+
+UsbId = Annotated[str, AfterValidator(_usb_id)]
+
+
+class UsbCameraConfig(Section):
+    """Which USB devices are cameras of a profile.
+
+    Each text is exact or a pattern as in fnmatch(3): ``*``, ``?`` and ``[abc]``. A device
+    is a camera if all of them fit.
+    """
+
+    vendor: UsbId = Field(
+        default="*", description="USB vendor id, exact or a pattern.", examples=["1234"]
+    )
+    product: UsbId = Field(
+        default="*", description="USB product id, exact or a pattern.", examples=["5678"]
+    )
+    serial: str = Field(default="*", description="USB serial number, exact or a pattern.")
+    model: str = Field(default="*", description="The device's product name, exact or a pattern.")
+    label: str = Field(
+        default="*", description="The label of one of its file systems, exact or a pattern."
+    )
+    serials: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="The only serial numbers that are taken, as the log shows them; none is any.",
+        examples=[["CAM-0001", "CAM-0002"]],
+    )
+    identity: Literal["serial", "volume"] = Field(
+        default="serial",
+        description="What a camera is known by: its USB serial, or the file system's UUID as well.",
+    )
+    when_done: Literal["leave-powered", "power-off"] = Field(
+        default="leave-powered",
+        description="leave-powered lets a finished camera charge, power-off switches it off.",
+    )
+
+    @model_validator(mode="after")
+    def _is_no_stick(self) -> "UsbCameraConfig":
+        patterns = (self.vendor, self.product, self.serial, self.model, self.label)
+        if not self.serials and not any(pattern.strip("*?") for pattern in patterns):
+            raise ValueError(
+                "this fits every USB stick; say more than * in vendor, product, serial, model,"
+                " label or serials"
+            )
+        return self
+
+
 class ProfileConfig(Section):
     """A kind of camera."""
 
@@ -242,6 +300,10 @@ class ProfileConfig(Section):
         strict=False,
         min_length=1,
         description="The first rule that fits a file decides; a file without one is left alone.",
+    )
+    usb: UsbCameraConfig | None = Field(
+        default=None,
+        description="Which USB devices are such cameras; without it, only folders are.",
     )
 
 
@@ -265,6 +327,26 @@ class FolderConfig(Section):
     rescan_seconds: PositiveSeconds = Field(
         default=60.0,
         description="How often the folder is looked through whatever the watch says.",
+    )
+
+
+class BayConfig(Section):
+    """What people call a USB port of the dock."""
+
+    name: Label = Field(description="The bay's name.", examples=["3"])
+    port: str = Field(
+        min_length=1,
+        description="The port, as the log and dockd profile suggest name it, or a pattern.",
+        examples=["pci-0000:00:14.0-usb-0:1.3"],
+    )
+
+
+class UsbConfig(Section):
+    """Cameras that are plugged in."""
+
+    rescan_seconds: PositiveSeconds = Field(
+        default=10.0,
+        description="How often USB devices are looked for whatever udev says.",
     )
 
 
@@ -294,6 +376,7 @@ class Config(Section):
     wipe: WipeConfig = Field(
         default=WipeConfig(), description="What becomes of acknowledged clips on the camera."
     )
+    usb: UsbConfig = Field(default=UsbConfig(), description="Cameras that are plugged in.")
     log: LogConfig = Field(default=LogConfig(), description="What is written to standard error.")
     profiles: tuple[ProfileConfig, ...] = Field(
         strict=False, min_length=1, description="A kind of camera; repeat the table for more."
@@ -302,6 +385,11 @@ class Config(Section):
         default=(),
         strict=False,
         description="A folder that stands for a camera; repeat the table for more.",
+    )
+    bays: tuple[BayConfig, ...] = Field(
+        default=(),
+        strict=False,
+        description="What people call a USB port of the dock; repeat the table for more.",
     )
 
     @property
@@ -320,6 +408,23 @@ class Config(Section):
         names = [profile.name for profile in value]
         if len(set(names)) != len(names):
             raise ValueError("two profiles have one name")
+        return value
+
+    @field_validator("bays")
+    @classmethod
+    def _bays_differ(cls, value: tuple[BayConfig, ...]) -> tuple[BayConfig, ...]:
+        names: set[str] = set()
+        ports: set[str] = set()
+        mistakes = []
+        for index, bay in enumerate(value):
+            if bay.name in names:
+                mistakes.append(((index, "name"), "another bay has this name"))
+            if bay.port in ports:
+                mistakes.append(((index, "port"), "another bay has this port"))
+            names.add(bay.name)
+            ports.add(bay.port)
+        if mistakes:
+            raise settings.misplaced(mistakes)
         return value
 
     @field_validator("folders")

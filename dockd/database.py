@@ -18,27 +18,42 @@ from dockd.manifest import JournalHead, read_unverified_manifest
 class Database:
     """A connection that any thread may use, one transaction at a time."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, *, read_only: bool = False) -> None:
         """Open it, creating or migrating it as needed.
+
+        Args:
+            path: the file.
+            clock: what entries of the journal are dated by.
+            read_only: leave it as it is; it must be there.
 
         Raises:
             LedgerError: it can't be opened; LedgerVersionError: a newer dockd wrote it.
         """
         self._clock = clock
         self._lock = threading.RLock()
+        mode = "ro" if read_only else "rwc"
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+            )
             self._db.row_factory = sqlite3.Row
-            path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            if not read_only:
+                path.chmod(0o600)
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA cache_size = -4096")
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(
                 f"{path}: {error}", hint="check the disk and the file's mode"
             ) from error
-        self._migrate(path)
+        with self._reading():
+            version = self._version(path)
+        if version < len(MIGRATIONS) and not read_only:
+            self._migrate(path)
 
     def close(self) -> None:
         """Close the database."""
@@ -77,18 +92,31 @@ class Database:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
+    def _version(self, path: Path) -> int:
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise LedgerVersionError(
+                f"{path} has version {version}, this dockd knows {len(MIGRATIONS)}",
+                hint="install the dockd that wrote it, or a newer one",
+            )
+        return version
+
     def _migrate(self, path: Path) -> None:
         with self._transaction():
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version > len(MIGRATIONS):
-                raise LedgerVersionError(
-                    f"{path} has version {version}, this dockd knows {len(MIGRATIONS)}",
-                    hint="install the dockd that wrote it, or a newer one",
-                )
-            for statements in MIGRATIONS[version:]:
+            for statements in MIGRATIONS[self._version(path) :]:
                 for statement in statements:
                     self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def faults(self) -> list[str]:
+        """Return what SQLite finds wrong with the whole file, at most ten things; blocks.
+
+        Raises:
+            LedgerError: it can't be read.
+        """
+        with self._reading():
+            rows = self._db.execute("PRAGMA integrity_check(10)").fetchall()
+        return [row[0] for row in rows if row[0] != "ok"]
 
     def _append(self, event: str, camera: str | None, clip: int | None, **detail: Any) -> None:
         entry = journal.link(

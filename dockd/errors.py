@@ -13,7 +13,9 @@ DockdError
 ├── SourceError               a camera or its file can't be used now
 │   ├── ClipChangedError      a clip changed while it was read
 │   ├── ClipUnreadableError   the camera returned I/O errors for a clip
-│   └── CameraLostError       the camera went away
+│   ├── CameraLostError       the camera went away
+│   ├── CameraRefusedError    it can't be told from another camera, or has nothing to read
+│   └── MountError            its file system can't be mounted or unmounted
 ├── SpoolError                the station's spool can't be used
 │   ├── SpoolFullError        budget or disk leaves no room
 │   └── SpoolDamagedError     a spooled ciphertext isn't what was written
@@ -30,11 +32,17 @@ DockdError
 │   └── ReceiptRefusedError   a receipt
 ├── WipeError                 a clip could not be wiped
 │   ├── WipeRefusedError      a check before the wipe did not hold
-│   └── WipeFailedError       the file is still there
-└── StoreError                the receiver can't take or keep something
-    ├── StoreBusyError        another receiver holds the store
-    ├── StoreFullError        its disk has no room
-    └── UploadDamagedError    what arrived is not what the manifest says
+│   ├── WipeFailedError       the file is still there
+│   └── WipeDamageError       other files are gone as well
+├── StoreError                the receiver can't take or keep something
+│   ├── StoreBusyError        another receiver holds the store
+│   ├── StoreFullError        its disk has no room
+│   └── UploadDamagedError    what arrived is not what the manifest says
+└── ControlError              the daemon can't be asked
+    ├── DaemonDownError       it isn't running, or doesn't answer
+    ├── ControlDeniedError    its socket may not be used
+    ├── ControlVersionError   it speaks another version
+    └── OrderRefusedError     it says no
 
 A class's docstring is its message; what is special about one case is the
 exception's argument. ``exit_code`` follows sysexits(3), ``event`` is the name in
@@ -147,6 +155,18 @@ class CameraLostError(SourceError):
     """The camera went away."""
 
     event = "camera.lost"
+
+
+class CameraRefusedError(SourceError):
+    """The camera can't be taken."""
+
+    event = "camera.refused"
+
+
+class MountError(SourceError):
+    """The camera's file system can't be mounted or unmounted."""
+
+    event = "camera.unmountable"
 
 
 class SpoolError(DockdError):
@@ -273,6 +293,12 @@ class WipeFailedError(WipeError):
     """The clip is still on the camera after it was removed."""
 
 
+class WipeDamageError(WipeError):
+    """Files that were not to be wiped are gone or changed after a wipe."""
+
+    event = "wipe.damaged"
+
+
 class StoreError(DockdError):
     """The receiver can't keep this."""
 
@@ -299,3 +325,37 @@ class UploadDamagedError(StoreError):
 
     exit_code = 65
     event = "receiver.upload_refused"
+
+
+class ControlError(DockdError):
+    """The daemon can't be asked."""
+
+    exit_code = 69
+    event = "control.failed"
+
+
+class DaemonDownError(ControlError):
+    """The daemon does not answer."""
+
+    event = "control.down"
+
+
+class ControlDeniedError(ControlError):
+    """The daemon's control socket may not be used."""
+
+    exit_code = 77
+    event = "control.denied"
+
+
+class ControlVersionError(ControlError):
+    """The daemon's answers are not understood."""
+
+    exit_code = 76
+    event = "control.version"
+
+
+class OrderRefusedError(ControlError):
+    """The daemon does not do this."""
+
+    exit_code = 65
+    event = "control.refused"

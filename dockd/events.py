@@ -56,6 +56,13 @@ LIBRARY_COMPLAINED = _event(
     exception="str?",
 )
 
+WATCHDOG_STARVED = _event(
+    "watchdog.starved",
+    "error",
+    "A part gives no sign of work; the watchdog is not fed, and systemd starts dockd anew.",
+    parts="list[str]",
+)
+
 JOURNAL_BROKEN = _event(
     "journal.broken",
     "error",
@@ -113,6 +120,74 @@ CAMERA_WIPED = _event(
     camera="str",
     clips="int",
     size="int",
+)
+
+CAMERA_SAFE = _event(
+    "camera.safe",
+    "info",
+    "Nothing on a camera waits for anything: it is safe to take.",
+    camera="str",
+    place="str",
+    docking="int",
+)
+CAMERA_STUCK = _event(
+    "camera.stuck",
+    "warning",
+    "What could be done for a camera is done; some of its clips wait for a person.",
+    camera="str",
+    place="str",
+    docking="int",
+    clips="int",
+    hint="str",
+)
+FOLDER_UNREADABLE = _event(
+    "camera.folder_unreadable",
+    "error",
+    "A file or folder of a camera can't be looked at; the rest of the camera is.",
+    camera="str",
+    path="str",
+    failures="int",
+    **_ERROR,
+)
+CAMERA_REFUSED = _event(
+    "camera.refused",
+    "error",
+    "A device matches a profile, but is not taken; it is left alone.",
+    place="str",
+    **_ERROR,
+)
+VOLUME_UNUSABLE = _event(
+    "camera.volume_unusable",
+    "warning",
+    "A part of a camera has no file system that dockd reads.",
+    camera="str",
+    node="str",
+)
+DEVICE_IGNORED = _event(
+    "device.ignored",
+    "info",
+    "A USB storage device matches no profile; it is never mounted, read or written.",
+    vendor="str",
+    product="str",
+    serial="str",
+    model="str",
+    labels="list[str]",
+    port="str",
+    hint="str",
+)
+MONITOR_FAILED = _event(
+    "usb.monitor_failed",
+    "warning",
+    "udev's events can't be followed; regular looks find what is plugged in.",
+    failures="int",
+    **_ERROR,
+)
+MONITOR_RECOVERED = _event(
+    "usb.monitor_recovered",
+    "info",
+    "udev's events are followed again.",
+    failures="int",
+    seconds="float",
 )
 
 # A clip
@@ -299,6 +374,24 @@ WIPE_RECOVERED = _event(
     **_CLIP,
     failures="int",
     seconds="float",
+)
+
+WIPE_DAMAGED = _event(
+    "wipe.damaged",
+    "error",
+    "After a wipe, files that were not to go are gone or changed: the camera's file system is"
+    " damaged. What was wiped has its receipts.",
+    camera="str",
+    files="int",
+    paths="list[str]",
+    **_ERROR,
+)
+WIPE_OVERWRITES = _event(
+    "wipe.overwrites",
+    "warning",
+    "Clips are overwritten before they are removed. Flash keeps old blocks out of reach, so"
+    " this is no sanitisation.",
+    hint="str",
 )
 
 # The receiver

@@ -35,6 +35,7 @@ from dockd.ledger import Ledger, SealedFacts
 from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import (
     CameraIdentity,
+    ClockFacts,
     FileFacts,
     JournalHead,
     Manifest,
@@ -45,13 +46,22 @@ from dockd.manifest import (
 from dockd.model import Clip
 from dockd.sources import Media
 from dockd.spool import Spool
-from dockd.tree import open_file
+from dockd.tree import Root, open_file
 
 _TRIES = 3
 """Readings that fail before a clip counts as unreadable."""
 _NONCE_SIZE = 16
 _OWN_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+@dataclass(frozen=True)
+class Stay:
+    """Under which circumstances a camera's clips are read; their manifests say so."""
+
+    media: Media
+    docking: int
+    clock: ClockFacts
 
 
 @dataclass(frozen=True)
@@ -62,14 +72,18 @@ class Seal:
     key: SigningKey
     recipients: Sequence[Recipient]
 
-    def manifest(self, clip: Clip, ingested: Ingested, at: datetime, head: JournalHead) -> str:
+    def manifest(
+        self, stay: Stay, clip: Clip, ingested: Ingested, at: datetime, head: JournalHead
+    ) -> str:
         """Return the signed manifest of a clip that was ingested."""
         modified = datetime.fromtimestamp(ingested.stat.modified_ns / 1e9, UTC)
         manifest = Manifest(
             clip_id=derive_clip_id(clip.camera.id, ingested.plaintext.sha256),
             station=Signer(id=self.station, kid=self.key.kid),
             camera=CameraIdentity(profile=clip.camera.profile, serial=clip.camera.serial),
-            docking=str(clip.docking),
+            docking=str(stay.docking),
+            place=stay.media.place,
+            device=dict(stay.media.facts),
             file=FileFacts(
                 path=clip.name,
                 kind=clip.match.kind,
@@ -81,6 +95,7 @@ class Seal:
             ciphertext=ingested.ciphertext,
             recipients=sorted(recipient.fingerprint for recipient in self.recipients),
             sealed_at=timestamp(at),
+            clock=stay.clock,
             journal=head,
         )
         return sign(manifest, self.key)
@@ -113,19 +128,22 @@ class Intake:
         self._header_size = len(Sealer(seal.recipients).prologue) - _NONCE_SIZE
         self._trouble = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED)
 
-    async def take(self, media: Media, clip: Clip, docking: int) -> None:
+    async def take(self, stay: Stay, root: Root, clip: Clip) -> None:
         """Bring one clip from found to spooled, or leave it where a later look finds it.
 
         Raises:
             LedgerError: the ledger failed; the clip will be taken up again.
+            CameraLostError: its camera is gone.
         """
-        size = ciphertext_size(clip.size, self._header_size)
+        possible = await asyncio.to_thread(root.can_hold, clip.path, clip.size)
+        size = ciphertext_size(clip.size, self._header_size) if possible else 0
         try:
             async with self._spool.room(size), self._slots:
-                await to_the_end(self._ledger.begin_ingest, clip, docking)
+                await to_the_end(self._ledger.begin_ingest, clip, stay.docking)
                 self._under_way += 1
                 try:
-                    await self._ingest(media, replace(clip, docking=docking))
+                    clip = replace(clip, docking=stay.docking)
+                    await self._ingest(stay, root, clip, possible=possible)
                 finally:
                     self._under_way -= 1
         except SpoolError as error:
@@ -134,19 +152,21 @@ class Intake:
             self._trouble.success("spool")
             self._spooled()
 
-    async def _ingest(self, media: Media, clip: Clip) -> None:
+    async def _ingest(self, stay: Stay, root: Root, clip: Clip, *, possible: bool) -> None:
         """Ingest a clip whose state says so already; it never keeps that state."""
         about = {"camera": clip.camera.id, "clip": clip.id, "path": clip.name}
         began = self._clock.monotonic()
         try:
-            ingested = await self._read(media, clip)
-            facts = await self._record(clip, ingested)
+            ingested = await self._read(stay.media, root, clip, possible=possible)
+            facts = await self._record(stay, clip, ingested)
         except ClipUnreadableError as error:
             await to_the_end(self._ledger.unreadable, clip, error.event, error.detail)
             emit_error(events.CLIP_UNREADABLE, error, **about)
         except SourceError as error:
             await to_the_end(self._ledger.interrupt_ingest, clip, error.event, error.detail)
             emit_error(events.CLIP_INGEST_INTERRUPTED, error, **about)
+            if isinstance(error, CameraLostError):
+                raise
         except BaseException:
             await to_the_end(self._ledger.interrupt_ingest, clip, "interrupted", "cut short")
             raise
@@ -159,12 +179,17 @@ class Intake:
                 seconds=round(self._clock.monotonic() - began, 3),
             )
 
-    async def _read(self, media: Media, clip: Clip) -> Ingested:
+    async def _read(self, media: Media, root: Root, clip: Clip, *, possible: bool) -> Ingested:
         """Read a clip into the spool, again where its camera answers with an error.
 
         Raises:
             ClipUnreadableError, ClipChangedError, CameraLostError, SpoolError: as named.
         """
+        if not possible:
+            raise ClipUnreadableError(
+                f"its entry says {clip.size} bytes, more than its file system holds",
+                hint="check the camera's file system; the clip stays on the camera",
+            )
         tries = AsyncRetrying(
             retry=retry_if_exception_type(ClipUnreadableError),
             stop=stop_after_attempt(_TRIES),
@@ -177,15 +202,15 @@ class Intake:
                 with attempt:
                     cancelled = threading.Event()
                     return await until_cancelled(
-                        cancelled, self._read_once, media, clip, work, cancelled
+                        cancelled, self._read_once, media, root, clip, work, cancelled
                     )
         raise AssertionError("tenacity re-raises the last failure")
 
     def _read_once(
-        self, media: Media, clip: Clip, work: Work, cancelled: threading.Event
+        self, media: Media, root: Root, clip: Clip, work: Work, cancelled: threading.Event
     ) -> Ingested:
         try:
-            with open_file(media.root, clip.path) as source, self._spool.writing() as part:
+            with open_file(root, clip.path) as source, self._spool.writing() as part:
                 if os.fstat(source).st_size != clip.size:
                     raise ClipChangedError("it no longer has the size for which room was made")
                 ingested = ingest(
@@ -220,7 +245,7 @@ class Intake:
             hint="the clip stays on the camera; see docs/operate.md",
         )
 
-    async def _record(self, clip: Clip, ingested: Ingested) -> SealedFacts:
+    async def _record(self, stay: Stay, clip: Clip, ingested: Ingested) -> SealedFacts:
         """Enter a spooled ciphertext into the ledger, with its manifest."""
         now = self._clock.now()
         facts = SealedFacts(
@@ -234,7 +259,7 @@ class Intake:
                 self._ledger.spooled,
                 clip,
                 facts,
-                lambda head: self._seal.manifest(clip, ingested, now, head),
+                lambda head: self._seal.manifest(stay, clip, ingested, now, head),
             )
         except LedgerError:
             await self._spool.remove(ingested.ciphertext.sha256)

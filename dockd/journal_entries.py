@@ -50,6 +50,9 @@ KINDS: Mapping[str, Kind] = {
         "A verified receipt is kept.", {"clip_id": "str", "receipt_sha256": "str"}
     ),
     "wipe.begun": Kind("A clip is about to be removed from its camera.", {"policy": "str"}),
+    "wipe.damaged": Kind(
+        "After a wipe, files that were not to go were gone or changed.", {"paths": "list[str]"}
+    ),
     "clip.wiped": Kind(
         "A clip was removed and its absence read back; `recovered` where a crash came between.",
         {"clip_id": "str?", "recovered": "bool?"},

@@ -6,7 +6,7 @@ them go through ``_move``. Methods block and may be called from any thread.
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,11 +92,23 @@ class Ledger(Database):
             self._db.execute("UPDATE dockings SET ended = ? WHERE id = ?", (now, docking))
             self._append("camera.undocked", camera.id, None, docking=docking)
 
-    def observe(self, camera: Camera, docking: int, files: Iterable[FoundFile]) -> Observed:
-        """Bring the ledger up to what a whole look at a camera saw.
+    def observe(
+        self,
+        camera: Camera,
+        docking: int,
+        files: Iterable[FoundFile],
+        unseen: Collection[bytes] = (),
+    ) -> Observed:
+        """Bring the ledger up to what a look at a camera saw.
 
         A file at a known path with another size is another clip; one whose times differ is
         looked at again before its wipe, by content.
+
+        Args:
+            camera: the camera.
+            docking: the docking that goes on.
+            files: the clips that are on it.
+            unseen: files and folders that could not be looked at: what was there is not gone.
         """
         found = 0
         with self._transaction():
@@ -114,9 +126,10 @@ class Ledger(Database):
                     self._gone(known, "clip.replaced")
                 self._insert(camera, docking, file)
                 found += 1
-            for known in missing.values():
+            gone = [clip for clip in missing.values() if not _is_below(clip.path, unseen)]
+            for known in gone:
                 self._gone(known, "clip.vanished")
-        return Observed(found, len(missing))
+        return Observed(found, len(gone))
 
     def _live(self, camera: Camera) -> dict[bytes, Clip]:
         return {clip.path: clip for clip in self._clips(f"camera = ? AND {_LIVE}", camera.id)}
@@ -316,6 +329,11 @@ class Ledger(Database):
         with self._transaction():
             self._leave(clip, "clip.replaced")
 
+    def wipe_damaged(self, camera: Camera, paths: Sequence[str]) -> None:
+        """Note that files which were not to go are gone or changed after a wipe."""
+        with self._transaction():
+            self._append("wipe.damaged", camera.id, None, paths=list(paths))
+
     def recover(self) -> int:
         """Take back what a crash cut short; returns how many ingests that were."""
         with self._transaction():
@@ -341,6 +359,10 @@ class Ledger(Database):
     def clips(self) -> list[Clip]:
         """Return every clip, oldest first."""
         return self._clips("1")
+
+    def newest_receipt(self) -> Clip | None:
+        """Return the newest clip that has a receipt, if there is one."""
+        return next(iter(self._clips("receipt IS NOT NULL ORDER BY id DESC LIMIT 1")), None)
 
     def to_ingest(self, camera: Camera) -> list[Clip]:
         """Return a docked camera's unread clips: event-flagged first, then oldest."""
@@ -369,17 +391,16 @@ class Ledger(Database):
     def pending(self, camera: Camera) -> int:
         """Return how many clips hold back a docked camera's wipe."""
         states = ", ".join(f"'{state}'" for state in PENDING)
-        with self._reading():
-            (count,) = self._db.execute(
-                f"SELECT count(*) FROM clips WHERE camera = ? AND {_LIVE}"  # noqa: S608  # literals
-                f" AND state IN ({states})",
-                (camera.id,),
-            ).fetchone()
-        return int(count)
+        return self._count(f"camera = ? AND {_LIVE} AND state IN ({states})", camera.id)
 
     def to_wipe(self, camera: Camera) -> list[Clip]:
         """Return a docked camera's acknowledged clips that are still on it."""
         return self._clips(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
+
+    def stuck(self, camera: Camera) -> int:
+        """Return how many clips of a docked camera wait for a person."""
+        states = f"'{State.UNREADABLE}', '{State.REJECTED}'"
+        return self._count(f"camera = ? AND {_LIVE} AND state IN ({states})", camera.id)
 
     def in_spool(self) -> list[Clip]:
         """Return the clips whose ciphertext the spool has to hold."""
@@ -390,6 +411,14 @@ class Ledger(Database):
         with self._reading():
             rows = self._db.execute("SELECT state, count(*) FROM clips GROUP BY state").fetchall()
         return {State(state): count for state, count in rows}
+
+    def _count(self, where: str, *arguments: object) -> int:
+        with self._reading():
+            (count,) = self._db.execute(
+                f"SELECT count(*) FROM clips WHERE {where}",  # noqa: S608  # literals
+                arguments,
+            ).fetchone()
+        return int(count)
 
     def _state(self, clip: Clip) -> State:
         (state,) = self._db.execute("SELECT state FROM clips WHERE id = ?", (clip.id,)).fetchone()
@@ -403,6 +432,10 @@ class Ledger(Database):
                 arguments,
             ).fetchall()
         return [_clip(row) for row in rows]
+
+
+def _is_below(path: bytes, places: Collection[bytes]) -> bool:
+    return any(path == place or path.startswith(place + b"/") for place in places)
 
 
 def _clip(row: sqlite3.Row) -> Clip:

@@ -73,6 +73,15 @@ class JournalHead(_Part):
     hash: Digest
 
 
+class ClockFacts(_Part):
+    """How far the times in a manifest can be relied on."""
+
+    synchronised: bool | None = None
+    """Whether a time server kept the station's clock right; None where that can't be told."""
+    camera_ahead_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """By how much the camera's newest file time lay in the station's future."""
+
+
 class Manifest(_Part):
     """What a station says about one clip."""
 
@@ -82,12 +91,18 @@ class Manifest(_Part):
     station: Signer
     camera: CameraIdentity
     docking: Name
+    place: str = ""
+    """Where the camera was docked: a bay, a USB port, a folder."""
+    device: dict[str, str] = {}
+    """What the station knew of the device, such as its USB ids and its file systems."""
     file: FileFacts
     plaintext: Content
     ciphertext: Content
     recipients: Annotated[list[Digest], Field(min_length=1)]
     """SHA-256 of each recipient's canonical ``age1…`` string."""
     sealed_at: Moment
+    clock: ClockFacts = ClockFacts()
+    """The clocks, when it was sealed."""
     journal: JournalHead
 
 

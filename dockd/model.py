@@ -45,6 +45,17 @@ PENDING = frozenset({State.FOUND, State.INGESTING, State.SPOOLED, State.UPLOADIN
 """States that hold back the wipe of the clip's camera."""
 
 
+class Standing(StrEnum):
+    """What whoever stands before a docked camera wants to know."""
+
+    WORKING = "working"
+    """Something is to be done yet: leave it docked."""
+    SAFE = "safe"
+    """Nothing on it waits for anything: it can be taken."""
+    STUCK = "stuck"
+    """What could be done is done; the rest waits for a person."""
+
+
 @dataclass(frozen=True)
 class Camera:
     """A body-worn camera, known by its profile and its serial."""

@@ -230,7 +230,8 @@ def _write_section(
     for name, field in tables:
         repeated = getattr(field.annotation, "__origin__", None) in {list, tuple}
         title = ".".join((*path, name))
-        below = mark if field.is_required() or not repeated else "# "
+        optional = not field.is_required() and (repeated or field.default is None)
+        below = "# " if optional else mark
         write("")
         write(f"# {field.description}")
         write(f"{below}[[{title}]]" if repeated else f"{below}[{title}]")

@@ -1,16 +1,67 @@
-"""A camera's files, reached from its root without ever following a link out of it."""
+"""A camera's files, reached from its root without ever following a link out of it.
+
+A path is relative to the camera's main volume (``DCIM/1.mp4``), or begins with a slash and
+the name of another of its volumes (``/p2/DCIM/1.mp4``), which no file's name can do.
+"""
 
 import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from dockd.model import FileStat
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO put in a clip's place must not make the open hang.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Root:
+    """Where a camera's files are."""
+
+    main: Path | None
+    """The folder of its main volume; None where it has none."""
+    volumes: Mapping[bytes, Path] = field(default_factory=dict)
+    """The folders of its other volumes, by name."""
+    stable_inodes: bool = True
+    """Whether a file keeps its inode number; on FAT it is made up at each look-up."""
+
+    def folders(self) -> Iterator[tuple[bytes, Path]]:
+        """Yield each folder, and what the paths of its files begin with."""
+        if self.main is not None:
+            yield b"", self.main
+        for name, folder in self.volumes.items():
+            yield b"/" + name + b"/", folder
+
+    def resolve(self, path: bytes) -> tuple[Path, list[bytes]]:
+        """Return the folder that a path is below, and the names that lead there.
+
+        Raises:
+            FileNotFoundError: it is no path below this root.
+        """
+        folder, rest = self.main, path
+        if path.startswith(b"/"):
+            volume, _, rest = path[1:].partition(b"/")
+            folder = self.volumes.get(volume)
+        names = rest.split(b"/")
+        if folder is None or not {b"", b".", b".."}.isdisjoint(names):
+            raise FileNotFoundError(errno.ENOENT, "not a path below a root", os.fsdecode(path))
+        return folder, names
+
+    def can_hold(self, path: bytes, size: int) -> bool:
+        """Say whether a file can be as large as its entry says: on FAT, no file has holes."""
+        folder, _ = self.resolve(path)
+        system = os.statvfs(folder)
+        return self.stable_inodes or size <= system.f_blocks * system.f_frsize
+
+    def stat(self, fd: int) -> FileStat:
+        """Return what tells whether an open file of this root still is the same file."""
+        stat = FileStat.of(os.fstat(fd))
+        return stat if self.stable_inodes else replace(stat, inode=0)
 
 
 @dataclass(frozen=True)
@@ -21,61 +72,91 @@ class Listed:
     status: os.stat_result
 
 
-def walk(root: Path) -> Iterator[Listed]:
+Failures = dict[bytes, OSError]
+"""Files and folders that could not be looked at, and why."""
+
+
+def walk(root: Root, failures: Failures | None = None) -> Iterator[Listed]:
     """Yield every regular file below a root; links and special files are passed by.
 
     However deep the folders are, only two of them are open at a time.
 
+    Args:
+        root: where to look.
+        failures: takes what could not be looked at, so that the rest still is.
+
     Raises:
-        OSError: a folder could not be read.
+        OSError: a volume, or without ``failures`` anything below it, could not be read.
     """
+    for prefix, folder in root.folders():
+        below: Failures = {}
+        for listed in _walk(folder, below):
+            yield Listed(prefix + listed.path, listed.status)
+        if below and failures is None:
+            raise next(iter(below.values()))
+        if failures is not None:
+            failures |= {prefix + path: error for path, error in below.items()}
+
+
+def _walk(root: Path, failures: Failures) -> Iterator[Listed]:
     with _opened(os.open(root, _FOLDER)) as root_fd:
         folders: list[tuple[bytes, ...]] = [()]
         while folders:
             folder = folders.pop()
             try:
                 with _descend(root_fd, folder) as fd:
-                    files, below = _list(fd)
+                    files, below, failed = _list(fd)
             except (FileNotFoundError, NotADirectoryError):
                 if not folder:
                     raise
                 # It went away, or became something else, since it was listed.
                 continue
+            except OSError as error:
+                if not folder:
+                    raise
+                failures[b"/".join(folder)] = error
+                continue
+            failures |= {b"/".join((*folder, name)): error for name, error in failed.items()}
             yield from (Listed(b"/".join((*folder, name)), status) for name, status in files)
             folders += [(*folder, name) for name in reversed(below)]
 
 
-def _list(folder_fd: int) -> tuple[list[tuple[bytes, os.stat_result]], list[bytes]]:
-    """Return a folder's regular files and its folders, by name."""
+def _list(
+    folder_fd: int,
+) -> tuple[list[tuple[bytes, os.stat_result]], list[bytes], Failures]:
+    """Return a folder's regular files, its folders, and what could not be looked at, by name."""
     with os.scandir(folder_fd) as entries:
         names = sorted(os.fsencode(entry.name) for entry in entries)
-    files, folders = [], []
+    files, folders, failed = [], [], Failures()
     for name in names:
         try:
             status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
         except FileNotFoundError:
             continue
+        except OSError as error:
+            failed[name] = error
+            continue
         if stat.S_ISREG(status.st_mode):
             files.append((name, status))
         elif stat.S_ISDIR(status.st_mode):
             folders.append(name)
-    return files, folders
+    return files, folders, failed
 
 
 @contextlib.contextmanager
-def parent_of(root: Path, path: bytes) -> Iterator[tuple[int, bytes]]:
+def parent_of(root: Root, path: bytes) -> Iterator[tuple[int, bytes]]:
     """Open the folder that holds a path; yields its descriptor and the last name.
 
     Raises:
         OSError: a part of the path is missing, is a link, or is no folder.
     """
-    *folders, name = _names(path)
-    with _opened(os.open(root, _FOLDER)) as root_fd, _descend(root_fd, folders) as fd:
+    folder, (*folders, name) = root.resolve(path)
+    with _opened(os.open(folder, _FOLDER)) as root_fd, _descend(root_fd, folders) as fd:
         yield fd, name
 
 
 @contextlib.contextmanager
-def open_file(root: Path, path: bytes) -> Iterator[int]:
+def open_file(root: Root, path: bytes) -> Iterator[int]:
     """Open a regular file below a root for reading; yields its descriptor.
 
     Raises:
@@ -89,27 +170,20 @@ def open_file(root: Path, path: bytes) -> Iterator[int]:
         yield fd
 
 
-def exists(root: Path, path: bytes) -> bool:
+def exists(root: Root, path: bytes) -> bool:
     """Say whether anything at all is at a path below a root.
 
     Raises:
         OSError: the root is missing, or the path could not be looked up.
     """
-    *folders, name = _names(path)
-    with _opened(os.open(root, _FOLDER)) as root_fd:
+    folder, (*folders, name) = root.resolve(path)
+    with _opened(os.open(folder, _FOLDER)) as root_fd:
         try:
             with _descend(root_fd, folders) as fd:
                 os.stat(name, dir_fd=fd, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return False
     return True
-
-
-def _names(path: bytes) -> list[bytes]:
-    names = path.split(b"/")
-    if not {b"", b".", b".."}.isdisjoint(names):
-        raise FileNotFoundError(errno.ENOENT, "not a path below a root", os.fsdecode(path))
-    return names
 
 
 @contextlib.contextmanager

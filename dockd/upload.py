@@ -36,6 +36,9 @@ Priority = tuple[bool, float, int]
 _WAITING_PER_SLOT = 8
 """Clips that may be between tries for each one that is being sent."""
 _LEDGER_PAUSE = 5.0
+_LOOK_AGAIN = 30.0
+SILENCE = 120.0
+"""Seconds without a sign of life after which the uploading is stuck."""
 
 
 class Uploader:
@@ -70,34 +73,39 @@ class Uploader:
         self._target_trouble = Repeats(clock, events.TARGET_DOWN, events.TARGET_UP)
         self._clip_trouble = Repeats(clock, events.CLIP_RETRYING, events.CLIP_RECOVERED)
 
-    async def run(self) -> None:
-        """Deliver clips until cancelled."""
+    async def run(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Deliver clips until cancelled.
+
+        Args:
+            beat: is called at least every :data:`SILENCE` seconds while the work gets on.
+        """
         async with asyncio.TaskGroup() as group:
             while True:
-                for clip in await self._next():
+                for clip in await self._next(beat):
                     self._under_way[clip.id] = clip
                     group.create_task(self._fenced(clip))
-                await self._more.wait()
+                await self._clock.wait(self._more, _LOOK_AGAIN)
                 self._more.clear()
 
     def look_again(self) -> None:
         """Say that there may be more to deliver."""
         self._more.set()
 
-    async def _next(self) -> list[Clip]:
+    async def _next(self, beat: Callable[[], None]) -> list[Clip]:
         """Return the clips to begin with now.
 
         So many may wait between their tries; event-flagged ones have places of their own,
         so that a long outage's backlog doesn't keep a new one from the front.
         """
-        clips = await self._from_ledger(2 * self._most_under_way - len(self._under_way))
+        clips = await self._from_ledger(2 * self._most_under_way - len(self._under_way), beat)
         flagged = sum(clip.match.event for clip in self._under_way.values())
         free = self._most_under_way - (len(self._under_way) - flagged)
         others = [clip for clip in clips if not clip.match.event]
         return [clip for clip in clips if clip.match.event] + others[: max(free, 0)]
 
-    async def _from_ledger(self, limit: int) -> list[Clip]:
+    async def _from_ledger(self, limit: int, beat: Callable[[], None]) -> list[Clip]:
         while True:
+            beat()
             try:
                 return await asyncio.to_thread(
                     self._ledger.to_upload,

@@ -7,24 +7,24 @@ that was hashed. Overwriting is no sanitisation: flash keeps old blocks out of r
 import contextlib
 import hashlib
 import os
-from pathlib import Path
 from typing import Literal
 
 from dockd.errors import WipeFailedError, WipeRefusedError
 from dockd.files import Files, read_fd_from_disk
 from dockd.model import Clip, FileStat
-from dockd.tree import exists, open_file, parent_of
+from dockd.tree import Root, exists, open_file, parent_of
 
 Policy = Literal["delete", "overwrite", "dry-run", "keep"]
 
 _BLOCK = bytes(1 << 20)
 
 
-def check(root: Path, clip: Clip, docking: int) -> FileStat:
+def check(root: Root, clip: Clip, docking: int) -> FileStat:
     """Make sure that a file on the camera still is the one that was hashed; blocks.
 
     A file read in this very docking, whose inode, size and times have not changed since,
-    is; any other is read again from the medium.
+    is; any other is read again from the medium, and so is every file where inode numbers
+    don't last (FAT), since its times are too coarse to tell.
 
     Args:
         root: the camera's root.
@@ -39,18 +39,18 @@ def check(root: Path, clip: Clip, docking: int) -> FileStat:
         OSError: it is gone, or could not be read.
     """
     with open_file(root, clip.path) as fd:
-        stat = FileStat.of(os.fstat(fd))
+        stat = root.stat(fd)
         if stat.size != clip.size:
             raise WipeRefusedError(f"it has {stat.size} bytes instead of {clip.size}")
         if clip.docking != docking or stat != clip.stat:
             if _digest(fd) != clip.plaintext_sha256:
                 raise WipeRefusedError("its content is another one")
-            if FileStat.of(os.fstat(fd)) != stat:
+            if root.stat(fd) != stat:
                 raise WipeRefusedError("it changed while it was read again")
         return stat
 
 
-def remove(root: Path, clip: Clip, checked: FileStat, files: Files, *, overwrite: bool) -> None:
+def remove(root: Root, clip: Clip, checked: FileStat, files: Files, *, overwrite: bool) -> None:
     """Remove a clip that ``check`` has passed, durably; blocks.
 
     Raises:
@@ -61,11 +61,10 @@ def remove(root: Path, clip: Clip, checked: FileStat, files: Files, *, overwrite
         flags = (os.O_RDWR if overwrite else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK
         fd = os.open(name, flags | os.O_CLOEXEC, dir_fd=folder_fd)
         try:
-            status = os.fstat(fd)
-            if FileStat.of(status) != checked:
+            if root.stat(fd) != checked:
                 raise WipeRefusedError("it changed after it was checked")
             # Another hard link to it may be anywhere, and is none of dockd's business.
-            if overwrite and status.st_nlink == 1:
+            if overwrite and os.fstat(fd).st_nlink == 1:
                 # Under its own name, a crash would leave zeros that look like a new clip.
                 aside = _aside(clip)
                 files.rename_at(folder_fd, name, aside)
@@ -79,13 +78,13 @@ def remove(root: Path, clip: Clip, checked: FileStat, files: Files, *, overwrite
             os.close(fd)
 
 
-def finish(root: Path, clip: Clip, files: Files) -> None:
+def finish(root: Root, clip: Clip, files: Files) -> None:
     """Remove what an overwriting that was cut short has left of a clip, if anything; blocks."""
     with contextlib.suppress(FileNotFoundError), parent_of(root, clip.path) as (folder_fd, _):
         files.unlink_at(folder_fd, _aside(clip))
 
 
-def verify_gone(root: Path, clip: Clip) -> None:
+def verify_gone(root: Root, clip: Clip) -> None:
     """Make sure that a removed clip no longer is on the camera; blocks.
 
     Raises:

@@ -12,12 +12,15 @@ from dockd import config as configuration
 from dockd.age import HybridIdentity, X25519Identity
 from dockd.cli import main
 from dockd.config import (
+    BayConfig,
     Config,
     FolderConfig,
     IngestConfig,
     LogConfig,
     SpoolConfig,
     TargetConfig,
+    UsbCameraConfig,
+    UsbConfig,
     WipeConfig,
     load,
 )
@@ -50,8 +53,11 @@ def test_the_example_changes_no_default() -> None:
     assert shown.target == TargetConfig(url=shown.target.url)
     assert shown.wipe == WipeConfig()
     assert shown.log == LogConfig()
+    assert shown.usb == UsbConfig()
     assert shown.folders == ()
+    assert shown.bays == ()
     (profile,) = shown.profiles
+    assert profile.usb is None
     (rule,) = profile.rules
     assert (profile.case_sensitive, rule.event, rule.time_format) == (False, False, None)
     assert shown.station.state == Path("/var/lib/dockd")
@@ -71,6 +77,10 @@ def test_the_example_is_correct_with_everything_switched_on(tmp_path: Path) -> N
     assert whole.profiles[0].rules[0].time_format == "%Y%m%d%H%M%S"
     default = FolderConfig(path=Path("/srv/cameras/CAM-0001"), serial="CAM-0001", profile="generic")
     assert whole.folders == (default,)
+    assert whole.profiles[0].usb == UsbCameraConfig(
+        vendor="1234", product="5678", serials=("CAM-0001", "CAM-0002")
+    )
+    assert whole.bays == (BayConfig(name="3", port="pci-0000:00:14.0-usb-0:1.3"),)
 
 
 def test_every_key_has_a_reason_of_one_line() -> None:
@@ -285,6 +295,72 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
 )
 def test_a_profile_with_a_mistake_is_refused(tmp_path: Path, profiles: str, told: str) -> None:
     assert told in mistakes(write_config(tmp_path, profiles=profiles))
+
+
+def usb(*lines: str) -> str:
+    rules = 'rules = [{ pattern = "*", kind = "video" }]\n'
+    return PROFILE + rules + "[profiles.usb]\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['vendor = "1a2b"'],
+        ['vendor = "12*"'],
+        ['product = "5678"'],
+        ['serial = "CAM-????"'],
+        ['model = "Bodycam"'],
+        ['label = "BODYCAM"'],
+        ['serials = ["1"]'],
+        ['label = "X"', 'identity = "volume"', 'when_done = "power-off"'],
+    ],
+)
+def test_a_camera_on_usb_is_told_from_a_stick_by_anything_it_says(
+    tmp_path: Path, lines: list[str]
+) -> None:
+    (profile,) = load(write_config(tmp_path, profiles=usb(*lines))).profiles
+    assert profile.usb is not None
+
+
+def test_a_usb_id_is_compared_in_lower_case(tmp_path: Path) -> None:
+    (profile,) = load(write_config(tmp_path, profiles=usb('vendor = "1A2B"'))).profiles
+    assert profile.usb is not None
+    assert profile.usb.vendor == "1a2b"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([], "profiles.0.usb: this fits every USB stick"),
+        (['vendor = "*"', 'model = "*"'], "profiles.0.usb: this fits every USB stick"),
+        (['vendor = "????"', 'serial = "?*"'], "profiles.0.usb: this fits every USB stick"),
+        (['label = ""'], "profiles.0.usb: this fits every USB stick"),
+        (["serials = []"], "profiles.0.usb: this fits every USB stick"),
+        (['vendor = "0x1234"'], "profiles.0.usb.vendor: a USB id is four hexadecimal digits"),
+        (['product = ""'], "profiles.0.usb.product: a USB id is four hexadecimal digits"),
+        (['vendor = "12"'], "profiles.0.usb.vendor: a USB id is four hexadecimal digits"),
+        (['label = "X"', 'identity = "uuid"'], "profiles.0.usb.identity"),
+        (['label = "X"', 'when_done = "eject"'], "profiles.0.usb.when_done"),
+        (['label = "X"', 'vendro = "1234"'], "did you mean vendor?"),
+    ],
+)
+def test_a_profile_that_is_wrong_about_usb_is_refused(
+    tmp_path: Path, lines: list[str], told: str
+) -> None:
+    assert told in mistakes(write_config(tmp_path, profiles=usb(*lines)))
+
+
+def bay(name: str, port: str) -> str:
+    return f'\n[[bays]]\nname = "{name}"\nport = "{port}"\n'
+
+
+def test_bays_have_names_and_ports_of_their_own(tmp_path: Path) -> None:
+    extra = bay("1", "usb-0:1") + bay("1", "usb-0:2") + bay("3", "usb-0:1")
+    told = mistakes(write_config(tmp_path, extra=extra))
+    assert "bays.1.name: another bay has this name" in told
+    assert "bays.2.port: another bay has this port" in told
+    config = load(write_config(tmp_path, extra=bay("1", "usb-0:1") + bay("2", "usb-0:2.*")))
+    assert [one.name for one in config.bays] == ["1", "2"]
 
 
 def rule(since: str, until: str = '"19:00"') -> str:

@@ -16,7 +16,7 @@ from dockd.events import EVENTS, Event
 SOURCE = Path(dockd.__file__).parent
 DOCUMENTATION = SOURCE.parent / "docs" / "events.md"
 ERROR_FIELDS = {"error", "detail", "hint"}
-TYPES = {"str", "int", "float", "bool"}
+TYPES = {"str", "int", "float", "bool", "list[str]"}
 
 
 def test_the_documentation_is_what_the_code_says() -> None:

@@ -18,6 +18,7 @@ STATION = [
     "ledger",
     "retry",
     "spool",
+    "station",
     "tree",
     "upload",
 ]
@@ -58,10 +59,19 @@ def test_the_parts_of_a_clips_way_do_not_know_each_other(part: str) -> None:
         assert not _parts(module) & others, module
 
 
-def test_only_the_daemon_knows_which_source_and_which_target_there_is() -> None:
-    concrete = {"sources.folder", "targets.http", "targets.tus"}
+def test_only_the_station_knows_which_source_and_which_target_there_is() -> None:
+    concrete = {
+        "sources.folder",
+        "sources.udev",
+        "sources.udisks",
+        "sources.usb",
+        "targets.http",
+        "targets.tus",
+    }
+    # The doctor and the commands look at udev themselves, with no station.
+    apart = {"sources", "targets", "doctor", "commands"}
     for module in PACKAGE.rglob("*.py"):
-        if module.parent.name not in {"sources", "targets"} and module.name != "daemon.py":
+        if module.parent.name not in apart and module.name != "station.py":
             assert not _imports(module) & concrete, module
 
 

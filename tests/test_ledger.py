@@ -369,6 +369,24 @@ def test_a_file_that_is_gone_is_gone_by_another_hand(
     assert ledger.to_wipe(CAMERA) == []
 
 
+@pytest.mark.parametrize("unseen", [b"DCIM", b"DCIM/0001.mp4"])
+def test_what_could_not_be_looked_at_is_not_gone(
+    ledger: Ledger, story: Story, unseen: bytes
+) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    observed = ledger.observe(CAMERA, story.docking, [], [unseen])
+    assert observed.vanished == 0
+    assert ledger.clip(clip.id).present
+
+
+def test_what_is_beside_a_folder_that_could_not_be_looked_at_is_gone(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.SPOOLED, b"DCIM2/0001.mp4")
+    assert ledger.observe(CAMERA, story.docking, [], [b"DCIM"]).vanished == 1
+    assert not ledger.clip(clip.id).present
+
+
 def test_a_file_that_reappears_is_a_new_clip(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.look()
@@ -461,6 +479,15 @@ def test_a_clip_holds_back_the_wipe_while_it_is_pending(
     assert ledger.pending(CAMERA) == (state in PENDING)
     assert len(ledger.to_wipe(CAMERA)) == (state is State.ACKNOWLEDGED)
     assert ledger.counts() == {state: 1}
+
+
+@pytest.mark.parametrize("state", LIVES)
+def test_a_clip_waits_for_a_person_when_it_can_not_be_read_or_was_refused(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    story.bring_to(state)
+    assert ledger.stuck(CAMERA) == (state in {State.UNREADABLE, State.REJECTED})
+    assert ledger.stuck(OTHER) == 0
 
 
 def test_event_flagged_clips_go_first_then_the_oldest(ledger: Ledger, story: Story) -> None:
@@ -773,6 +800,7 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
     ledger.uploaded(story.clip(b"0.mp4"))
     ledger.note_problem(story.clip(b"0.mp4"), "receipt.refused", "it is for another clip")
     ledger.note_problem(story.clip(b"0.mp4"), "wipe.refused", "its content is another one")
+    ledger.wipe_damaged(CAMERA, ["GPS/track.gps"])
     story.look()
     ledger.end_docking(CAMERA, story.docking)
     told = set()

@@ -106,3 +106,10 @@ def test_a_name_of_other_bytes_than_utf8_is_matched_byte_by_byte() -> None:
     path = bytes(range(1, 256)).replace(b"/", b"") + b".mp4"
     assert os.fsencode(os.fsdecode(path)) == path
     assert make_profile(VIDEO).match(path) == Match("video")
+
+
+def test_a_file_on_another_volume_is_matched_by_its_path_from_the_volumes_name() -> None:
+    profile = make_profile({"pattern": "p2/DCIM/*.mp4", "kind": "video"})
+    assert profile.match(b"/p2/DCIM/1.mp4") == Match("video")
+    assert profile.match(b"/lun1/DCIM/1.mp4") is None
+    assert make_profile(VIDEO).match(b"/lun1p2/1.mp4") == Match("video")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from dockd.tree import open_file, parent_of, walk
+from dockd.tree import Failures, Root, open_file, parent_of, walk
 from tests.support import open_descriptors
 
 DEPTH = 1200
 
 
 def listed(root: Path) -> list[bytes]:
-    return [entry.path for entry in walk(root)]
+    return [entry.path for entry in walk(Root(root))]
 
 
 def make_files(root: Path, *names: str) -> None:
@@ -27,7 +27,7 @@ def make_files(root: Path, *names: str) -> None:
 def test_every_file_is_listed_with_its_status(tmp_path: Path) -> None:
     make_files(tmp_path, "z.mp4", "a/b/c.mp4", "a/d.mp4", "e/.hidden")
     (tmp_path / "empty").mkdir()
-    found = {entry.path: entry.status for entry in walk(tmp_path)}
+    found = {entry.path: entry.status for entry in walk(Root(tmp_path))}
     assert set(found) == {b"z.mp4", b"a/b/c.mp4", b"a/d.mp4", b"e/.hidden"}
     assert found[b"a/d.mp4"].st_ino == (tmp_path / "a/d.mp4").stat().st_ino
 
@@ -91,7 +91,7 @@ def test_a_folder_that_changes_after_it_was_listed_is_passed_by(
     make_files(root, "a/1.mp4", "c/3.mp4")
     (root / "b").mkdir()
     paths = []
-    for entry in walk(root):
+    for entry in walk(Root(root)):
         paths.append(entry.path)
         if entry.path == b"a/1.mp4":
             change(root / "b")
@@ -121,13 +121,103 @@ def deep(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", root], check=True)
 
 
+def test_further_volumes_are_listed_under_their_names(tmp_path: Path) -> None:
+    make_files(tmp_path / "first", "DCIM/1.mp4", "p2/1.mp4")
+    make_files(tmp_path / "second", "DCIM/1.mp4")
+    root = Root(tmp_path / "first", {b"p2": tmp_path / "second"})
+    assert [one.path for one in walk(root)] == [b"DCIM/1.mp4", b"p2/1.mp4", b"/p2/DCIM/1.mp4"]
+
+
+def test_a_path_leads_to_its_own_volume(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    make_files(tmp_path / "second", "1.mp4")
+    root = Root(tmp_path / "first", {b"p2": tmp_path / "second"})
+    with open_file(root, b"/p2/1.mp4") as fd:
+        assert os.read(fd, 100) == b"1.mp4"
+    with pytest.raises(FileNotFoundError), open_file(root, b"p2/1.mp4"):
+        pass
+
+
+@pytest.mark.parametrize("path", [b"/p3/1.mp4", b"/p2", b"/p2/../first/1.mp4", b"//1.mp4", b"/"])
+def test_a_path_to_no_volume_leads_nowhere(tmp_path: Path, path: bytes) -> None:
+    make_files(tmp_path / "first", "1.mp4")
+    (tmp_path / "second").mkdir()
+    root = Root(tmp_path / "first", {b"p2": tmp_path / "second"})
+    with pytest.raises(FileNotFoundError), open_file(root, path):
+        pass
+
+
+def test_a_camera_without_its_first_volume_has_the_others(tmp_path: Path) -> None:
+    make_files(tmp_path, "1.mp4")
+    root = Root(None, {b"lun1": tmp_path})
+    assert [one.path for one in walk(root)] == [b"/lun1/1.mp4"]
+    with pytest.raises(FileNotFoundError), open_file(root, b"1.mp4"):
+        pass
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Root]:
+    """Three folders, the one in the middle not to be read by whoever this process is now."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    make_files(tmp_path, "a/1.mp4", "b/2.mp4", "c/3.mp4")
+    (tmp_path / "b").chmod(0)
+    parents = [folder for folder in tmp_path.parents if folder.stat().st_mode & 0o55 != 0o55]
+    modes = {folder: folder.stat().st_mode for folder in [tmp_path, *parents]}
+    for folder, mode in modes.items():
+        folder.chmod(mode | 0o55)
+    os.seteuid(65534)
+    try:
+        yield Root(tmp_path)
+    finally:
+        os.seteuid(0)
+        for folder, mode in modes.items():
+            folder.chmod(mode)
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_listed(locked: Root) -> None:
+    failures: Failures = {}
+    assert [one.path for one in walk(locked, failures)] == [b"a/1.mp4", b"c/3.mp4"]
+    assert list(failures) == [b"b"]
+    assert isinstance(failures[b"b"], PermissionError)
+
+
+def test_without_a_place_for_failures_a_folder_that_cannot_be_read_is_an_error(
+    locked: Root,
+) -> None:
+    with pytest.raises(PermissionError):
+        list(walk(locked))
+
+
+def test_a_files_inode_counts_only_where_it_lasts(tmp_path: Path) -> None:
+    make_files(tmp_path, "1.mp4", "2.mp4")
+    for name in ("1.mp4", "2.mp4"):
+        os.utime(tmp_path / name, (0, 0))
+    stats = []
+    for stable in (True, False):
+        root = Root(tmp_path, stable_inodes=stable)
+        with open_file(root, b"1.mp4") as fd:
+            stats.append(root.stat(fd))
+    assert stats[0].inode == (tmp_path / "1.mp4").stat().st_ino
+    assert stats[1].inode == 0
+
+
+def test_only_where_files_have_no_holes_is_a_size_held_against_the_disk(tmp_path: Path) -> None:
+    system = os.statvfs(tmp_path)
+    size = system.f_blocks * system.f_frsize
+    fat = Root(tmp_path, stable_inodes=False)
+    assert fat.can_hold(b"1.mp4", size)
+    assert not fat.can_hold(b"1.mp4", size + 1)
+    assert Root(tmp_path).can_hold(b"1.mp4", size + 1)
+
+
 def test_very_deep_folders_need_neither_stack_nor_descriptors(deep: Path) -> None:
     before = open_descriptors()
-    entries = walk(deep)
+    entries = walk(Root(deep))
     path = next(entries).path
     assert len(open_descriptors()) == len(before) + 1
     assert path == b"d/" * DEPTH + b"clip.mp4"
-    with open_file(deep, path) as clip:
+    with open_file(Root(deep), path) as clip:
         assert stat.S_ISREG(os.fstat(clip).st_mode)
     assert list(entries) == []
     assert open_descriptors() == before
@@ -154,7 +244,7 @@ def test_a_folder_that_cannot_be_read_is_an_error(
 
 def test_a_file_is_opened_by_its_path(tmp_path: Path) -> None:
     make_files(tmp_path, "a/b/c.mp4")
-    with open_file(tmp_path, b"a/b/c.mp4") as fd:
+    with open_file(Root(tmp_path), b"a/b/c.mp4") as fd:
         assert os.read(fd, 100) == b"a/b/c.mp4"
 
 
@@ -179,7 +269,7 @@ def test_a_path_that_leads_to_no_file_below_the_root_is_refused(
 ) -> None:
     make_files(tmp_path, "outside/secret.mp4", "root/a/clip.mp4")
     before = open_descriptors()
-    with pytest.raises(FileNotFoundError) as caught, open_file(tmp_path / "root", path):
+    with pytest.raises(FileNotFoundError) as caught, open_file(Root(tmp_path / "root"), path):
         pass
     assert caught.value.errno == errno.ENOENT
     assert caught.value.strerror
@@ -220,7 +310,7 @@ def test_what_is_no_regular_file_is_not_opened(
     root.mkdir()
     path = make(root)
     before = open_descriptors()
-    with pytest.raises(OSError, match=r"\[Errno") as caught, open_file(root, path):
+    with pytest.raises(OSError, match=r"\[Errno") as caught, open_file(Root(root), path):
         pass
     assert caught.value.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
     assert open_descriptors() == before
@@ -228,8 +318,8 @@ def test_what_is_no_regular_file_is_not_opened(
 
 def test_the_parent_of_a_path_is_the_folder_itself(tmp_path: Path) -> None:
     make_files(tmp_path, "a/b/c.mp4")
-    with parent_of(tmp_path, b"a/b/c.mp4") as (fd, name):
+    with parent_of(Root(tmp_path), b"a/b/c.mp4") as (fd, name):
         assert os.fstat(fd).st_ino == (tmp_path / "a/b").stat().st_ino
         assert name == b"c.mp4"
-    with parent_of(tmp_path, b"c.mp4") as (fd, name):
+    with parent_of(Root(tmp_path), b"c.mp4") as (fd, name):
         assert os.fstat(fd).st_ino == tmp_path.stat().st_ino

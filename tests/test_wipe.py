@@ -11,6 +11,7 @@ from dockd import wipe
 from dockd.errors import WipeFailedError, WipeRefusedError
 from dockd.files import Files
 from dockd.model import Camera, Clip, FileStat, Match, State
+from dockd.tree import Root
 from tests.support import open_descriptors
 
 DATA = b"what the officer recorded" * 100_000
@@ -65,8 +66,8 @@ def read_clip(root: Path, *, docking: int = DOCKING) -> Clip:
 
 
 def remove(root: Path, clip: Clip, files: Files | None = None, *, overwrite: bool = False) -> None:
-    checked = wipe.check(root, clip, DOCKING)
-    wipe.remove(root, clip, checked, files or Files(), overwrite=overwrite)
+    checked = wipe.check(Root(root), clip, DOCKING)
+    wipe.remove(Root(root), clip, checked, files or Files(), overwrite=overwrite)
 
 
 def rest(root: Path) -> set[str]:
@@ -90,27 +91,27 @@ def nothing_else_is_touched(root: Path) -> object:
 
 def test_the_file_that_was_read_in_this_docking_passes_by_its_times(root: Path) -> None:
     clip = replace(read_clip(root), plaintext_sha256="0" * 64)
-    assert wipe.check(root, clip, DOCKING) == clip.stat
+    assert wipe.check(Root(root), clip, DOCKING) == clip.stat
 
 
 def test_a_file_read_at_another_docking_is_read_again(root: Path) -> None:
     clip = read_clip(root, docking=DOCKING - 1)
-    assert wipe.check(root, clip, DOCKING) == clip.stat
+    assert wipe.check(Root(root), clip, DOCKING) == clip.stat
     with pytest.raises(WipeRefusedError, match="content"):
-        wipe.check(root, replace(clip, plaintext_sha256="0" * 64), DOCKING)
+        wipe.check(Root(root), replace(clip, plaintext_sha256="0" * 64), DOCKING)
 
 
 def test_a_clip_that_was_never_read_here_is_read_before_it_passes(root: Path) -> None:
     clip = replace(read_clip(root), stat=None)
-    assert wipe.check(root, clip, DOCKING)
+    assert wipe.check(Root(root), clip, DOCKING)
     with pytest.raises(WipeRefusedError, match="content"):
-        wipe.check(root, replace(clip, plaintext_sha256="0" * 64), DOCKING)
+        wipe.check(Root(root), replace(clip, plaintext_sha256="0" * 64), DOCKING)
 
 
 def test_the_same_content_with_other_times_passes_after_it_was_read_again(root: Path) -> None:
     clip = read_clip(root)
     os.utime(file_of(root), ns=(0, 0))
-    assert wipe.check(root, clip, DOCKING).modified_ns == 0
+    assert wipe.check(Root(root), clip, DOCKING).modified_ns == 0
 
 
 def test_another_content_with_the_same_size_and_times_is_refused(root: Path) -> None:
@@ -120,7 +121,7 @@ def test_another_content_with_the_same_size_and_times_is_refused(root: Path) -> 
     os.utime(file_of(root), ns=(clip.modified_ns, clip.modified_ns))
     assert file_of(root).stat().st_mtime_ns == clip.modified_ns
     with pytest.raises(WipeRefusedError, match="content"):
-        wipe.check(root, clip, DOCKING)
+        wipe.check(Root(root), clip, DOCKING)
 
 
 def test_another_file_in_its_place_is_refused(root: Path) -> None:
@@ -130,7 +131,7 @@ def test_another_file_in_its_place_is_refused(root: Path) -> None:
     os.utime(aside, ns=(clip.modified_ns, clip.modified_ns))
     aside.rename(file_of(root))
     with pytest.raises(WipeRefusedError, match="content"):
-        wipe.check(root, clip, DOCKING)
+        wipe.check(Root(root), clip, DOCKING)
 
 
 @pytest.mark.parametrize("data", [b"", DATA[:-1], DATA + b"x"])
@@ -138,7 +139,7 @@ def test_a_file_of_another_size_is_refused_without_reading_it(root: Path, data: 
     clip = read_clip(root)
     file_of(root).write_bytes(data)
     with pytest.raises(WipeRefusedError, match=f"{len(data)} bytes instead of {len(DATA)}"):
-        wipe.check(root, clip, DOCKING)
+        wipe.check(Root(root), clip, DOCKING)
 
 
 def test_a_file_that_changes_while_it_is_read_again_is_refused(
@@ -153,7 +154,7 @@ def test_a_file_that_changes_while_it_is_read_again_is_refused(
 
     monkeypatch.setattr(os, "readv", touched)
     with pytest.raises(WipeRefusedError, match="while it was read again"):
-        wipe.check(root, clip, DOCKING)
+        wipe.check(Root(root), clip, DOCKING)
 
 
 def test_a_file_whose_medium_fails_is_not_passed(
@@ -166,7 +167,7 @@ def test_a_file_whose_medium_fails_is_not_passed(
 
     monkeypatch.setattr(os, "readv", failing)
     with pytest.raises(OSError, match="Input/output"):
-        wipe.check(root, clip, DOCKING)
+        wipe.check(Root(root), clip, DOCKING)
 
 
 def vanish(path: Path) -> None:
@@ -217,7 +218,7 @@ def test_what_is_no_longer_that_file_is_not_passed(
     clip = read_clip(root, docking=docking)
     change(file_of(root))
     with pytest.raises(OSError, match=r"\[Errno"):
-        wipe.check(root, clip, DOCKING)
+        wipe.check(Root(root), clip, DOCKING)
 
 
 # The removal
@@ -228,7 +229,7 @@ def test_a_checked_clip_is_removed_and_its_folders_stay(root: Path, overwrite: b
     clip = read_clip(root)
     remove(root, clip, overwrite=overwrite)
     assert rest(root) == BYSTANDERS
-    wipe.verify_gone(root, clip)
+    wipe.verify_gone(Root(root), clip)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -237,33 +238,33 @@ def test_what_is_swapped_in_after_the_check_is_not_removed(
     root: Path, change: Callable[[Path], None], overwrite: bool
 ) -> None:
     clip = read_clip(root)
-    checked = wipe.check(root, clip, DOCKING)
+    checked = wipe.check(Root(root), clip, DOCKING)
     change(file_of(root))
     before = rest(root.parent)
     with pytest.raises((OSError, WipeRefusedError)):
-        wipe.remove(root, clip, checked, Files(), overwrite=overwrite)
+        wipe.remove(Root(root), clip, checked, Files(), overwrite=overwrite)
     assert rest(root.parent) == before
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_content_changed_after_the_check_is_not_removed(root: Path, overwrite: bool) -> None:
     clip = read_clip(root)
-    checked = wipe.check(root, clip, DOCKING)
+    checked = wipe.check(Root(root), clip, DOCKING)
     with file_of(root).open("r+b") as file:
         file.write(OTHER)
     os.utime(file_of(root), ns=(clip.modified_ns, clip.modified_ns))
     with pytest.raises(WipeRefusedError, match="after it was checked"):
-        wipe.remove(root, clip, checked, Files(), overwrite=overwrite)
+        wipe.remove(Root(root), clip, checked, Files(), overwrite=overwrite)
     assert file_of(root).read_bytes() == OTHER
 
 
 def test_another_file_with_the_same_content_is_checked_anew_before_it_goes(root: Path) -> None:
     clip = read_clip(root)
-    checked = wipe.check(root, clip, DOCKING)
+    checked = wipe.check(Root(root), clip, DOCKING)
     (root / "copy").write_bytes(DATA)
     (root / "copy").rename(file_of(root))
     with pytest.raises(WipeRefusedError):
-        wipe.remove(root, clip, checked, Files(), overwrite=False)
+        wipe.remove(Root(root), clip, checked, Files(), overwrite=False)
     remove(root, clip)
     assert rest(root) == BYSTANDERS
 
@@ -381,15 +382,15 @@ def test_a_crash_while_overwriting_leaves_the_whole_clip_or_nothing_that_looks_l
     if is_whole:
         assert file_of(root).read_bytes() == DATA
     assert not {name for name in rest(root) - BYSTANDERS - {"DCIM/a/0001.mp4"} if ".mp4" in name}
-    wipe.finish(root, clip, Files())
+    wipe.finish(Root(root), clip, Files())
     assert rest(root) - {"DCIM/a/0001.mp4"} == BYSTANDERS
     assert file_of(root).exists() is is_whole
 
 
 def test_finishing_where_nothing_was_begun_does_nothing(root: Path) -> None:
     clip = read_clip(root)
-    wipe.finish(root, clip, Files())
-    wipe.finish(root, replace(clip, path=b"nowhere/0001.mp4"), Files())
+    wipe.finish(Root(root), clip, Files())
+    wipe.finish(Root(root), replace(clip, path=b"nowhere/0001.mp4"), Files())
     assert file_of(root).read_bytes() == DATA
 
 
@@ -398,7 +399,7 @@ def test_finishing_where_nothing_was_begun_does_nothing(root: Path) -> None:
 
 def test_a_clip_that_is_still_there_is_not_gone(root: Path) -> None:
     with pytest.raises(WipeFailedError) as caught:
-        wipe.verify_gone(root, read_clip(root))
+        wipe.verify_gone(Root(root), read_clip(root))
     assert caught.value.hint
 
 
@@ -407,12 +408,12 @@ def test_a_link_in_its_place_is_not_gone(root: Path) -> None:
     file_of(root).unlink()
     file_of(root).symlink_to("nowhere")
     with pytest.raises(WipeFailedError):
-        wipe.verify_gone(root, clip)
+        wipe.verify_gone(Root(root), clip)
 
 
 @pytest.mark.parametrize("path", [b"nowhere/at/all.mp4", b"DCIM/a/0001.mp4/x.mp4"])
 def test_a_clip_whose_folder_is_gone_is_gone(root: Path, path: bytes) -> None:
-    wipe.verify_gone(root, replace(read_clip(root), path=path))
+    wipe.verify_gone(Root(root), replace(read_clip(root), path=path))
 
 
 def test_a_root_that_is_gone_says_nothing_about_the_clip(root: Path) -> None:
@@ -420,6 +421,6 @@ def test_a_root_that_is_gone_says_nothing_about_the_clip(root: Path) -> None:
     moved = root.rename(root.parent / "unplugged")
     try:
         with pytest.raises(FileNotFoundError):
-            wipe.verify_gone(root, clip)
+            wipe.verify_gone(Root(root), clip)
     finally:
         moved.rename(root)

@@ -1,7 +1,7 @@
 """``dockd demo``: the whole job on one machine, with throw-away keys, and the proof of it.
 
 A real receiver process on loopback, two folders as cameras, the daemon's own
-:class:`~dockd.daemon.Station`, and a connection that is cut once in the middle of a clip.
+:class:`~dockd.station.Station`, and a connection that is cut once in the middle of a clip.
 """
 
 import asyncio
@@ -19,7 +19,6 @@ from typing import Any
 from dockd import config as configuration
 from dockd.age import open_stream
 from dockd.clock import Clock
-from dockd.daemon import Station
 from dockd.demo.proxy import BreakingProxy
 from dockd.demo.show import Display, print_report
 from dockd.demo.stage import LaidOut, Stage
@@ -29,6 +28,8 @@ from dockd.ledger import Ledger
 from dockd.logs import configure as configure_logs
 from dockd.manifest import verify_receipt
 from dockd.model import Clip, State
+from dockd.notify import Notifier
+from dockd.station import Station
 
 _REFRESH = 0.1
 
@@ -85,7 +86,7 @@ async def _play(stage: Stage, laid_out: Sequence[LaidOut], display: Display) -> 
         cut_after = max(clip.size for clip in laid_out) // 2
         async with BreakingProxy(receiver.host, receiver.port, cut_after=cut_after) as proxy:
             station = Station(configuration.load(stage.write_station_config(proxy.port)))
-            working = asyncio.create_task(station.run())
+            working = asyncio.create_task(station.run(Notifier({})))
             await _until_wiped(stage, station, working, len(laid_out), display)
             working.cancel()
             with contextlib.suppress(asyncio.CancelledError):

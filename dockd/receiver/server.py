@@ -5,21 +5,24 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from dockd import __version__
+from dockd.clock import Clock
 from dockd.errors import ConfigError, DockdError, KeyFileError, StoreError
 from dockd.events import RECEIVER_FAILED, RECEIVER_STARTED, RECEIVER_STOPPED
 from dockd.keys import read_secret_file
 from dockd.logs import configure, emit, emit_error
 from dockd.memory import keep_buffers
+from dockd.notify import Heartbeats, Notifier, feed
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
 from dockd.receiver.protocol import BoundedProtocol
+from dockd.receiver.uploads import Uploads
 
 GRACE_SECONDS = 5
 """How long requests may take to end once a stop was asked for."""
@@ -51,9 +54,31 @@ def run(config_path: Path) -> int:
 
 
 async def _run(config: Config) -> None:
-    async with open_receiver(config) as receiver:
+    async with open_receiver(config) as receiver, _watched(receiver.uploads):
         await serve(receiver.app, config.listen, receiver.stop)
     emit(RECEIVER_STOPPED)
+
+
+@contextlib.asynccontextmanager
+async def _watched(uploads: Uploads) -> AsyncIterator[None]:
+    """Feed systemd's watchdog for as long as the store answers."""
+
+    async def probe() -> None:
+        # Stations are told of a disk that fails; to start anew helps where one never answers.
+        with contextlib.suppress(OSError):
+            await uploads.free_bytes()
+
+    def status() -> str:
+        return f"{uploads.unfinished} uploads under way"
+
+    clock = Clock()
+    feeding = asyncio.create_task(feed(Notifier(), Heartbeats(clock), probe, status, clock))
+    try:
+        yield
+    finally:
+        feeding.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await feeding
 
 
 async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None]) -> None:
@@ -88,6 +113,7 @@ async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None])
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        Notifier().stopping()
         on_stop()
         server.should_exit = True
 
@@ -114,6 +140,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         emit(RECEIVER_STARTED, version=__version__, address=self._address)
+        Notifier().ready()
 
 
 def _listen(listen: ListenConfig) -> socket.socket:

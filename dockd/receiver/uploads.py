@@ -74,6 +74,11 @@ class Uploads:
             if upload.body is not None:
                 upload.body.stop()
 
+    @property
+    def unfinished(self) -> int:
+        """How many uploads there are that aren't stored yet."""
+        return len(self._uploads)
+
     def find(self, upload_id: str) -> Upload:
         """Return an upload, or one that was stored lately.
 

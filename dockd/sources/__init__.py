@@ -1,13 +1,13 @@
 """Where cameras come from: what a docked camera offers the pipeline."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dockd.model import Camera, FoundFile
+from dockd.tree import Failures, Root
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,10 @@ class Look:
     """The complete files that the profile selects."""
     left_alone: int
     """How many files it doesn't select."""
-    again_in: float | None
+    again_in: float | None = None
     """Seconds after which files that are still being written may be complete, if any are."""
+    failures: Failures = field(default_factory=dict)
+    """Files and folders that could not be looked at, and why."""
 
 
 class Media(Protocol):
@@ -28,16 +30,36 @@ class Media(Protocol):
     camera: Camera
     place: str
     """Where it is docked, as people say it."""
+    facts: Mapping[str, str]
+    """What is known of the device, for the manifest."""
     changed: asyncio.Event
     """Set when another look may see something new; cleared by whoever looks."""
     look_every: float
     """Seconds after which to look again whatever ``changed`` says."""
+    readers: int
+    """How many of its clips are read at once, at most."""
+    ours_alone: bool
+    """Whether nobody but dockd changes its files while it is docked."""
 
-    @property
-    def root(self) -> Path:
-        """Where its files are read."""
+    def opened(self) -> AbstractAsyncContextManager[Root]:
+        """Make its files readable for as long as the context lasts; yields their root.
 
-    def look(self) -> Look:
+        Where that is a mount, it is a fresh, read-only one.
+
+        Raises:
+            CameraLostError, MountError: it can't be.
+        """
+
+    def writable(self) -> AbstractAsyncContextManager[Root]:
+        """Make its files removable for as long as the context lasts; never inside ``opened``.
+
+        What was done to them is on the medium when the context ends.
+
+        Raises:
+            CameraLostError, MountError: it can't be, or they aren't.
+        """
+
+    def look(self, root: Root) -> Look:
         """Look through the camera; blocks.
 
         Raises:
@@ -48,11 +70,12 @@ class Media(Protocol):
     def is_there(self) -> bool:
         """Say whether it still is docked: tells a lost camera from a bad clip."""
 
-    def wipe_window(self) -> AbstractAsyncContextManager[Path]:
-        """Make the camera writable for as long as the context lasts; yields its root."""
+    async def release(self) -> None:
+        """Leave the camera: nothing on it waits for anything.
 
-    def fresh_view(self) -> AbstractAsyncContextManager[Path]:
-        """Mount it anew, read-only, to read back what a wipe left; yields its root."""
+        Raises:
+            MountError: it could not be switched off, though its profile says so.
+        """
 
 
 Dock = Callable[[Media], Awaitable[None]]

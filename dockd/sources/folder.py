@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from watchdog.events import FileClosedEvent, FileModifiedEvent, FileSystemEvent
@@ -19,11 +19,12 @@ from dockd.files import has_writer
 from dockd.model import Camera, FileStat, FoundFile
 from dockd.sources import Dock, Look
 from dockd.sources.profile import Profile
-from dockd.tree import Listed, open_file, walk
+from dockd.tree import Failures, Listed, Root, open_file, walk
 
 _NETWORK_TYPES = {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse", "fuseblk", "virtiofs"}
 _APPEARS_EVERY = 2.0
 _POLL_EVERY = 2.0
+_READERS = 64
 
 
 class FolderMedia:
@@ -32,22 +33,30 @@ class FolderMedia:
     def __init__(self, config: FolderConfig, profile: Profile, clock: Clock) -> None:
         self.camera = Camera(config.profile, config.serial)
         self.place = str(config.path)
+        self.facts: Mapping[str, str] = {}
         self.changed = asyncio.Event()
         self.look_every = config.rescan_seconds
+        self.readers = _READERS
+        self.ours_alone = False
         self._settle = config.settle_seconds
         self._profile = profile
         self._clock = clock
-        self._root = config.path
+        self.path = config.path
         self._seen: dict[bytes, tuple[FileStat, float]] = {}
         self.writing: set[bytes] = set()
         """Paths that were written to and not closed since, as far as a watch has said."""
 
-    @property
-    def root(self) -> Path:
-        """The folder."""
-        return self._root
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[Root]:
+        """A folder is readable at all times."""
+        yield Root(self.path)
 
-    def look(self) -> Look:
+    @contextlib.asynccontextmanager
+    async def writable(self) -> AsyncIterator[Root]:
+        """A folder is writable at all times, and every removal is durable."""
+        yield Root(self.path)
+
+    def look(self, root: Root) -> Look:
         """Look through the folder for complete files; blocks.
 
         Raises:
@@ -55,9 +64,10 @@ class FolderMedia:
             OSError: it could not be read.
         """
         files, unsettled, left_alone = [], 0, 0
+        failures: Failures = {}
         seen: dict[bytes, tuple[FileStat, float]] = {}
         try:
-            for listed in walk(self._root):
+            for listed in walk(root, failures):
                 match = self._profile.match(listed.path)
                 if match is None:
                     left_alone += 1
@@ -66,24 +76,25 @@ class FolderMedia:
                 before, since = self._seen.get(listed.path, (None, 0.0))
                 since = since if before == stat else self._clock.monotonic()
                 seen[listed.path] = (stat, since)
-                if self._is_complete(listed, since):
+                if self._is_complete(root, listed, since):
                     files.append(FoundFile(listed.path, stat.size, stat.modified_ns, match))
                 else:
                     unsettled += 1
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise CameraLostError(f"{self._root} is gone") from error
+            raise CameraLostError(f"{self.path} is gone") from error
         self._seen = seen
         self.writing &= seen.keys()
-        return Look(files, left_alone, again_in=max(self._settle, 0.1) if unsettled else None)
+        again_in = max(self._settle, 0.1) if unsettled else None
+        return Look(files, left_alone, again_in, failures)
 
-    def _is_complete(self, listed: Listed, since: float) -> bool:
+    def _is_complete(self, root: Root, listed: Listed, since: float) -> bool:
         newest = max(listed.status.st_mtime, listed.status.st_ctime)
         idle = self._clock.now().timestamp() - newest
         unchanged = max(self._clock.monotonic() - since, idle)
         if unchanged < self._settle:
             return False
         try:
-            with open_file(self._root, listed.path) as fd:
+            with open_file(root, listed.path) as fd:
                 written_to = has_writer(fd)
         except OSError:
             # Reading it will fail as well, and tell what is wrong.
@@ -94,17 +105,10 @@ class FolderMedia:
 
     def is_there(self) -> bool:
         """Say whether the folder still exists."""
-        return self._root.is_dir()
+        return self.path.is_dir()
 
-    @contextlib.asynccontextmanager
-    async def wipe_window(self) -> AsyncIterator[Path]:
-        """A folder is writable at all times."""
-        yield self._root
-
-    @contextlib.asynccontextmanager
-    async def fresh_view(self) -> AsyncIterator[Path]:
-        """A folder has nothing to mount: looking it up again is all there is."""
-        yield self._root
+    async def release(self) -> None:
+        """A folder has nothing to switch off."""
 
 
 class FolderSource:
@@ -135,11 +139,11 @@ class FolderSource:
     def _watch(self, media: FolderMedia, loop: asyncio.AbstractEventLoop) -> BaseObserver | None:
         """Start a watch; without one (too many watches, say) the regular looks must do."""
         polls = self._config.watch == "polling" or (
-            self._config.watch == "auto" and filesystem_type(media.root) in _NETWORK_TYPES
+            self._config.watch == "auto" and filesystem_type(media.path) in _NETWORK_TYPES
         )
         observer: BaseObserver = PollingObserver(timeout=_POLL_EVERY) if polls else Observer()
         try:
-            observer.schedule(_Hints(media, loop), str(media.root), recursive=True)
+            observer.schedule(_Hints(media, loop), str(media.path), recursive=True)
             observer.start()
         except OSError:
             return None
@@ -160,7 +164,7 @@ class _Hints(EventHandler):
             self._loop.call_soon_threadsafe(self._note, event)
 
     def _note(self, event: FileSystemEvent) -> None:
-        path = os.path.relpath(os.fsencode(event.src_path), os.fsencode(self._media.root))
+        path = os.path.relpath(os.fsencode(event.src_path), os.fsencode(self._media.path))
         match event:
             case FileModifiedEvent():
                 self._media.writing.add(path)

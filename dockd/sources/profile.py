@@ -46,8 +46,12 @@ class Profile:
         ]
 
     def match(self, path: bytes) -> Match | None:
-        """Return what the first rule that fits says of a path; None where it is no clip."""
-        text = os.fsdecode(path)
+        """Return what the first rule that fits says of a path; None where it is no clip.
+
+        A path on a further volume of a camera, such as ``/p2/DCIM/1.mp4``, is matched
+        without its slash.
+        """
+        text = os.fsdecode(path.removeprefix(b"/"))
         for rule in self._rules:
             if found := rule.pattern.fullmatch(text):
                 return rule.match(found)

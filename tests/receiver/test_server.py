@@ -97,3 +97,28 @@ def test_more_connections_than_allowed_are_put_off(tmp_path: Path) -> None:
             assert httpx.get(f"{address}healthz").status_code == 503
         statuses = (httpx.get(f"{address}healthz").status_code for _ in range(1000))
         assert 200 in statuses
+
+
+def test_systemd_is_told_when_it_listens_that_it_works_and_when_it_stops(site: Site) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(site.folder / "notify"))
+        manager.settimeout(30)
+
+        def heard(wanted: str) -> str:
+            while True:
+                message = manager.recv(4096).decode()
+                if message.startswith(wanted):
+                    return message
+
+        environment = {
+            "NOTIFY_SOCKET": str(site.folder / "notify"),
+            "WATCHDOG_USEC": "4000000",
+        }
+        with process(site, environment=environment) as (child, address):
+            heard("READY=1")
+            assert httpx.get(f"{address}healthz").status_code == 200
+            assert heard("STATUS=") == "STATUS=0 uploads under way"
+            heard("WATCHDOG=1")
+            child.send_signal(signal.SIGTERM)
+            heard("STOPPING=1")
+            assert child.wait(20) == 0

@@ -8,6 +8,7 @@ import httpx
 from dockd import daemon
 from dockd.clock import Clock
 from dockd.ledger import Ledger
+from dockd.station import Seams
 from tests.crash import CrashingFiles, Crossings
 
 
@@ -40,7 +41,7 @@ class CrashingTransport(httpx.AsyncBaseTransport):
 CROSSINGS = Crossings.from_environment()
 
 if __name__ == "__main__":
-    seams = daemon.Seams(
+    seams = Seams(
         files=CrashingFiles(CROSSINGS), ledger=CrashingLedger, transport=CrashingTransport()
     )
     sys.exit(daemon.run(Path(sys.argv[1]), seams))

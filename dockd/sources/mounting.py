@@ -1,0 +1,149 @@
+"""Mounting cameras' file systems: the seam, and what must hold for every mount."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dockd.errors import MountError
+from dockd.model import display_path
+from dockd.sources.devices import Volume
+
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_SAFE = {"nosuid", "nodev", "noexec"}
+
+
+class Mounter(Protocol):
+    """Mounts cameras' file systems; a test replaces it."""
+
+    async def mount(self, volume: Volume, *, writable: bool) -> Path:
+        """Mount a volume, and return where.
+
+        Raises:
+            MountError: it can't be mounted, or not as it must be.
+            CameraLostError: it went away.
+        """
+
+    async def unmount(self, volume: Volume) -> None:
+        """Write what is unwritten and unmount; nothing to do if it isn't mounted, or gone.
+
+        Raises:
+            MountError: it is still mounted.
+        """
+
+    async def power_off(self, volume: Volume) -> None:
+        """Switch the whole device off, with all its volumes; nothing to do if it is gone.
+
+        Raises:
+            MountError: it is still on.
+        """
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mount in this process's mount namespace."""
+
+    id: int
+    device: int
+    """The ``st_dev`` of what is mounted."""
+    point: Path
+    filesystem: str
+    options: frozenset[str]
+    """Those of this mount: ``ro``, ``nosuid``."""
+    super_options: frozenset[str]
+    """Those of the file system, whichever of its mounts one looks through."""
+
+
+def read_mounts() -> list[Mount]:
+    """Return what is mounted in this process's mount namespace."""
+    return parse_mountinfo(_MOUNTINFO.read_bytes())
+
+
+def parse_mountinfo(text: bytes) -> list[Mount]:
+    """Read the lines of /proc/<pid>/mountinfo, see proc_pid_mountinfo(5)."""
+    return [_parse_line(line) for line in text.split(b"\n") if line]
+
+
+def _parse_line(line: bytes) -> Mount:
+    fields = line.split(b" ")
+    # The optional fields are as many as there are, and end with a hyphen.
+    rest = fields.index(b"-", 6)
+    major, _, minor = fields[2].partition(b":")
+    return Mount(
+        id=int(fields[0]),
+        device=os.makedev(int(major), int(minor)),
+        point=Path(os.fsdecode(_unescape(fields[4]))),
+        filesystem=os.fsdecode(_unescape(fields[rest + 1])),
+        options=frozenset(os.fsdecode(fields[5]).split(",")),
+        super_options=frozenset(os.fsdecode(fields[rest + 3]).split(",")),
+    )
+
+
+def _unescape(field: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)
+
+
+def check_mount(point: Path, volume: Volume, *, writable: bool) -> None:
+    """Check that what is seen at a mount point is a volume, mounted as a camera must be.
+
+    Whoever mounted it may have been wrong or have been lied to: the mount must be of that
+    very block device, be seen by this process, be the only one, be ``nosuid``, ``nodev``
+    and ``noexec``, and be read-only as a file system, not just in this place, unless it is
+    wanted ``writable``.
+
+    Raises:
+        MountError: it is not.
+    """
+    try:
+        mount = _mount_at(point)
+    except OSError as error:
+        raise _wrong(volume, f"can't be reached at {shown(point)}: {error.strerror}") from error
+    if mount is None or mount.device != volume.number:
+        raise _wrong(volume, f"is not what is seen at {shown(point)}", hint=_NOT_SEEN)
+    if elsewhere := sorted(
+        shown(other.point)
+        for other in read_mounts()
+        if other.device == volume.number and other.point != mount.point
+    ):
+        raise _wrong(volume, f"is mounted at {', '.join(elsewhere)} as well", hint=_NOT_ALONE)
+    access = "rw" if writable else "ro"
+    if missing := (_SAFE | {access}) - mount.options | {access} - mount.super_options:
+        raise _wrong(
+            volume,
+            f"is mounted without {', '.join(sorted(missing))}",
+            hint=_WRITE_PROTECTED if missing == {"rw"} else _NOT_AS_ASKED,
+        )
+    if not os.access(point, os.R_OK | os.X_OK):
+        raise _wrong(volume, f"lets user {os.geteuid()} read nothing", hint=_NOT_READABLE)
+
+
+_NOT_SEEN = "dockd.service must not cut its mount namespace off: see docs/install.md"
+_NOT_ALONE = "unmount it there, and keep automounters away from cameras"
+_WRITE_PROTECTED = "look for a lock switch on the card, and check its file system"
+_NOT_AS_ASKED = "see which mount options /etc/udisks2/mount_options.conf or udev rules change"
+_NOT_READABLE = (
+    "its file system keeps owners and modes (ext4 does): the camera must let everyone read, "
+    "and write its folders for a wipe"
+)
+
+
+def _mount_at(point: Path) -> Mount | None:
+    """Return the mount that is seen at a path; None if it was just taken away."""
+    fd = os.open(point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        facts = Path(f"/proc/self/fdinfo/{fd}").read_text().split()
+    finally:
+        os.close(fd)
+    number = int(facts[facts.index("mnt_id:") + 1])
+    return next((mount for mount in read_mounts() if mount.id == number), None)
+
+
+def shown(point: Path) -> str:
+    """Return a path as a person can read it, whatever bytes it has."""
+    return display_path(os.fsencode(point))
+
+
+def _wrong(volume: Volume, what: str, *, hint: str = "") -> MountError:
+    return MountError(f"{volume.node} {what}", hint=hint)

@@ -1,0 +1,281 @@
+"""The station: makes the parts from a configuration, wires them, and lets them work."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+
+from dockd import __version__, events, upload
+from dockd.activity import Activity
+from dockd.age import parse_recipients
+from dockd.bandwidth import Limiter, current_limit
+from dockd.cleaning import Cleaning
+from dockd.clock import Clock
+from dockd.config import Config
+from dockd.docking import Docking
+from dockd.errors import CameraRefusedError, DockdError, LedgerBusyError, LedgerError, SourceError
+from dockd.files import Files
+from dockd.intake import Intake, Seal
+from dockd.keys import SigningKey, VerifyKey
+from dockd.ledger import Ledger
+from dockd.logs import Repeats, emit, emit_error
+from dockd.model import PENDING, Clip, Standing, State
+from dockd.notify import Heartbeats, Notifier, feed
+from dockd.sources import Media, Source
+from dockd.sources.devices import Udev
+from dockd.sources.folder import FolderSource
+from dockd.sources.mounting import Mounter
+from dockd.sources.profile import Profile
+from dockd.sources.udev import SystemUdev
+from dockd.sources.udisks import UdisksMounter
+from dockd.sources.usb import UsbSource
+from dockd.spool import Spool
+from dockd.targets import Target
+from dockd.targets.http import open_client
+from dockd.targets.tus import TusTarget
+from dockd.timesync import is_synchronised
+from dockd.upload import Uploader
+
+USB_SILENCE = 120.0
+"""Seconds by which a look at the USB ports may be late."""
+
+
+@dataclass
+class Seams:
+    """What a test may replace: clocks, disks, the ledger's commits, the network."""
+
+    clock: Clock = field(default_factory=Clock)
+    files: Files = field(default_factory=Files)
+    ledger: Callable[[Path, Clock], Ledger] = Ledger
+    transport: httpx.AsyncBaseTransport | None = None
+    synchronised: Callable[[], Awaitable[bool | None]] = is_synchronised
+    udev: Callable[[], Udev] = SystemUdev
+    mounter: Callable[[Clock], Mounter] = UdisksMounter
+
+
+class Station:
+    """One configuration at work."""
+
+    def __init__(self, config: Config, seams: Seams | None = None) -> None:
+        """Load keys and certificates; nothing is connected to or opened yet.
+
+        Raises:
+            KeyFileError: one can't be used.
+        """
+        self._config = config
+        self._seams = seams or Seams()
+        self._recipients = parse_recipients(config.encryption.recipients)
+        self._key = SigningKey.load(config.station.key_file)
+        self._receiver_keys = [VerifyKey.load(path) for path in config.target.receiver_keys]
+        self._client = open_client(config.target, transport=self._seams.transport)
+        self._dockings: dict[str, Docking] = {}
+        self._trouble = Repeats(self._seams.clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED)
+        self._counts: dict[State, int] = {}
+        self.activity = Activity()
+
+    async def run(self, notifier: Notifier) -> None:
+        """Work until cancelled.
+
+        Args:
+            notifier: is told when the work has begun, and how it goes.
+
+        Raises:
+            LedgerError, SpoolError, ConfigError: the station can't start.
+        """
+        config, seams = self._config, self._seams
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(_only_one(config.station.state, seams.files))
+            ledger = seams.ledger(config.ledger_path, seams.clock)
+            stack.callback(ledger.close)
+            spool = Spool(
+                config.spool_folder,
+                budget=config.spool.budget,
+                reserve=config.spool.reserve,
+                files=seams.files,
+                clock=seams.clock,
+            )
+            await asyncio.to_thread(_recover, ledger, spool)
+            target = self._open_target()
+            stack.push_async_callback(target.aclose)
+            await self._work(ledger, spool, target, notifier)
+
+    def _open_target(self) -> Target:
+        config, clock = self._config.target, self._seams.clock
+
+        def rate() -> int:
+            now = datetime.now().astimezone().time()
+            return current_limit(config.bandwidth, config.schedule, now)
+
+        return TusTarget(config, self._client, Limiter(clock, rate), clock)
+
+    async def _work(self, ledger: Ledger, spool: Spool, target: Target, notifier: Notifier) -> None:
+        config, clock = self._config, self._seams.clock
+        uploader = Uploader(
+            ledger,
+            spool,
+            target,
+            clock,
+            self.activity,
+            config=config.target,
+            receiver_keys=self._receiver_keys,
+            settled=self._clip_settled,
+        )
+        intake = Intake(
+            ledger,
+            spool,
+            Seal(config.station.id, self._key, self._recipients),
+            clock,
+            self.activity,
+            config=config.ingest,
+            spooled=uploader.look_again,
+        )
+        cleaning = Cleaning(
+            ledger,
+            self._seams.files,
+            clock,
+            policy=config.wipe.policy,
+            receiver_keys=self._receiver_keys,
+        )
+
+        async def dock(media: Media) -> None:
+            docking = Docking(
+                media, ledger, intake, cleaning, clock, synchronised=self._seams.synchronised
+            )
+            await self._fenced(docking)
+
+        emit(
+            events.DAEMON_STARTED,
+            version=__version__,
+            station=config.station.id,
+            target=config.target.url,
+        )
+        if config.wipe.policy == "overwrite":
+            emit(events.WIPE_OVERWRITES, hint="destroy the medium where a clip must be unreadable")
+        if not target.gives_receipts:
+            emit(events.TARGET_GIVES_NO_RECEIPTS, target=config.target.url)
+        heartbeats = Heartbeats(clock)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._check_journal(ledger))
+            group.create_task(uploader.run(heartbeats.part("uploader", upload.SILENCE)))
+            for source in self._sources(heartbeats):
+                group.create_task(source.run(dock))
+            notifier.ready()
+            group.create_task(feed(notifier, heartbeats, self._probe(ledger), self._status, clock))
+
+    async def _fenced(self, docking: Docking) -> None:
+        """Run a docking; what goes wrong with one camera stays with it."""
+        camera = docking.media.camera.id
+        if camera in self._dockings:
+            refusal = CameraRefusedError(
+                f"{camera} is docked already, at {self._dockings[camera].media.place}",
+                hint="give one of the two another serial or profile",
+            )
+            emit_error(events.CAMERA_REFUSED, refusal, place=docking.media.place)
+            return
+        self._dockings[camera] = docking
+        try:
+            await docking.run()
+        except DockdError as error:
+            self._trouble.failure(camera, error=error, camera=camera)
+        except OSError as error:
+            failure = SourceError(f"{camera}: {error}", hint="check the camera; dockd tries again")
+            self._trouble.failure(camera, error=failure, camera=camera)
+        except Exception:  # noqa: BLE001  # the boundary of one camera
+            emit(events.CAMERA_CRASHED, camera=camera, exc_info=True)
+        else:
+            self._trouble.success(camera, camera=camera)
+        finally:
+            del self._dockings[camera]
+
+    def _sources(self, heartbeats: Heartbeats) -> list[Source]:
+        config, clock = self._config, self._seams.clock
+        profiles = {profile.name: Profile(profile) for profile in config.profiles}
+        sources: list[Source] = [
+            FolderSource(folder, profiles[folder.profile], clock) for folder in config.folders
+        ]
+        if any(profile.usb for profile in config.profiles):
+            beat = heartbeats.part("usb", USB_SILENCE + config.usb.rescan_seconds)
+            sources.append(
+                UsbSource(
+                    config.usb,
+                    config.profiles,
+                    config.bays,
+                    self._seams.udev(),
+                    self._seams.mounter(clock),
+                    clock,
+                    beat,
+                )
+            )
+        return sources
+
+    def _probe(self, ledger: Ledger) -> Callable[[], Awaitable[None]]:
+        """Return a small piece of real work: a reading of the ledger on a worker thread."""
+
+        async def probe() -> None:
+            # A ledger that can't be read answers too; a restart would not mend it.
+            with contextlib.suppress(LedgerError):
+                self._counts = await asyncio.to_thread(ledger.counts)
+
+        return probe
+
+    def _status(self) -> str:
+        """Say in a sentence how the work goes."""
+        pending = sum(count for state, count in self._counts.items() if state in PENDING)
+        docked = list(self._dockings.values())
+        safe = sum(docking.standing is Standing.SAFE for docking in docked)
+        stuck = sum(docking.standing is Standing.STUCK for docking in docked)
+        return (
+            f"{len(docked)} cameras docked, {safe} safe to take, {stuck} need a person;"
+            f" {pending} clips on their way"
+        )
+
+    async def _check_journal(self, ledger: Ledger) -> None:
+        """Check the whole chain beside the work: a broken one is told, and holds nothing up."""
+        try:
+            await asyncio.to_thread(ledger.verify_journal)
+        except LedgerError as error:
+            emit_error(events.JOURNAL_BROKEN, error)
+
+    def _clip_settled(self, clip: Clip) -> None:
+        docking = self._dockings.get(clip.camera.id)
+        if docking is not None:
+            docking.clip_settled()
+
+
+@contextlib.contextmanager
+def _only_one(state: Path, files: Files) -> Iterator[None]:
+    """Hold the state folder's lock, creating the folder.
+
+    Raises:
+        LedgerBusyError: another dockd has it; LedgerError: the folder can't be used.
+    """
+    try:
+        files.make_folder(state)
+        fd = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LedgerError(f"{state}: {error.strerror}", hint="check station.state") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LedgerBusyError(str(state), hint="stop the other dockd first") from error
+    else:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _recover(ledger: Ledger, spool: Spool) -> None:
+    """Bring ledger and spool back together after whatever ended the last run."""
+    ledger.recover()
+    clips = ledger.in_spool()
+    expected = {str(clip.ciphertext_sha256): int(clip.ciphertext_size or 0) for clip in clips}
+    missing = spool.recover(expected)
+    for clip in clips:
+        if clip.ciphertext_sha256 in missing:
+            ledger.spool_lost(clip, "spool.damaged", "missing from the spool, or of another size")

@@ -1,0 +1,329 @@
+"""A stay in the dock, on a camera whose mounts are folders and whose receipts come at once."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from dockd import wipe
+from dockd.activity import Activity
+from dockd.age import X25519Identity
+from dockd.cleaning import Cleaning
+from dockd.clock import Clock
+from dockd.config import IngestConfig
+from dockd.docking import Docking
+from dockd.errors import CameraLostError, MountError
+from dockd.files import Files
+from dockd.intake import Intake, Seal
+from dockd.keys import SigningKey
+from dockd.ledger import Ledger
+from dockd.manifest import Receipt, Signer, read_unverified_manifest, sign, statement_sha256
+from dockd.model import Camera, FoundFile, Match, Standing, State
+from dockd.sources import Look
+from dockd.spool import Spool
+from dockd.tree import Failures, Root, walk
+
+PATIENCE = 30
+
+
+class FolderCamera:
+    """A camera that is nobody else's while it is docked, mounted from a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.camera = Camera("bodycam", "CAM-1")
+        self.place = "bay 3"
+        self.facts: Mapping[str, str] = {"usb_vendor": "46f4"}
+        self.changed = asyncio.Event()
+        self.look_every = 3600.0
+        self.readers = 1
+        self.ours_alone = True
+        self.folder = folder
+        self.released = 0
+        self.mounts: list[str] = []
+        self.after_window: Callable[[], object] = lambda: None
+        self.mount_failures = 0
+        self.there = True
+        self.failures: Failures = {}
+        self.skipped: set[bytes] = set()
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[Root]:
+        async with self._mounted("ro") as root:
+            yield root
+
+    @contextlib.asynccontextmanager
+    async def writable(self) -> AsyncIterator[Root]:
+        async with self._mounted("rw") as root:
+            yield root
+        self.after_window()
+
+    @contextlib.asynccontextmanager
+    async def _mounted(self, how: str) -> AsyncIterator[Root]:
+        if self.mount_failures:
+            self.mount_failures -= 1
+            raise MountError("udisks2 is not running")
+        assert not self.mounts or self.mounts[-1] == "unmounted"
+        self.mounts.append(how)
+        try:
+            yield Root(self.folder)
+        finally:
+            self.mounts.append("unmounted")
+
+    def look(self, root: Root) -> Look:
+        if not self.there:
+            raise CameraLostError("it is gone")
+        files = [
+            FoundFile(one.path, one.status.st_size, one.status.st_mtime_ns, Match("video"))
+            for one in walk(root)
+            if one.path.endswith(b".mp4") and one.path not in self.skipped
+        ]
+        return Look(files, left_alone=0, failures=self.failures)
+
+    def is_there(self) -> bool:
+        return self.there
+
+    async def release(self) -> None:
+        self.released += 1
+
+
+class Bench:
+    """A station around one docking; its receiver acknowledges what it is given at once."""
+
+    def __init__(self, folder: Path, policy: wipe.Policy = "delete") -> None:
+        (folder / "camera").mkdir()
+        self.media = FolderCamera(folder / "camera")
+        self.clock = Clock()
+        self.ledger = Ledger(folder / "ledger.db", self.clock)
+        self.receiver = SigningKey.generate()
+        self.acknowledges = True
+        spool = Spool(folder / "spool", budget=2**30, reserve=0, files=Files(), clock=self.clock)
+        spool.recover({})
+        recipients = [X25519Identity.generate().recipient]
+        intake = Intake(
+            self.ledger,
+            spool,
+            Seal("camden", SigningKey.generate(), recipients),
+            self.clock,
+            Activity(),
+            config=IngestConfig(),
+            spooled=self.acknowledge,
+        )
+        cleaning = Cleaning(
+            self.ledger,
+            Files(),
+            self.clock,
+            policy=policy,
+            receiver_keys=[self.receiver.verify_key],
+        )
+
+        async def synchronised() -> bool | None:
+            return True
+
+        self.docking = Docking(
+            self.media, self.ledger, intake, cleaning, self.clock, synchronised=synchronised
+        )
+
+    def clip(self, name: str, data: bytes = b"clip") -> Path:
+        path = self.media.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def acknowledge(self) -> None:
+        if not self.acknowledges:
+            return
+        for clip in self.ledger.to_upload(100, exclude=(), receipts=True):
+            self.ledger.begin_upload(clip)
+            manifest = read_unverified_manifest(str(clip.manifest))
+            receipt = Receipt(
+                clip_id=manifest.clip_id,
+                plaintext=manifest.plaintext,
+                ciphertext=manifest.ciphertext,
+                recipients=manifest.recipients,
+                manifest_sha256=statement_sha256(str(clip.manifest)),
+                station=manifest.station,
+                receiver=Signer(id="evidence", kid=self.receiver.kid),
+                stored_at="2026-11-21T12:01:00.000Z",
+            )
+            self.ledger.acknowledge(clip, sign(receipt, self.receiver))
+            self.docking.clip_settled()
+
+    def run_until(self, holds: Callable[[], bool]) -> None:
+        """Let the docking work until something holds, and cancel it."""
+
+        async def run() -> None:
+            docking = asyncio.create_task(self.docking.run())
+            async with asyncio.timeout(PATIENCE):
+                while not (holds() or docking.done()):  # noqa: ASYNC110  # nothing tells of it
+                    await asyncio.sleep(0.01)
+            docking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await docking
+
+        asyncio.run(run())
+        assert holds()
+
+    def is_safe(self) -> bool:
+        return self.docking.standing is Standing.SAFE
+
+    def is_stuck(self) -> bool:
+        return self.docking.standing is Standing.STUCK
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    with closing(made.ledger):
+        yield made
+
+
+@pytest.fixture
+def log() -> Iterator[list[Any]]:
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+def told(log: list[Any], name: str) -> list[Any]:
+    return [line for line in log if line["event"] == name]
+
+
+def test_a_camera_is_safe_to_take_once_everything_on_it_is_wiped(
+    bench: Bench, log: list[Any]
+) -> None:
+    bench.clip("DCIM/1.mp4")
+    bench.clip("DCIM/2.mp4", b"another")
+    bench.run_until(bench.is_safe)
+    assert [path for path in bench.media.folder.rglob("*") if path.is_file()] == []
+    assert len(told(log, "camera.safe")) == 1
+    assert bench.media.released == 1
+
+
+def test_a_camera_is_mounted_while_there_is_work_and_writable_for_one_window(
+    bench: Bench,
+) -> None:
+    bench.clip("1.mp4")
+    bench.run_until(bench.is_safe)
+    assert bench.media.mounts == ["ro", "unmounted", "rw", "unmounted", "ro", "unmounted"]
+
+
+def test_an_empty_camera_is_safe_and_never_writable(bench: Bench) -> None:
+    bench.run_until(bench.is_safe)
+    assert bench.media.mounts == ["ro", "unmounted"]
+
+
+def test_a_camera_is_not_safe_while_a_clip_waits_for_its_receipt(
+    bench: Bench, log: list[Any]
+) -> None:
+    bench.acknowledges = False
+    bench.clip("1.mp4")
+    bench.run_until(lambda: bool(bench.ledger.counts().get(State.SPOOLED)))
+    assert bench.docking.standing is Standing.WORKING
+    assert not told(log, "camera.safe")
+    assert "rw" not in bench.media.mounts
+
+
+def test_a_file_that_goes_with_a_wipe_and_should_not_is_told(bench: Bench, log: list[Any]) -> None:
+    bench.clip("1.mp4")
+    bystander = bench.clip("GPS/track.gps", b"51.5,-0.1")
+    bench.media.after_window = lambda: bystander.unlink(missing_ok=True)
+    bench.run_until(bench.is_safe)
+    (line,) = told(log, "wipe.damaged")
+    assert line["paths"] == ["GPS/track.gps"]
+    assert [e.detail for e in bench.ledger.entries() if e.event == "wipe.damaged"] == [
+        {"paths": ["GPS/track.gps"]}
+    ]
+    assert bench.ledger.counts() == {State.WIPED: 1}
+
+
+def test_a_file_that_is_altered_by_a_wipe_is_told(bench: Bench, log: list[Any]) -> None:
+    bench.clip("1.mp4")
+    bystander = bench.clip("GPS/track.gps", b"51.5,-0.1")
+    bench.media.after_window = lambda: bystander.write_bytes(b"")
+    bench.run_until(bench.is_safe)
+    assert told(log, "wipe.damaged")
+
+
+def test_nothing_is_told_of_files_that_stay(bench: Bench, log: list[Any]) -> None:
+    bench.clip("1.mp4")
+    bench.clip("GPS/track.gps", b"51.5,-0.1")
+    bench.run_until(bench.is_safe)
+    assert not told(log, "wipe.damaged")
+
+
+def test_clips_below_a_folder_that_cannot_be_listed_are_not_gone_and_the_camera_is_stuck(
+    bench: Bench, log: list[Any]
+) -> None:
+    bench.clip("A/1.mp4")
+    bench.clip("B/2.mp4", b"two")
+    bench.acknowledges = False
+    bench.run_until(lambda: bench.ledger.counts() == {State.SPOOLED: 2})
+    bench.media.failures = {b"B": OSError(5, "Input/output error")}
+    bench.media.skipped = {b"B/2.mp4"}
+    bench.acknowledges = True
+    bench.acknowledge()
+    bench.docking.look_now()
+    bench.run_until(bench.is_stuck)
+    assert all(clip.present for clip in bench.ledger.clips() if clip.path == b"B/2.mp4")
+    (line,) = told(log, "camera.folder_unreadable")
+    assert line["path"] == "B"
+    assert told(log, "camera.stuck")
+    assert not told(log, "camera.safe")
+
+
+def test_a_mount_that_fails_is_tried_again(bench: Bench, log: list[Any]) -> None:
+    bench.clip("1.mp4")
+    bench.media.mount_failures = 1
+    bench.run_until(bench.is_safe)
+    assert told(log, "camera.failed")[0]["error"] == "camera.unmountable"
+    assert told(log, "camera.recovered")
+
+
+def test_a_camera_that_is_gone_ends_its_docking(bench: Bench, log: list[Any]) -> None:
+    bench.media.there = False
+    bench.run_until(lambda: bool(told(log, "camera.undocked")))
+    assert not told(log, "camera.failed")
+
+
+def test_the_manifest_says_where_and_on_what_and_how_right_the_clocks_were(bench: Bench) -> None:
+    path = bench.clip("1.mp4")
+    ahead = bench.clock.now().timestamp() + 3600
+    os.utime(path, (ahead, ahead))
+    bench.run_until(bench.is_safe)
+    (clip,) = bench.ledger.clips()
+    manifest = read_unverified_manifest(str(clip.manifest))
+    assert manifest.place == "bay 3"
+    assert manifest.device == {"usb_vendor": "46f4"}
+    assert manifest.clock.synchronised is True
+    assert 3500 < manifest.clock.camera_ahead_seconds <= 3600
+
+
+def test_a_camera_whose_times_are_past_is_not_ahead(bench: Bench) -> None:
+    path = bench.clip("1.mp4")
+    os.utime(path, (0, 0))
+    bench.run_until(bench.is_safe)
+    (clip,) = bench.ledger.clips()
+    assert read_unverified_manifest(str(clip.manifest)).clock.camera_ahead_seconds == 0
+
+
+def test_a_clip_that_the_server_refused_leaves_the_camera_stuck_and_the_others_wiped(
+    bench: Bench, log: list[Any]
+) -> None:
+    bench.clip("1.mp4")
+    bench.clip("2.mp4", b"two")
+    bench.acknowledges = False
+    bench.run_until(lambda: bench.ledger.counts() == {State.SPOOLED: 2})
+    (first, _) = bench.ledger.clips()
+    bench.ledger.begin_upload(first)
+    bench.ledger.reject(first, "clip.rejected", "422: no")
+    bench.acknowledges = True
+    bench.acknowledge()
+    bench.run_until(bench.is_stuck)
+    assert bench.ledger.counts() == {State.REJECTED: 1, State.WIPED: 1}
+    assert [path.name for path in bench.media.folder.iterdir()] == ["1.mp4"]
+    assert told(log, "camera.stuck")[0]["clips"] == 1
