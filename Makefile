@@ -3,27 +3,55 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/pip install $(PIP_FLAGS)
 
-.PHONY: help demo test test-slow lint bench examples clean
+# What tests/vm make disks, cameras and machines with.
+VM_PACKAGES := dosfstools e2fsprogs exfatprogs fdisk mmdebstrap mtools openssh-client \
+    qemu-system-x86 qemu-utils
+
+# Where make install puts things, below DESTDIR. Units and launcher name some of these places.
+APP := /opt/dockd
+COMMAND := /usr/bin/dockd
+DOC := /usr/share/doc/dockd
+SYSTEM := \
+    dockd.service:/usr/lib/systemd/system/dockd.service \
+    dockd-receiver.service:/usr/lib/systemd/system/dockd-receiver.service \
+    dockd.sysusers:/usr/lib/sysusers.d/dockd.conf \
+    dockd.tmpfiles:/usr/lib/tmpfiles.d/dockd.conf \
+    dockd.sysctl:/usr/lib/sysctl.d/50-dockd.conf \
+    dockd.udev.rules:/usr/lib/udev/rules.d/90-dockd.rules \
+    dockd.polkit.rules:/usr/share/polkit-1/rules.d/50-dockd.rules
+
+.PHONY: help demo test test-slow test-vm lint bench examples clean \
+    wheelhouse install uninstall
 
 help:
 	@echo 'make demo       see the whole job on this machine, and the proof of it'
 	@echo 'make test       the tests (a few minutes)'
 	@echo 'make test-slow  the slower ones: kill -9 at every step, other people'"'"'s clients and servers'
+	@echo 'make test-vm    the station in a virtual machine, with emulated cameras (20 minutes, root)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make bench      the benchmark; writes docs/performance.md (16 GiB of tmpfs)'
 	@echo 'make examples   write the example configurations and docs/events.md anew'
+	@echo 'make wheelhouse dockd and what it needs as wheels, for machines without a network'
+	@echo 'make install    install on this machine; see docs/install.md'
+	@echo 'make uninstall  remove that again, but no state, keys or configuration'
 	@echo 'make clean      remove what the above made'
 
 demo: $(VENV)/runtime
 	$(BIN)/dockd demo $(ARGS)
 
 test: $(VENV)/development
-	$(BIN)/pytest -m 'not slow' $(ARGS)
+	$(BIN)/pytest -m 'not slow and not vm' $(ARGS)
 
 test-slow: $(VENV)/development
 	$(BIN)/pytest -m slow $(ARGS)
+
+test-vm: $(VENV)/development
+	@dpkg --status $(VM_PACKAGES) >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || { apt-get update -qq \
+		&& apt-get install -y -qq --no-install-recommends $(VM_PACKAGES); }
+	$(BIN)/pytest -m vm --durations=15 $(ARGS)
 
 lint: $(VENV)/development
 	$(BIN)/ruff check
@@ -38,6 +66,53 @@ examples: $(VENV)/runtime
 	$(BIN)/python -m dockd.receiver.config > receiver.example.toml
 	$(BIN)/python -m dockd.events > docs/events.md
 
+wheelhouse: WHEELHOUSE ?= dist/wheelhouse
+wheelhouse: | $(VENV)
+	rm -rf build '$(WHEELHOUSE)'/*.whl
+	$(BIN)/pip wheel $(PIP_FLAGS) --wheel-dir '$(WHEELHOUSE)' .
+	rm -rf build
+
+# The new environment takes the old one's place once it is whole. Scripts in it would name the
+# place where it was made, and nothing on a station is to install more into it.
+install: NEW := $(DESTDIR)$(APP).new
+install:
+	$(CHECK_PYTHON)
+	rm -rf build '$(NEW)'
+	$(PYTHON) -m venv '$(NEW)'
+	'$(NEW)/bin/python' -m pip install $(PIP_FLAGS) \
+		$(if $(WHEELHOUSE),--no-index --find-links '$(WHEELHOUSE)' dockd,.)
+	'$(NEW)/bin/python' -m pip uninstall --quiet --yes setuptools pip
+	find '$(NEW)/bin' -type f -delete
+	rm -rf build '$(DESTDIR)$(APP)' '$(DESTDIR)$(DOC)'
+	mv '$(NEW)' '$(DESTDIR)$(APP)'
+	install -D -m 755 systemd/dockd.sh '$(DESTDIR)$(COMMAND)'
+	set -e; for pair in $(SYSTEM); do \
+		install -D -m 644 "systemd/$${pair%%:*}" "$(DESTDIR)$${pair#*:}"; \
+	done
+	install -D -m 644 -t '$(DESTDIR)$(DOC)' README.md LICENSE \
+		config.example.toml receiver.example.toml systemd/dockd-power-off.polkit.rules
+	install -D -m 644 -t '$(DESTDIR)$(DOC)/docs' docs/*.md
+ifeq ($(DESTDIR),)
+	systemd-sysusers dockd.conf
+	systemd-tmpfiles --create dockd.conf
+	/usr/lib/systemd/systemd-sysctl 50-dockd.conf
+	$(RELOAD)
+endif
+
+uninstall:
+ifeq ($(DESTDIR),)
+	-systemctl disable --now dockd.service dockd-receiver.service
+endif
+	rm -rf '$(DESTDIR)$(APP)' '$(DESTDIR)$(COMMAND)' '$(DESTDIR)$(DOC)'
+	set -e; for pair in $(SYSTEM); do rm -f "$(DESTDIR)$${pair#*:}"; done
+ifeq ($(DESTDIR),)
+	$(RELOAD)
+endif
+
+# Devices that are plugged in already are to be marked as the udev rule says.
+RELOAD = systemctl daemon-reload && udevadm control --reload \
+	&& udevadm trigger --subsystem-match=block
+
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
@@ -50,11 +125,15 @@ $(VENV)/development: pyproject.toml constraints.txt | $(VENV)
 	@touch $@ $(VENV)/runtime
 
 # Debian keeps the venv module in a package of its own.
+define CHECK_PYTHON
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo 'dockd needs Python 3.11 or newer; say which with PYTHON=...' >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip' 2>/dev/null || [ "$$(id -u)" != 0 ] \
+	|| { apt-get update -qq && apt-get install -y -qq python3-venv; }
+@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	|| { echo 'Python lacks venv: apt-get install python3-venv' >&2; exit 1; }
+endef
+
 $(VENV):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo 'dockd needs Python 3.11 or newer; say which with PYTHON=...' >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || [ "$$(id -u)" != 0 ] \
-		|| { apt-get update -qq && apt-get install -y -qq python3-venv; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
-		|| { echo 'Python lacks venv: apt-get install python3-venv' >&2; exit 1; }
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $@

@@ -1,6 +1,5 @@
 """What the documentation says is so: its commands run, what it names exists."""
 
-import argparse
 import contextlib
 import os
 import re
@@ -30,8 +29,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 STORY = ["try", "prove", "formats", "protocol", "configure", "operate"]
 """The pages whose ``sh`` blocks are run, one after the other, in one folder."""
+IN_A_MACHINE = ["install"]
+"""The pages whose ``sh`` blocks are run by tests/vm, as root of a machine of their own."""
 TOOLS = ["age", "basenc", "curl", "jq", "openssl", "sqlite3"]
-FILES = {".db", ".json", ".key", ".py"}
+FILES = {".csr", ".db", ".json", ".key", ".pem", ".pub", ".py", ".service", ".toml"}
 """Endings of files, whose names look like those of keys."""
 PATIENCE = 120
 """Seconds that the commands may take; never reached when all is well."""
@@ -110,14 +111,14 @@ def _kill_session(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("name", STORY)
+@pytest.mark.parametrize("name", STORY + IN_A_MACHINE)
 def test_every_page_of_the_story_has_commands(name: str) -> None:
     assert list(_blocks(ROOT / "docs" / f"{name}.md", "sh"))
 
 
 @each_page
 def test_no_command_stands_in_a_page_that_is_not_run(page: Path) -> None:
-    if page.stem not in STORY:
+    if page.stem not in STORY + IN_A_MACHINE:
         assert not list(_blocks(page, "sh"))
 
 
@@ -155,14 +156,14 @@ def _in_code(page: Path) -> str:
 
 def _commands() -> dict[str, set[str]]:
     """Return the options of every command."""
-    (choices,) = (
-        action.choices
-        for action in cli._parser()._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
     return {
-        name: {option for action in parser._actions for option in action.option_strings}
-        for name, parser in choices.items()
+        name: {
+            option
+            for one in [command, *command.commands.values()]
+            for action in one.arguments
+            for option in action.option_strings
+        }
+        for name, command in cli.parser().commands.items()
     }
 
 

@@ -1,0 +1,2 @@
+#!/bin/sh
+exec /opt/dockd/bin/python -I -m dockd "$@"
