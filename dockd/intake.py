@@ -234,7 +234,7 @@ class Intake:
     def _explain(self, error: OSError, media: Media) -> SourceError:
         if not media.is_there():
             return CameraLostError(f"{media.place} is gone", hint="dock the camera again")
-        if error.errno in _GONE:
+        if error.errno in _GONE and not media.ours_alone:
             return ClipChangedError("its file is gone")
         if error.errno in _OWN_SHORTAGES:
             return SourceError(

@@ -127,11 +127,12 @@ def _list(
     """Return a folder's regular files, its folders, and what could not be looked at, by name."""
     with os.scandir(folder_fd) as entries:
         names = sorted(os.fsencode(entry.name) for entry in entries)
-    files, folders, failed = [], [], Failures()
+    files, folders, failed, missing = [], [], Failures(), Failures()
     for name in names:
         try:
             status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            missing[name] = error
             continue
         except OSError as error:
             failed[name] = error
@@ -140,6 +141,11 @@ def _list(
             files.append((name, status))
         elif stat.S_ISDIR(status.st_mode):
             folders.append(name)
+    if missing:
+        # What went away is no longer listed; a name that a damaged folder can't look up is.
+        with os.scandir(folder_fd) as entries:
+            listed = {os.fsencode(entry.name) for entry in entries}
+        failed |= {name: error for name, error in missing.items() if name in listed}
     return files, folders, failed
 
 

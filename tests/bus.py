@@ -1,5 +1,6 @@
 """A D-Bus of a test's own, and services on it that fail as they are told."""
 
+import asyncio
 import contextlib
 import shutil
 import subprocess
@@ -24,6 +25,10 @@ _CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configura
   </policy>
 </busconfig>
 """
+
+
+SILENCE = object()
+"""Instead of an answer: none at all."""
 
 
 class Bus:
@@ -52,6 +57,11 @@ class Bus:
             self._daemon = None
         self._socket.unlink(missing_ok=True)
 
+    def vanish(self) -> object:
+        """A service's fault: the bus stops before the answer."""
+        self.stop()
+        return SILENCE
+
 
 @contextlib.contextmanager
 def private_bus(folder: Path) -> Iterator[Bus]:
@@ -65,9 +75,6 @@ def private_bus(folder: Path) -> Iterator[Bus]:
         bus.stop()
 
 
-SILENCE = object()
-"""Instead of an answer: none at all."""
-
 Answer = tuple[str, Callable[..., Any]]
 """The type of what a method answers, and what makes it of the object's path and arguments."""
 
@@ -80,40 +87,41 @@ class Service:
         self._answers = answers
         self.asked: list[tuple[str, str, list[Any]]] = []
         self.faults: dict[str, list[Any]] = {}
-        """By method, what happens instead of an answer, one for each call."""
+        """By method, what happens first, one for each call: an error, or something that is
+        called, and may give ``SILENCE``, or a future that the answer waits for.
+        """
 
     @contextlib.asynccontextmanager
     async def on(self, bus: Bus) -> AsyncIterator[None]:
         connection = await MessageBus(bus.address).connect()
-        connection.add_message_handler(self._handle)
+
+        def handle(message: Message) -> Message | bool | None:
+            if message.message_type is not MessageType.METHOD_CALL or message.path is None:
+                return None
+            self.asked.append((message.path, str(message.member), message.body))
+            faults = self.faults.get(str(message.member))
+            fault = faults.pop(0) if faults else None
+            if isinstance(fault, DBusError):
+                raise fault  # the library answers with it
+            first = fault() if callable(fault) else fault
+            if isinstance(first, asyncio.Future):
+                first.add_done_callback(lambda _: connection.send(self._answer(message)))
+                return True
+            return True if first is SILENCE else self._answer(message)
+
+        connection.add_message_handler(handle)
         await connection.request_name(self.name)
         try:
             yield
         finally:
             connection.disconnect()
             with contextlib.suppress(OSError, EOFError):
-                await connection.wait_for_disconnect()  # type: ignore[no-untyped-call]  # as in dbus.py
+                await connection.wait_for_disconnect()  # type: ignore[no-untyped-call]  # it has no annotations
 
     def calls(self, method: str) -> list[list[Any]]:
         return [arguments for _, asked, arguments in self.asked if asked == method]
 
-    def _handle(self, message: Message) -> Message | bool | None:
-        if message.message_type is not MessageType.METHOD_CALL or message.path is None:
-            return None
-        method = str(message.member)
-        self.asked.append((message.path, method, message.body))
-        faults = self.faults.get(method)
-        fault = faults.pop(0) if faults else None
-        try:
-            if fault is SILENCE:
-                return True
-            if isinstance(fault, DBusError):
-                raise fault
-            if fault is not None:
-                fault()
-            signature, answer = self._answers[method]
-            answered = answer(message.path, *message.body)
-        except DBusError as error:
-            return Message.new_error(message, error.type, error.text)
-        body = [answered] if signature else []
-        return Message.new_method_return(message, signature, body)
+    def _answer(self, message: Message) -> Message:
+        signature, answer = self._answers[str(message.member)]
+        answered = answer(message.path, *message.body)
+        return Message.new_method_return(message, signature, [answered] if signature else [])

@@ -62,7 +62,7 @@ def test_an_error_is_no_answer(bus: Bus, fault: DBusError) -> None:
 
 def test_a_bus_that_goes_away_is_no_answer(bus: Bus) -> None:
     timedate = Timedate({})
-    timedate.faults["GetAll"] = [bus.stop]
+    timedate.faults["GetAll"] = [bus.vanish]
     assert asked(bus, timedate) is None
 
 

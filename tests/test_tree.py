@@ -4,6 +4,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,6 +188,41 @@ def test_without_a_place_for_failures_a_folder_that_cannot_be_read_is_an_error(
 ) -> None:
     with pytest.raises(PermissionError):
         list(walk(locked))
+
+
+def test_a_name_that_is_listed_and_cannot_be_looked_up_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As exFAT answers for a name whose hash is wrong.
+    make_files(tmp_path, "1.mp4", "2.mp4")
+    real = os.stat
+
+    def stat_of(name: Any, **how: Any) -> os.stat_result:
+        if name == b"1.mp4":
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return real(name, **how)
+
+    monkeypatch.setattr(os, "stat", stat_of)
+    failures: Failures = {}
+    assert [one.path for one in walk(Root(tmp_path), failures)] == [b"2.mp4"]
+    assert list(failures) == [b"1.mp4"]
+
+
+def test_a_file_that_vanishes_while_it_is_listed_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_files(tmp_path, "1.mp4", "2.mp4")
+    real = os.stat
+
+    def stat_of(name: Any, **how: Any) -> os.stat_result:
+        if name == b"1.mp4":
+            (tmp_path / "1.mp4").unlink()
+        return real(name, **how)
+
+    monkeypatch.setattr(os, "stat", stat_of)
+    failures: Failures = {}
+    assert [one.path for one in walk(Root(tmp_path), failures)] == [b"2.mp4"]
+    assert not failures
 
 
 def test_a_files_inode_counts_only_where_it_lasts(tmp_path: Path) -> None:

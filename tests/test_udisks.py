@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dbus_fast import DBusError, Variant
+from dbus_fast import DBusError, ErrorType, Variant
 
 from dockd.errors import CameraLostError, MountError
 from dockd.sources.devices import Volume
@@ -152,6 +152,16 @@ def test_a_device_that_udisks_does_not_know_yet_is_waited_for(bus: Bus, tmp_path
     assert len(clock.slept) == 2
 
 
+def test_a_file_system_that_udisks_does_not_know_yet_is_waited_for(
+    bus: Bus, udisks: Udisks
+) -> None:
+    clock = FakeClock()
+    udisks.faults["GetAll"] = [None, DBusError(ErrorType.INVALID_ARGS, "No such interface")]
+    run(bus, udisks, mount_fails("can't be reached at /nowhere"), clock)
+    assert udisks.worked()[0] == "Mount"
+    assert clock.slept == [0.25]
+
+
 @pytest.mark.parametrize("other", [{"number": os.makedev(8, 33)}, {"uuid": "AAAA-0000"}])
 def test_another_device_under_the_same_name_is_never_mounted(
     bus: Bus, udisks: Udisks, other: dict[str, Any]
@@ -163,15 +173,10 @@ def test_another_device_under_the_same_name_is_never_mounted(
     assert clock.elapsed == pytest.approx(10, abs=1)
 
 
-def test_what_a_killed_daemon_left_mounted_is_mounted_anew(bus: Bus, tmp_path: Path) -> None:
-    async def work(mounter: UdisksMounter) -> None:
-        await mounter.mount(camera, writable=True)
-
-    with mounted_tmpfs(tmp_path / "camera", "rw,nosuid,nodev,noexec") as camera:
-        udisks = Udisks(camera, seen_at=tmp_path / "camera")
-        udisks.points = [bytes(OURS)]
-        run(bus, udisks, work, FakeClock())
-    assert udisks.worked() == ["Unmount", "Mount"]
+def test_what_a_killed_daemon_left_mounted_is_mounted_anew(bus: Bus, udisks: Udisks) -> None:
+    udisks.points = [bytes(OURS)]
+    run(bus, udisks, mount_fails("can't be reached at /nowhere"), FakeClock())
+    assert udisks.worked()[:2] == ["Unmount", "Mount"]
 
 
 @pytest.mark.parametrize(
@@ -183,14 +188,18 @@ def test_what_somebody_else_has_mounted_is_refused_and_not_touched(
 ) -> None:
     udisks.points = points
     where = os.fsdecode(points[-1])
-    failing = mount_fails(f"/dev/sdb1 is mounted at {where} by someone else", hint=where)
+    failing = mount_fails(f"/dev/sdb1 is mounted at {where} by someone else", hint="automounters")
     run(bus, udisks, failing, FakeClock())
     assert not udisks.worked()
 
 
 def test_what_somebody_else_has_mounted_is_not_unmounted(bus: Bus, udisks: Udisks) -> None:
+    async def work(mounter: UdisksMounter) -> None:
+        with pytest.raises(MountError, match="is still mounted at /mnt"):
+            await mounter.unmount(CAMERA)
+
     udisks.points = [b"/mnt"]
-    run(bus, udisks, lambda mounter: mounter.unmount(CAMERA), FakeClock())
+    run(bus, udisks, work, FakeClock())
     assert not udisks.worked()
 
 
@@ -209,6 +218,7 @@ def test_a_device_of_fstab_is_refused(bus: Bus, udisks: Udisks) -> None:
         (f"{ERROR}.OptionNotPermitted", "`noexec' is not allowed", "mount_options.conf"),
         (f"{ERROR}.Failed", "wrong fs type, bad option, bad superblock on", "damaged"),
         (f"{ERROR}.Failed", "mount(2) failed: Structure needs cleaning.", "damaged"),
+        (f"{ERROR}.Failed", "/dev/sdb1 is write-protected but", "lock switch"),
         (f"{ERROR}.Failed", "unknown filesystem type 'exfat'", "kernel"),
         ("org.freedesktop.systemd1.UnitMasked", "Unit is masked.", "systemctl status udisks2"),
         ("org.freedesktop.DBus.Error.Spawn.ChildExited", "status 1", "systemctl status udisks2"),
@@ -241,7 +251,7 @@ def test_a_bus_that_was_restarted_is_used_again(bus: Bus, udisks: Udisks) -> Non
 
     async def main() -> None:
         async with udisks.on(bus):
-            udisks.faults["Mount"] = [bus.stop]
+            udisks.faults["Mount"] = [bus.vanish]
             udisks.points = []
             await mount_fails("the connection broke", hint="systemctl status dbus")(mounter)
         bus.start()
@@ -262,25 +272,53 @@ def test_a_camera_that_is_pulled_while_it_is_mounted_is_lost(bus: Bus, udisks: U
     run(bus, udisks, work, FakeClock())
 
 
-def test_a_mount_that_is_not_as_it_must_be_is_undone(bus: Bus, tmp_path: Path) -> None:
-    with mounted_tmpfs(tmp_path / "camera", "ro,nosuid,nodev") as camera:
-        udisks = Udisks(camera, seen_at=tmp_path / "camera")
-        work = mount_fails("is mounted without noexec", hint="mount_options", camera=camera)
-        run(bus, udisks, work, FakeClock())
+def test_a_mount_that_is_not_as_it_must_be_is_undone(bus: Bus, udisks: Udisks) -> None:
+    run(bus, udisks, mount_fails("can't be reached at /nowhere"), FakeClock())
+    assert udisks.worked() == ["Mount", "Unmount"]
+    assert not udisks.points
+
+
+def test_a_mount_that_is_cancelled_leaves_nothing_mounted(bus: Bus, udisks: Udisks) -> None:
+    async def work(mounter: UdisksMounter) -> None:
+        mounting = asyncio.ensure_future(mounter.mount(CAMERA, writable=True))
+        mounted = asyncio.get_running_loop().create_future()
+
+        def cancelled_half_way() -> asyncio.Future[None]:
+            mounting.cancel()
+            asyncio.get_running_loop().call_later(0.05, mounted.set_result, None)
+            return mounted
+
+        udisks.faults["Mount"] = [cancelled_half_way]
+        with pytest.raises(asyncio.CancelledError):
+            await mounting
+        assert mounted.done()
+
+    run(bus, udisks, work, FakeClock())
     assert udisks.worked() == ["Mount", "Unmount"]
 
 
-def test_a_mount_that_is_cancelled_leaves_nothing_mounted(bus: Bus, tmp_path: Path) -> None:
+def test_a_mount_that_is_cancelled_before_it_began_never_begins(bus: Bus, udisks: Udisks) -> None:
     async def work(mounter: UdisksMounter) -> None:
-        mounting = asyncio.ensure_future(mounter.mount(camera, writable=True))
-        udisks.faults["Mount"] = [mounting.cancel]
+        mounting = asyncio.ensure_future(mounter.mount(CAMERA, writable=True))
+        udisks.faults["ResolveDevice"] = [mounting.cancel]
         with pytest.raises(asyncio.CancelledError):
             await mounting
 
-    with mounted_tmpfs(tmp_path / "camera", "rw,nosuid,nodev,noexec") as camera:
-        udisks = Udisks(camera, seen_at=tmp_path / "camera")
-        run(bus, udisks, work, FakeClock())
-    assert udisks.worked() == ["Mount", "Unmount"]
+    run(bus, udisks, work, FakeClock())
+    assert not udisks.worked()
+
+
+def test_an_answer_with_control_characters_of_a_label_is_told_in_one_line(
+    bus: Bus, udisks: Udisks
+) -> None:
+    text = "Error mounting /dev/sdb1 at /media/dockd/A\n\x1b[31mB: failed"
+    udisks.faults["Mount"] = [DBusError(f"{ERROR}.Failed", text)]
+
+    async def work(mounter: UdisksMounter) -> None:
+        with pytest.raises(MountError, match=r"A\\x0a\\x1b\[31mB: failed"):
+            await mounter.mount(CAMERA, writable=False)
+
+    run(bus, udisks, work, FakeClock())
 
 
 def test_a_busy_volume_is_unmounted_as_soon_as_it_is_not(bus: Bus, udisks: Udisks) -> None:
@@ -309,17 +347,18 @@ def test_a_volume_that_stays_busy_is_not_unmounted_by_force(bus: Bus, udisks: Ud
     }
 
 
-def test_a_volume_that_is_still_seen_is_not_unmounted_whatever_udisks_says(bus: Bus) -> None:
+def test_a_volume_that_is_still_seen_is_still_mounted_whatever_udisks_says(
+    bus: Bus, tmp_path: Path
+) -> None:
     clock = FakeClock()
-    OURS.parent.mkdir(parents=True, exist_ok=True)
-    with mounted_tmpfs(OURS, "ro,nosuid,nodev,noexec") as camera:
+    point = tmp_path / "camera"
 
-        async def work(mounter: UdisksMounter) -> None:
-            with pytest.raises(MountError, match=f"is still mounted at {OURS}"):
-                await mounter.unmount(camera)
+    async def work(mounter: UdisksMounter) -> None:
+        with pytest.raises(MountError, match=f"is still mounted at {point}"):
+            await mounter.unmount(camera)
 
-        run(bus, Udisks(camera, seen_at=OURS), work, clock)
-    OURS.rmdir()
+    with mounted_tmpfs(point, "ro,nosuid,nodev,noexec") as camera:
+        run(bus, Udisks(camera, seen_at=point), work, clock)
     assert clock.elapsed == pytest.approx(30, abs=2)
 
 

@@ -18,6 +18,7 @@ from dockd.errors import CameraLostError
 from dockd.files import has_writer
 from dockd.model import Camera, FileStat, FoundFile
 from dockd.sources import Dock, Look
+from dockd.sources.mounting import read_mounts
 from dockd.sources.profile import Profile
 from dockd.tree import Failures, Listed, Root, open_file, walk
 
@@ -174,12 +175,9 @@ class _Hints(EventHandler):
 
 
 def filesystem_type(path: Path) -> str:
-    """Return the type of the file system that holds a path, as /proc/self/mountinfo says."""
+    """Return the type of the file system that holds a path, without a subtype."""
     resolved = path.resolve()
-    best, kind = Path("/"), ""
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        fields, _, rest = line.partition(" - ")
-        point = Path(fields.split()[4].encode().decode("unicode_escape"))
-        if resolved.is_relative_to(point) and len(point.parts) >= len(best.parts):
-            best, kind = point, rest.split()[0]
-    return kind.split(".")[0]
+    mounts = [mount for mount in read_mounts() if resolved.is_relative_to(mount.point)]
+    # Of several at one place, the last one is seen.
+    holder = max(reversed(mounts), key=lambda mount: len(mount.point.parts))
+    return holder.filesystem.partition(".")[0]

@@ -14,6 +14,17 @@ _MOUNTINFO = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _SAFE = {"nosuid", "nodev", "noexec"}
 
+NOT_ALONE = "unmount it there, and keep automounters away from cameras"
+"""What a person can do about a volume that somebody else has mounted."""
+WRITE_PROTECTED = "look for a lock switch on the card, and check its file system"
+"""What a person can do about a volume that is read-only against dockd's will."""
+_NOT_SEEN = "dockd.service must see what the host mounts: docs/install.md"
+_NOT_AS_ASKED = "see which mount options /etc/udisks2/mount_options.conf or udev rules change"
+_NOT_READABLE = (
+    "its file system keeps owners and modes (ext4 does): the camera must let everyone read, "
+    "and write its folders for a wipe"
+)
+
 
 class Mounter(Protocol):
     """Mounts cameras' file systems; a test replaces it."""
@@ -30,7 +41,7 @@ class Mounter(Protocol):
         """Write what is unwritten and unmount; nothing to do if it isn't mounted, or gone.
 
         Raises:
-            MountError: it is still mounted.
+            MountError: it is still mounted, by whomever.
         """
 
     async def power_off(self, volume: Volume) -> None:
@@ -99,7 +110,8 @@ def check_mount(point: Path, volume: Volume, *, writable: bool) -> None:
     try:
         mount = _mount_at(point)
     except OSError as error:
-        raise _wrong(volume, f"can't be reached at {shown(point)}: {error.strerror}") from error
+        what = f"can't be reached at {shown(point)}: {error.strerror}"
+        raise _wrong(volume, what, hint=_NOT_SEEN) from error
     if mount is None or mount.device != volume.number:
         raise _wrong(volume, f"is not what is seen at {shown(point)}", hint=_NOT_SEEN)
     if elsewhere := sorted(
@@ -107,26 +119,16 @@ def check_mount(point: Path, volume: Volume, *, writable: bool) -> None:
         for other in read_mounts()
         if other.device == volume.number and other.point != mount.point
     ):
-        raise _wrong(volume, f"is mounted at {', '.join(elsewhere)} as well", hint=_NOT_ALONE)
+        raise _wrong(volume, f"is mounted at {', '.join(elsewhere)} as well", hint=NOT_ALONE)
     access = "rw" if writable else "ro"
     if missing := (_SAFE | {access}) - mount.options | {access} - mount.super_options:
         raise _wrong(
             volume,
             f"is mounted without {', '.join(sorted(missing))}",
-            hint=_WRITE_PROTECTED if missing == {"rw"} else _NOT_AS_ASKED,
+            hint=WRITE_PROTECTED if missing == {"rw"} else _NOT_AS_ASKED,
         )
     if not os.access(point, os.R_OK | os.X_OK):
         raise _wrong(volume, f"lets user {os.geteuid()} read nothing", hint=_NOT_READABLE)
-
-
-_NOT_SEEN = "dockd.service must not cut its mount namespace off: see docs/install.md"
-_NOT_ALONE = "unmount it there, and keep automounters away from cameras"
-_WRITE_PROTECTED = "look for a lock switch on the card, and check its file system"
-_NOT_AS_ASKED = "see which mount options /etc/udisks2/mount_options.conf or udev rules change"
-_NOT_READABLE = (
-    "its file system keeps owners and modes (ext4 does): the camera must let everyone read, "
-    "and write its folders for a wipe"
-)
 
 
 def _mount_at(point: Path) -> Mount | None:
@@ -145,5 +147,5 @@ def shown(point: Path) -> str:
     return display_path(os.fsencode(point))
 
 
-def _wrong(volume: Volume, what: str, *, hint: str = "") -> MountError:
+def _wrong(volume: Volume, what: str, *, hint: str) -> MountError:
     return MountError(f"{volume.node} {what}", hint=hint)

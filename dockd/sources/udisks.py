@@ -9,7 +9,7 @@ import contextlib
 import os
 import pwd
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from dbus_fast import DBusError, ErrorType, Variant
 from dockd.clock import Clock
 from dockd.dbus import Connection, connected
 from dockd.errors import CameraLostError, MountError
+from dockd.model import display_path
 from dockd.sources.devices import Volume
-from dockd.sources.mounting import check_mount, read_mounts, shown
+from dockd.sources.mounting import NOT_ALONE, WRITE_PROTECTED, check_mount, read_mounts, shown
 
 _SERVICE = "org.freedesktop.UDisks2"
 _MANAGER = "/org/freedesktop/UDisks2/Manager"
@@ -51,12 +52,12 @@ _NOT_THERE = {
 _HINTS = [
     (
         re.compile(r"^org\.freedesktop\.UDisks2\.Error\.NotAuthorized"),
-        "install dockd's udev and polkit rules, reload udev's and put the camera in again: "
-        "see docs/install.md",
+        "see that dockd's udev and polkit rules are installed and loaded, then put the camera "
+        "in again: docs/install.md",
     ),
     (
         re.compile(r"^org\.freedesktop\.UDisks2\.Error\.(AlreadyMounted|MountedByOtherUser)"),
-        "unmount it, and keep automounters away from cameras",
+        NOT_ALONE,
     ),
     (
         re.compile(r"^org\.freedesktop\.UDisks2\.Error\.OptionNotPermitted"),
@@ -80,6 +81,7 @@ _HINTS = [
         re.compile(r"^org\.freedesktop\.DBus\.Error\.NoReply"),
         "take the camera out and put it in again; then systemctl status udisks2",
     ),
+    (re.compile(r"write-protected"), WRITE_PROTECTED),
     (
         re.compile(r"unknown filesystem type"),
         "the kernel lacks a module for this file system",
@@ -127,17 +129,6 @@ class UdisksMounter:
 
     async def mount(self, volume: Volume, *, writable: bool) -> Path:
         """Mount a volume, and return where; see ``Mounter``."""
-        work = asyncio.ensure_future(self._mount(volume, writable=writable))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # udisks does what it was told all the same, and nobody would ever unmount it.
-            await asyncio.wait({work})
-            if not work.cancelled() and work.exception() is None:
-                await self.unmount(volume)
-            raise
-
-    async def _mount(self, volume: Volume, *, writable: bool) -> Path:
         options = f"{'rw' if writable else 'ro'},{_OPTIONS}"
         with _failing(volume, "mount"):
             async with connected(self._bus_address) as bus:
@@ -145,13 +136,25 @@ class UdisksMounter:
                 self._refuse_what_is_not_ours(block, volume)
                 if block.points:
                     await self.unmount(volume)
-                point = await _mount_call(bus, block, volume, options)
+                mounting = asyncio.ensure_future(_mount(bus, block, volume, options))
+                try:
+                    point = await asyncio.shield(mounting)
+                except asyncio.CancelledError:
+                    # udisks does what it was told all the same.
+                    await asyncio.gather(mounting, return_exceptions=True)
+                    await self._undo(volume)
+                    raise
         try:
             await asyncio.to_thread(check_mount, point, volume, writable=writable)
-        except MountError:
-            await self.unmount(volume)
+        except (MountError, asyncio.CancelledError):
+            await self._undo(volume)
             raise
         return point
+
+    async def _undo(self, volume: Volume) -> None:
+        """Unmount what nobody will; if that fails, the next mount begins with it."""
+        with contextlib.suppress(MountError):
+            await self.unmount(volume)
 
     async def _known(self, bus: Connection, volume: Volume) -> _Block:
         """Return what udisks knows of a volume, once it does."""
@@ -166,20 +169,17 @@ class UdisksMounter:
         return block
 
     def _refuse_what_is_not_ours(self, block: _Block, volume: Volume) -> None:
-        if foreign := sorted(shown(point) for point in block.points - self._ours(block.points)):
-            where = ", ".join(foreign)
-            raise MountError(
-                f"{volume.node} is mounted at {where} by someone else",
-                hint=f"unmount {where}, and keep automounters away from cameras",
-            )
+        if foreign := block.points - self._ours(block.points):
+            where = ", ".join(sorted(map(shown, foreign)))
+            raise MountError(f"{volume.node} is mounted at {where} by someone else", hint=NOT_ALONE)
         if block.in_fstab:
             raise MountError(
                 f"{volume.node} is in /etc/fstab", hint="remove its line from /etc/fstab"
             )
 
-    def _ours(self, points: Iterable[Path]) -> set[Path]:
+    def _ours(self, points: frozenset[Path]) -> frozenset[Path]:
         """Return those mount points that udisks made for this user."""
-        return {point for point in points if point.parent in self._folders}
+        return frozenset(point for point in points if point.parent in self._folders)
 
     async def unmount(self, volume: Volume) -> None:
         """Unmount a volume; see ``Mounter``.
@@ -199,15 +199,19 @@ class UdisksMounter:
             pause = min(2 * pause, _UNMOUNT_CAP)
 
     async def _unmount(self, volume: Volume) -> None:
+        foreign: frozenset[Path] = frozenset()
         with _failing(volume, "unmount"):
             async with connected(self._bus_address) as bus:
                 block = await _find(bus, volume)
-                if block is not None and self._ours(block.points):
-                    await _tell(bus, block.path, f"{_FILESYSTEM}.Unmount")
+                if block is not None:
+                    foreign = block.points - self._ours(block.points)
+                    if block.points != foreign:
+                        await _tell(bus, block.path, f"{_FILESYSTEM}.Unmount")
         mounts = await asyncio.to_thread(read_mounts)
-        points = (mount.point for mount in mounts if mount.device == volume.number)
-        if left := sorted(shown(point) for point in self._ours(points)):
-            raise MountError(f"{volume.node} is still mounted at {', '.join(left)}")
+        left = foreign | {mount.point for mount in mounts if mount.device == volume.number}
+        if left:
+            where = ", ".join(sorted(map(shown, left)))
+            raise MountError(f"{volume.node} is still mounted at {where}", hint=NOT_ALONE)
 
     async def power_off(self, volume: Volume) -> None:
         """Switch a volume's device off; see ``Mounter``."""
@@ -252,7 +256,7 @@ async def _find(bus: Connection, volume: Volume) -> _Block | None:
     return None
 
 
-async def _mount_call(bus: Connection, block: _Block, volume: Volume, options: str) -> Path:
+async def _mount(bus: Connection, block: _Block, volume: Volume, options: str) -> Path:
     try:
         point = await _tell(bus, block.path, f"{_FILESYSTEM}.Mount", options=Variant("s", options))
     except DBusError as error:
@@ -276,5 +280,6 @@ def _failing(volume: Volume, work: str) -> Iterator[None]:
     except DBusError as error:
         named = f"{error.type}: {error.text}"
         hint = next((hint for pattern, hint in _HINTS if pattern.search(named)), "")
-        detail = f"udisks2 can't {work} {volume.node}: {error.text}"
+        # The text may have a mount point in it, which has the camera's label in it.
+        detail = f"udisks2 can't {work} {volume.node}: {display_path(error.text.encode())}"
         raise MountError(detail, hint=hint) from error
