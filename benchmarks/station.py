@@ -41,6 +41,10 @@ receipts_url = "http://127.0.0.1:{port}/receipts/"
 receiver_keys = ["receiver.key.pub"]
 concurrency = 2
 
+[control]
+socket = ""
+listen = ""
+
 [[profiles]]
 name = "bench"
 rules = [{{ pattern = "*.mp4", kind = "video" }}]

@@ -1,11 +1,12 @@
 """Wipes a docked camera: one read-write window, checked before and read back after."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from dockd import events, wipe
+from dockd.activity import Activity
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end
 from dockd.errors import (
@@ -24,7 +25,7 @@ from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import verify_receipt
 from dockd.model import Camera, Clip, FileStat, display_path
 from dockd.sources import Media
-from dockd.tree import Root, walk
+from dockd.tree import Root, advice, walk
 
 _NAMED = 20
 """Paths that are named where many are harmed."""
@@ -45,6 +46,8 @@ class Sweep:
     checked: list[Checked] = field(default_factory=list)
     strays: list[Clip] = field(default_factory=list)
     """Clips whose path held something else, or nothing."""
+    gone: int = 0
+    """How many of the checked are removed, and their absence read back."""
     others: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     """Size and time of every file that is to stay, where nobody else may remove it."""
 
@@ -57,16 +60,32 @@ class Cleaning:
         ledger: Ledger,
         files: Files,
         clock: Clock,
+        activity: Activity,
         *,
         policy: wipe.Policy,
         receiver_keys: Sequence[VerifyKey],
+        held: Callable[[], bool],
     ) -> None:
+        """Wipe by a policy.
+
+        Args:
+            ledger: knows what is acknowledged, and is told what was wiped.
+            files: does it.
+            clock: how long failures last.
+            activity: is told of them.
+            policy: what becomes of acknowledged clips.
+            receiver_keys: whose receipts count.
+            held: says whether an order holds all wipes.
+        """
         self._ledger = ledger
         self._files = files
         self._policy = policy
         self._keys = receiver_keys
-        self._trouble = Repeats(clock, events.WIPE_FAILED, events.WIPE_RECOVERED)
-        self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED)
+        self._held = held
+        self._counting = activity.counting
+        board = activity.board
+        self._trouble = Repeats(clock, events.WIPE_FAILED, events.WIPE_RECOVERED, board)
+        self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED, board)
         self._rehearsed: set[int] = set()
 
     async def finish(self, media: Media) -> None:
@@ -82,8 +101,11 @@ class Cleaning:
                     await to_the_end(wipe.finish, root, clip, self._files)
 
     async def released(self, camera: Camera) -> list[Clip]:
-        """Return the clips that may be wiped now; none while one of the camera's is pending."""
-        if self._policy == "keep":
+        """Return the clips that may be wiped now.
+
+        None while one of the camera's clips is pending, or an order holds wipes.
+        """
+        if self._policy == "keep" or self._held():
             return []
         if await asyncio.to_thread(self._ledger.pending, camera):
             return []
@@ -95,6 +117,15 @@ class Cleaning:
         if self._policy in {"keep", "dry-run"}:
             return 0
         return len(await self._acknowledged(camera))
+
+    async def waits(self, camera: Camera) -> bool:
+        """Say whether an order to hold wipes is what keeps clips on a camera."""
+        return self._held() and await self.left(camera) > 0
+
+    def forget(self, camera: Camera) -> None:
+        """Drop what failed on a camera that is gone."""
+        self._trouble.forget(camera.id)
+        self._refusals.forget(camera.id)
 
     async def check(self, media: Media, root: Root, clips: Sequence[Clip], docking: int) -> Sweep:
         """Check each clip on the camera before any of them goes.
@@ -120,7 +151,7 @@ class Cleaning:
         if self._policy == "dry-run":
             self._rehearse(sweep.checked)
             return
-        if not sweep.checked:
+        if not sweep.checked or self._held():
             return
         clips = [one.clip for one in sweep.checked]
         async with media.writable() as root:
@@ -131,6 +162,7 @@ class Cleaning:
             if media.ours_alone:
                 await self._check_others(media.camera, root, sweep, clips)
         await to_the_end(self._ledger.wiped, gone)
+        sweep.gone = len(gone)
         self._tell(media.camera, gone)
 
     async def _acknowledged(self, camera: Camera) -> list[Clip]:
@@ -141,7 +173,10 @@ class Cleaning:
         if clip.id in self._rehearsed:
             return False
         try:
-            receipt = verify_receipt(clip.receipt or "", self._keys, clip.manifest or "")
+            # On a thread: two signatures a clip, of perhaps very many clips.
+            receipt = await asyncio.to_thread(
+                verify_receipt, clip.receipt or "", self._keys, clip.manifest or ""
+            )
             if (receipt.clip_id, receipt.plaintext.sha256) != (
                 clip.clip_id,
                 clip.plaintext_sha256,
@@ -169,22 +204,24 @@ class Cleaning:
         except WipeRefusedError as error:
             await self._refused(clip, error)
             await to_the_end(self._ledger.replaced, clip)
+            self._refusals.forget(*_key(clip))  # told; what is there now is another clip
             sweep.strays.append(clip)
         except FileNotFoundError:
             sweep.strays.append(clip)
         except OSError as error:
             failure = WipeError(
-                error.strerror or str(error), hint="look at the camera; dockd tries again"
+                error.strerror or str(error),
+                hint=advice(error, "look at the camera; dockd tries again"),
             )
-            self._trouble.failure(str(clip.id), error=failure, **_about(clip))
+            self._trouble.failure(*_key(clip), error=failure, retry_in=None, **_about(clip))
 
     async def _is_gone(self, root: Root, clip: Clip) -> bool:
         try:
             await to_the_end(wipe.verify_gone, root, clip)
         except WipeFailedError as error:
-            self._trouble.failure(str(clip.id), error=error, **_about(clip))
+            self._trouble.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
             return False
-        self._trouble.success(str(clip.id), **_about(clip))
+        self._trouble.success(*_key(clip), **_about(clip))
         return True
 
     async def _check_others(
@@ -218,22 +255,27 @@ class Cleaning:
             self._rehearsed.add(one.clip.id)
 
     async def _refused(self, clip: Clip, error: DockdError) -> None:
-        self._refusals.failure(str(clip.id), error=error, **_about(clip))
+        self._refusals.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
         await to_the_end(self._ledger.note_problem, clip, events.WIPE_REFUSED.name, error.message)
 
     def _tell(self, camera: Camera, gone: Sequence[Clip]) -> None:
         for clip in gone:
-            self._refusals.success(str(clip.id), **_about(clip))
+            self._refusals.success(*_key(clip), **_about(clip))
             emit(events.CLIP_WIPED, **_about(clip), clip_id=clip.clip_id, policy=self._policy)
         if gone:
             size = sum(clip.size for clip in gone)
             emit(events.CAMERA_WIPED, camera=camera.id, clips=len(gone), size=size)
+            self._counting.wiped(len(gone))
 
 
 def _inventory(root: Root) -> dict[bytes, tuple[int, int]]:
     return {
         listed.path: (listed.status.st_size, listed.status.st_mtime_ns) for listed in walk(root, {})
     }
+
+
+def _key(clip: Clip) -> tuple[str, str]:
+    return clip.camera.id, str(clip.id)
 
 
 def _about(clip: Clip) -> dict[str, object]:

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +20,7 @@ from pydantic import (
 
 from dockd import globs, settings
 from dockd.fields import (
+    Address,
     Endpoint,
     FilePath,
     Label,
@@ -26,6 +28,7 @@ from dockd.fields import (
     Recipient,
     Seconds,
     SecretPath,
+    SocketPath,
     TimeOfDay,
     check_recipients,
 )
@@ -350,6 +353,27 @@ class UsbConfig(Section):
     )
 
 
+class ControlConfig(Section):
+    """How people and programs see the station, and tell it what to do."""
+
+    socket: SocketPath = Field(
+        default=Path("/run/dockd/control.sock"),
+        description='The Unix socket of the commands, for its group; "" offers none.',
+    )
+    listen: Address = Field(
+        default="127.0.0.1:8470",
+        description='Where bay display and metrics can be read by anybody; "" offers none.',
+    )
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where to listen: host and port."""
+        parts = urlsplit(f"//{self.listen}")
+        if parts.hostname is None or parts.port is None:
+            return None
+        return parts.hostname, parts.port
+
+
 class LogConfig(Section):
     """What is written to standard error."""
 
@@ -377,6 +401,10 @@ class Config(Section):
         default=WipeConfig(), description="What becomes of acknowledged clips on the camera."
     )
     usb: UsbConfig = Field(default=UsbConfig(), description="Cameras that are plugged in.")
+    control: ControlConfig = Field(
+        default=ControlConfig(),
+        description="How people and programs see the station, and tell it what to do.",
+    )
     log: LogConfig = Field(default=LogConfig(), description="What is written to standard error.")
     profiles: tuple[ProfileConfig, ...] = Field(
         strict=False, min_length=1, description="A kind of camera; repeat the table for more."

@@ -172,10 +172,11 @@ class Database:
 
     def record(
         self, event: str, camera: str | None = None, clip: int | None = None, **detail: Any
-    ) -> None:
-        """Append to the journal what changes no state."""
+    ) -> int:
+        """Append to the journal what changes no state; returns the entry's number."""
         with self._transaction():
             self._append(event, camera, clip, **detail)
+            return self._head().seq
 
     def anchors(self) -> list[JournalHead]:
         """Return the journal heads that this station's manifests carry."""

@@ -98,4 +98,4 @@ async def connected(address: str | None = None) -> AsyncIterator[Connection]:
         bus.disconnect()
         # It may have broken before.
         with contextlib.suppress(OSError, EOFError):
-            await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]  # the library lacks it
+            await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]  # it has no annotations

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from datetime import datetime
+from itertools import islice
 
 from dockd import events
+from dockd.board import Board
 from dockd.cleaning import Cleaning
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end, work_through
@@ -13,10 +16,12 @@ from dockd.intake import Intake, Stay
 from dockd.ledger import Ledger
 from dockd.logs import Repeats, emit
 from dockd.manifest import ClockFacts
-from dockd.model import Clip, Standing, display_path
+from dockd.model import Clip, Doing, Standing, display_path
 from dockd.sources import Look, Media
-from dockd.tree import Root
+from dockd.tree import Root, advice
 
+_NAMED = 20
+"""Files and folders of a camera that are named where many can't be looked at."""
 _TROUBLE_PAUSE = 5.0
 """Seconds before a camera that could not be worked on is tried again."""
 
@@ -32,10 +37,17 @@ class Docking:
         cleaning: Cleaning,
         clock: Clock,
         *,
+        board: Board,
         synchronised: Callable[[], Awaitable[bool | None]],
     ) -> None:
         self.media = media
         self.standing = Standing.WORKING
+        self.doing = Doing.NOTHING
+        self.began = clock.now()
+        self.looked_at: datetime | None = None
+        """When the last complete look began."""
+        self.number = 0
+        """The docking's number in the ledger, once it has one."""
         self._ledger = ledger
         self._intake = intake
         self._cleaning = cleaning
@@ -44,9 +56,12 @@ class Docking:
         self._wake = asyncio.Event()
         self._look_due = True
         self._unseen = 0
-        self._number = 0
-        self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED)
-        self._unlisted = Repeats(clock, events.FOLDER_UNREADABLE, events.CAMERA_RECOVERED)
+        self._unseen_names: set[str] = set()
+        self._unsettled = False
+        self._told = Standing.WORKING
+        """The standing that the log has, which a mere look or another try doesn't change."""
+        self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
+        self._unlisted = Repeats(clock, events.FOLDER_UNREADABLE, events.CAMERA_RECOVERED, board)
 
     def clip_settled(self) -> None:
         """Say that a clip of this camera was acknowledged or given up: perhaps it can be wiped."""
@@ -64,8 +79,8 @@ class Docking:
             LedgerError: the work could not begin.
         """
         camera, place = self.media.camera, self.media.place
-        self._number = await to_the_end(self._ledger.begin_docking, camera, place)
-        emit(events.CAMERA_DOCKED, camera=camera.id, place=place, docking=self._number)
+        self.number = await to_the_end(self._ledger.begin_docking, camera, place)
+        emit(events.CAMERA_DOCKED, camera=camera.id, place=place, docking=self.number)
         hints = asyncio.create_task(self._follow_hints())
         try:
             while True:
@@ -78,9 +93,12 @@ class Docking:
             pass
         finally:
             hints.cancel()
+            self._trouble.forget()
+            self._unlisted.forget()
+            self._cleaning.forget(camera)
             with contextlib.suppress(LedgerError):  # the next docking will tell as much
-                await to_the_end(self._ledger.end_docking, camera, self._number)
-            emit(events.CAMERA_UNDOCKED, camera=camera.id, place=place, docking=self._number)
+                await to_the_end(self._ledger.end_docking, camera, self.number)
+            emit(events.CAMERA_UNDOCKED, camera=camera.id, place=place, docking=self.number)
 
     async def _follow_hints(self) -> None:
         while True:
@@ -101,46 +119,64 @@ class Docking:
         except CameraLostError:
             raise
         except DockdError as error:
-            self._trouble.failure(camera, error=error, camera=camera)
+            self._fail(error)
         except OSError as error:
             if not self.media.is_there():
                 raise CameraLostError(f"{self.media.place} is gone") from error
             failure = SourceError(
                 f"{camera}: {error.strerror or error}", hint="check the camera; dockd tries again"
             )
-            self._trouble.failure(camera, error=failure, camera=camera)
+            self._fail(failure)
         else:
             self._trouble.success(camera, camera=camera)
             return pause
+        finally:
+            self.doing = Doing.NOTHING
         self.standing = Standing.WORKING
         self._look_due = True
         return _TROUBLE_PAUSE
 
+    def _fail(self, error: DockdError) -> None:
+        camera = self.media.camera.id
+        self._trouble.failure(camera, error=error, retry_in=_TROUBLE_PAUSE, camera=camera)
+
     async def _round(self) -> float:
         pause = self.media.look_every
         while True:
-            released = await self._cleaning.released(self.media.camera)
+            released = await self._released()
             if not (self._look_due or released):
                 return pause
-            self.standing = Standing.WORKING
             # What a wipe has set aside must be gone before its clip's absence counts as wiped.
             await self._cleaning.finish(self.media)
             async with self.media.opened() as root:
                 if self._look_due:
                     self._look_due = False
+                    self.doing = Doing.LOOKING
                     again_in = await self._look_and_ingest(root)
                     pause = min(self.media.look_every, again_in or self.media.look_every)
-                    released = await self._cleaning.released(self.media.camera)
-                sweep = await self._cleaning.check(self.media, root, released, self._number)
+                    released = await self._released()
+                if released:
+                    self.doing = Doing.WIPING
+                sweep = await self._cleaning.check(self.media, root, released, self.number)
             await self._cleaning.wipe(self.media, sweep)
-            if not sweep.strays:
+            left = self._unseen or sweep.gone < len(sweep.checked)
+            if not (sweep.strays or (sweep.gone and left)):
                 return pause
+            # What went may have been in the way of the rest: a second file of one name, or a
+            # broken chain whose removal made the kernel go read-only for this window.
             self._look_due = True
 
+    async def _released(self) -> list[Clip]:
+        released = await self._cleaning.released(self.media.camera)
+        if released:
+            self.standing = Standing.WORKING
+        return released
+
     async def _look_and_ingest(self, root: Root) -> float | None:
+        began = self._clock.now()
         look = await asyncio.to_thread(self.media.look, root)
         observed = await to_the_end(
-            self._ledger.observe, self.media.camera, self._number, look.files, look.failures
+            self._ledger.observe, self.media.camera, self.number, look.files, look.failures
         )
         if observed.found or observed.vanished:
             emit(
@@ -152,12 +188,19 @@ class Docking:
                 left_alone=look.left_alone,
             )
         self._tell_of_failures(look)
-        stay = Stay(self.media, self._number, await self._clocks(look))
+        stay = Stay(self.media, self.number, await self._clocks(look))
 
         async def take(clip: Clip) -> None:
             await self._intake.take(stay, root, clip)
 
         clips = await asyncio.to_thread(self._ledger.to_ingest, self.media.camera)
+        self._unsettled = look.again_in is not None
+        if clips or self._unsettled:
+            self.standing = self._told = Standing.WORKING
+        # Not earlier: whoever waits for this look takes the standing for what it found.
+        self.looked_at = began
+        if clips:
+            self.doing = Doing.READING
         workers = min(self._intake.concurrency, self.media.readers)
         await work_through(clips, take, workers=workers)
         return look.again_in
@@ -165,14 +208,23 @@ class Docking:
     def _tell_of_failures(self, look: Look) -> None:
         camera = self.media.camera.id
         self._unseen = len(look.failures)
-        if not look.failures:
-            self._unlisted.success(camera, camera=camera)
-        for path, error in look.failures.items():
+        failing = {
+            display_path(path): error for path, error in islice(look.failures.items(), _NAMED)
+        }
+        mended = self._unseen_names - failing.keys()
+        self._unseen_names = set(failing)
+        if mended and not failing:
+            self._unlisted.success(camera, mended.pop(), camera=camera)
+        for path in mended:
+            self._unlisted.forget(camera, path)
+        for path, error in failing.items():
             failure = SourceError(
-                f"{camera}: {display_path(path)}: {error.strerror or error}",
-                hint="its file system may be damaged; copy what can be read by other means",
+                f"{camera}: {path}: {error.strerror or error}",
+                hint=advice(
+                    error, "its file system may be damaged; copy what can be read by other means"
+                ),
             )
-            self._unlisted.failure(camera, error=failure, camera=camera, path=display_path(path))
+            self._unlisted.failure(camera, path, error=failure, camera=camera, path=path)
 
     async def _clocks(self, look: Look) -> ClockFacts:
         newest = max((file.modified_ns for file in look.files), default=0) / 1e9
@@ -184,14 +236,19 @@ class Docking:
     async def _stand(self) -> None:
         """Find out whether the camera can be taken, and tell if that has changed."""
         camera = self.media.camera
-        if await asyncio.to_thread(self._ledger.pending, camera) or self._wake.is_set():
+        pending = await asyncio.to_thread(self._ledger.pending, camera)
+        if pending or self._unsettled or await self._cleaning.waits(camera):
+            self.standing = self._told = Standing.WORKING
+            return
+        if self._wake.is_set():
             return
         stuck = self._unseen + await asyncio.to_thread(self._ledger.stuck, camera)
         stuck += await self._cleaning.left(camera)
-        before, self.standing = self.standing, Standing.STUCK if stuck else Standing.SAFE
-        if self.standing is before:
+        self.standing = Standing.STUCK if stuck else Standing.SAFE
+        if self.standing is self._told:
             return
-        about = {"camera": camera.id, "place": self.media.place, "docking": self._number}
+        self._told = self.standing
+        about = {"camera": camera.id, "place": self.media.place, "docking": self.number}
         if stuck:
             hint = "leave it docked, and call somebody who can read docs/operate.md"
             emit(events.CAMERA_STUCK, **about, clips=stuck, hint=hint)

@@ -71,6 +71,55 @@ JOURNAL_BROKEN = _event(
     **_ERROR,
 )
 
+# People's orders, and the API that takes them
+
+RESYNC_ORDERED = _event(
+    "order.resync",
+    "info",
+    "Somebody ordered to look again now; so many cameras are looked at, so many clips were"
+    " taken up again, so many could not be.",
+    uid="int",
+    camera="str?",
+    clip="int?",
+    failed="bool",
+    reupload="bool",
+    cameras="int",
+    clips="int",
+    refused="int",
+)
+PAUSED = _event(
+    "order.pause",
+    "warning",
+    "By order, uploads or wipes are held; said again at each start.",
+    what="str",
+    reason="str",
+    until="str?",
+    uid="int",
+)
+RESUMED = _event("order.resume", "info", "By order, uploads or wipes go on.", what="str", uid="int")
+PAUSE_EXPIRED = _event(
+    "pause.expired", "info", "An order to hold uploads or wipes has run out.", what="str"
+)
+CONTROL_LISTENS = _event(
+    "control.listens", "info", "The control API or the bay display can be asked.", address="str"
+)
+CONTROL_FAILED = _event(
+    "control.failed",
+    "error",
+    "The control API or the bay display can't be offered; the work goes on without.",
+    **_ERROR,
+)
+STATUS_STALE = _event(
+    "status.stale",
+    "warning",
+    "The ledger can't be read for the status; what is told of clips is from before.",
+    failures="int",
+    **_ERROR,
+)
+STATUS_FRESH = _event(
+    "status.fresh", "info", "The status is up to date again.", failures="int", seconds="float"
+)
+
 # A camera
 
 CAMERA_DOCKED = _event(

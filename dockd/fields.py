@@ -1,6 +1,7 @@
 """What values a configuration may hold: paths, addresses, names, times of day, recipients."""
 
 import contextlib
+import os
 from collections.abc import Sequence
 from datetime import time
 from pathlib import Path
@@ -47,6 +48,39 @@ def _endpoint(value: str) -> str:
 
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+
+
+_LONGEST_SOCKET_PATH = 107
+"""Bytes, unix(7)."""
+
+
+def _resolve_socket(value: object, info: ValidationInfo) -> object:
+    if value == "":
+        return None
+    if not isinstance(value, str | Path):
+        return value
+    folder: Path = (info.context or {}).get("folder", Path())
+    path = folder / value
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise ValueError(f"a socket's path has at most {_LONGEST_SOCKET_PATH} bytes: {path}")
+    return path
+
+
+SocketPath = Annotated[Path | None, Field(strict=False), BeforeValidator(_resolve_socket)]
+"""A Unix socket, relative to the configuration file; "" is none."""
+
+
+def _address(value: str) -> str:
+    if value == "":
+        return value
+    parts = urlsplit(f"//{value}")
+    if parts.hostname is None or parts.port is None or parts.netloc != value:
+        raise ValueError('an address to listen on is written "127.0.0.1:8470" or "[::1]:8470"')
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""A host and a port; "" is none."""
 
 
 def _time_of_day(value: object) -> time:

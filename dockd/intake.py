@@ -46,7 +46,7 @@ from dockd.manifest import (
 from dockd.model import Clip
 from dockd.sources import Media
 from dockd.spool import Spool
-from dockd.tree import Root, open_file
+from dockd.tree import Root, advice, open_file
 
 _TRIES = 3
 """Readings that fail before a clip counts as unreadable."""
@@ -126,7 +126,7 @@ class Intake:
         self._spooled = spooled
         self._slots = asyncio.Semaphore(config.concurrency)
         self._header_size = len(Sealer(seal.recipients).prologue) - _NONCE_SIZE
-        self._trouble = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED)
+        self._trouble = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED, activity.board)
 
     async def take(self, stay: Stay, root: Root, clip: Clip) -> None:
         """Bring one clip from found to spooled, or leave it where a later look finds it.
@@ -171,13 +171,15 @@ class Intake:
             await to_the_end(self._ledger.interrupt_ingest, clip, "interrupted", "cut short")
             raise
         else:
+            seconds = round(self._clock.monotonic() - began, 3)
             emit(
                 events.CLIP_SPOOLED,
                 **about,
                 clip_id=facts.clip_id,
                 size=clip.size,
-                seconds=round(self._clock.monotonic() - began, 3),
+                seconds=seconds,
             )
+            self._activity.counting.ingested(clip.size, seconds)
 
     async def _read(self, media: Media, root: Root, clip: Clip, *, possible: bool) -> Ingested:
         """Read a clip into the spool, again where its camera answers with an error.
@@ -242,7 +244,7 @@ class Intake:
             )
         return ClipUnreadableError(
             f"{error.strerror} (errno {error.errno})",
-            hint="the clip stays on the camera; see docs/operate.md",
+            hint=advice(error, "the clip stays on the camera; see docs/operate.md"),
         )
 
     async def _record(self, stay: Stay, clip: Clip, ingested: Ingested) -> SealedFacts:

@@ -46,6 +46,24 @@ KINDS: Mapping[str, Kind] = {
     "clip.rejected": Kind("The server never will store a clip.", {"detail": "str"}),
     "receipt.refused": Kind("A receipt releases nothing.", {"problem": "str"}),
     "wipe.refused": Kind("A check before a wipe did not hold.", {"problem": "str"}),
+    "clip.taken_up": Kind(
+        "An order, by the number of its entry, gives a clip another try; a receipt that it had"
+        " counts no longer.",
+        {"order": "int", "before": "str"},
+    ),
+    "order.resync": Kind(
+        "A person, by uid, ordered to look again now: at a clip, at the camera that is named,"
+        " or at everything.",
+        {"uid": "int", "named": "str?", "failed": "bool", "reupload": "bool"},
+    ),
+    "order.pause": Kind(
+        "A person, by uid, ordered to hold uploads or wipes.",
+        {"uid": "int", "what": "str", "reason": "str", "until": "str?"},
+    ),
+    "order.resume": Kind(
+        "A person, by uid, ordered to go on with uploads or wipes.",
+        {"uid": "int", "what": "str"},
+    ),
     "clip.acknowledged": Kind(
         "A verified receipt is kept.", {"clip_id": "str", "receipt_sha256": "str"}
     ),

@@ -22,6 +22,8 @@ from dockd.model import (
     FileStat,
     FoundFile,
     Match,
+    Pausable,
+    Pause,
     State,
     display_path,
 )
@@ -235,8 +237,14 @@ class Ledger(Database):
             )
 
     def spool_lost(self, clip: Clip, error: str, detail: str) -> None:
-        """Note that a clip's ciphertext is gone or damaged: back to found, to be read again."""
+        """Note that a clip's ciphertext is gone or damaged: back to found, to be read again.
+
+        Raises:
+            LedgerError: the clip is acknowledged, so that nobody needs its ciphertext here.
+        """
         with self._transaction():
+            if self._state(clip) is State.ACKNOWLEDGED:
+                raise LedgerError(f"clip {clip.id} can't go from acknowledged to found: it is safe")
             self._move(
                 clip,
                 State.FOUND,
@@ -334,6 +342,84 @@ class Ledger(Database):
         with self._transaction():
             self._append("wipe.damaged", camera.id, None, paths=list(paths))
 
+    # Orders
+
+    def take_up(self, clip: Clip, to: State, order: int) -> None:
+        """Give a clip another try: unreadable, rejected or acknowledged → found or spooled.
+
+        A receipt is given up with it: before any wipe there has to be a new one.
+
+        Args:
+            clip: the clip.
+            to: found, to be read again, or spooled, to be sent again.
+            order: the number of the order's entry in the journal.
+
+        Raises:
+            LedgerError: it is in another state, or its wipe has begun.
+        """
+        with self._transaction():
+            state = self._state(clip)
+            if state not in {State.UNREADABLE, State.REJECTED, State.ACKNOWLEDGED}:
+                raise LedgerError(f"clip {clip.id} is {state}, and needs no order")
+            if self.clip(clip.id).wiping:
+                raise LedgerError(f"the wipe of clip {clip.id} has begun")
+            self._move(
+                clip,
+                to,
+                "clip.taken_up",
+                detail={"order": order, "before": str(state)},
+                receipt=None,
+                upload_url=None,
+                uploaded=0,
+            )
+
+    def restart_upload(self, clip: Clip, order: int) -> None:
+        """Forget what a target has of a clip that is on its way, so that it gets all of it.
+
+        Raises:
+            LedgerError: it is in another state.
+        """
+        with self._transaction():
+            state = self._state(clip)
+            if state not in {State.SPOOLED, State.UPLOADING}:
+                raise LedgerError(f"clip {clip.id} is {state}, and not on its way")
+            self._db.execute(
+                "UPDATE clips SET upload_url = NULL, uploaded = 0 WHERE id = ?", (clip.id,)
+            )
+            self._append("clip.taken_up", clip.camera.id, clip.id, order=order, before=str(state))
+
+    def pause(self, pauses: Sequence[Pause]) -> None:
+        """Keep an order to hold something; it replaces an earlier one."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO pauses (what, reason, since, until, uid)"
+                " VALUES (:what, :reason, :since, :until, :uid)",
+                [asdict(pause) for pause in pauses],
+            )
+            for pause in pauses:
+                detail = {"what": pause.what, "reason": pause.reason, "until": pause.until}
+                self._append("order.pause", None, None, **detail, uid=pause.uid)
+
+    def resume(self, whats: Sequence[Pausable], uid: int) -> None:
+        """Keep an order to go on."""
+        with self._transaction():
+            for what in whats:
+                self._db.execute("DELETE FROM pauses WHERE what = ?", (what,))
+                self._append("order.resume", None, None, what=what, uid=uid)
+
+    def forget_pause(self, pause: Pause) -> None:
+        """Drop an order that is over; one that has replaced it stays."""
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM pauses WHERE what = ? AND since = ?", (pause.what, pause.since)
+            )
+
+    def pauses(self) -> list[Pause]:
+        """Return the orders to hold something."""
+        with self._reading():
+            rows = self._db.execute("SELECT * FROM pauses ORDER BY what").fetchall()
+        return [Pause(**dict(row)) for row in rows]
+
     def recover(self) -> int:
         """Take back what a crash cut short; returns how many ingests that were."""
         with self._transaction():
@@ -401,6 +487,21 @@ class Ledger(Database):
         """Return how many clips of a docked camera wait for a person."""
         states = f"'{State.UNREADABLE}', '{State.REJECTED}'"
         return self._count(f"camera = ? AND {_LIVE} AND state IN ({states})", camera.id)
+
+    def to_resync(self) -> list[Clip]:
+        """Return the clips that an order can give another try: on a camera or in the spool."""
+        return self._clips(
+            "state IN ('unreadable', 'rejected', 'acknowledged', 'spooled', 'uploading')"
+            " AND (present OR state IN ('spooled', 'uploading', 'rejected'))"
+        )
+
+    def cameras_named(self, name: str) -> set[str]:
+        """Return the ids of the known cameras with an id or a serial."""
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT id FROM cameras WHERE id = ? OR serial = ?", (name, name)
+            ).fetchall()
+        return {camera for (camera,) in rows}
 
     def in_spool(self) -> list[Clip]:
         """Return the clips whose ciphertext the spool has to hold."""

@@ -87,7 +87,25 @@ _JOURNAL_KEEPS = [
     )
 ]
 
+_PAUSES = """
+CREATE TABLE pauses (
+    what TEXT PRIMARY KEY,
+    reason TEXT NOT NULL,
+    since TEXT NOT NULL,
+    until TEXT,
+    uid INTEGER NOT NULL
+) STRICT
+"""
+
+_OVERVIEW = [
+    "CREATE INDEX clips_by_state ON clips (state, present, found)",
+    "CREATE INDEX clips_by_camera ON clips (camera, docking, state, present, size)",
+    "CREATE INDEX journal_by_clip ON journal (clip) WHERE clip IS NOT NULL",
+]
+"""What the status is counted from, without reading the wide rows."""
+
 MIGRATIONS: list[list[str]] = [
     [_CAMERAS, _DOCKINGS, _CLIPS, _ONE_CLIP_A_PATH, _UPLOAD_ORDER, _JOURNAL, *_JOURNAL_KEEPS],
+    [_PAUSES, *_OVERVIEW],
 ]
 """The steps; a ledger's ``user_version`` says how many it has taken."""

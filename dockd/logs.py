@@ -5,11 +5,13 @@ What dockd says is declared in ``dockd.events``; this module renders it.
 
 import logging
 import sys
+from datetime import timedelta
 from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from dockd.board import Board, Failing, Key
 from dockd.clock import Clock
 from dockd.errors import DockdError
 from dockd.events import LIBRARY_COMPLAINED, Event
@@ -81,30 +83,76 @@ class Repeats:
     from a minute to an hour, and the first success after it in one "recovered" line.
     """
 
-    def __init__(self, clock: Clock, failed: Event, recovered: Event) -> None:
+    def __init__(
+        self, clock: Clock, failed: Event, recovered: Event, board: Board | None = None
+    ) -> None:
+        """Keep the failures of one kind.
+
+        Args:
+            clock: how long they last.
+            failed: the event of a failure.
+            recovered: the event of its end.
+            board: shows the failures for as long as they go on.
+        """
         self._clock = clock
         self._failed = failed
         self._recovered = recovered
-        self._runs: dict[tuple[str, ...], _Run] = {}
+        self._board = board
+        self._runs: dict[Key, _Run] = {}
 
-    def failure(self, *key: str, error: DockdError, **fields: object) -> None:
-        """Note a failure of ``key``, and write it if it is time to."""
+    def failure(
+        self, *key: str, error: DockdError, retry_in: float | None = None, **fields: object
+    ) -> None:
+        """Note a failure of ``key``, and write it if it is time to.
+
+        Args:
+            key: what failed.
+            error: why.
+            retry_in: the seconds until it is tried again, where that is known.
+            fields: what the event says of it.
+        """
         now = self._clock.monotonic()
         run = self._runs.setdefault(key, _Run(began=now, due=now, interval=REPEAT_FIRST))
         run.count += 1
+        if self._board is not None:
+            self._board.put((self._failed.name, *key), self._failing(run, error, retry_in, fields))
         if now >= run.due:
             emit_error(self._failed, error, **fields, failures=run.count)
             run.due = now + run.interval
             run.interval = min(run.interval * 2, REPEAT_CAP)
 
+    def _failing(
+        self, run: "_Run", error: DockdError, retry_in: float | None, fields: dict[str, object]
+    ) -> Failing:
+        at = self._clock.now()
+        return Failing(
+            event=self._failed.name,
+            fields=fields,
+            error=error,
+            since=at - timedelta(seconds=self._clock.monotonic() - run.began),
+            at=at,
+            failures=run.count,
+            next_try=None if retry_in is None else at + timedelta(seconds=retry_in),
+        )
+
     def success(self, *key: str, **fields: object) -> bool:
         """Note that ``key`` works; if it had failed, write that and return true."""
-        run = self._runs.pop(key, None)
+        run = self._end(key)
         if run is None:
             return False
         seconds = round(self._clock.monotonic() - run.began, 1)
         emit(self._recovered, **fields, failures=run.count, seconds=seconds)
         return True
+
+    def forget(self, *key: str) -> None:
+        """Drop the failures of all keys that begin like this: what failed is gone."""
+        for known in [known for known in self._runs if known[: len(key)] == key]:
+            self._end(known)
+
+    def _end(self, key: Key) -> "_Run | None":
+        if self._board is not None:
+            self._board.remove((self._failed.name, *key))
+        return self._runs.pop(key, None)
 
 
 class _Run:

@@ -34,12 +34,15 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.INGESTING: frozenset({State.FOUND, State.SPOOLED, State.UNREADABLE}),
     State.SPOOLED: frozenset({State.UPLOADING, State.FOUND}),
     State.UPLOADING: frozenset({State.ACKNOWLEDGED, State.REJECTED, State.FOUND}),
-    State.ACKNOWLEDGED: frozenset({State.WIPED}),
+    State.ACKNOWLEDGED: frozenset({State.WIPED, State.FOUND}),
     State.WIPED: frozenset(),
     State.UNREADABLE: frozenset({State.FOUND}),
     State.REJECTED: frozenset({State.SPOOLED, State.FOUND}),
 }
-"""Every change of state there is. Back to ``found`` means: read it from the camera again."""
+"""Every change of state there is. Back to ``found`` means: read it from the camera again.
+
+An acknowledged clip goes back when a person says that the server has lost it.
+"""
 
 PENDING = frozenset({State.FOUND, State.INGESTING, State.SPOOLED, State.UPLOADING})
 """States that hold back the wipe of the clip's camera."""
@@ -56,6 +59,16 @@ class Standing(StrEnum):
     """What could be done is done; the rest waits for a person."""
 
 
+class Doing(StrEnum):
+    """What is done with a docked camera at the moment."""
+
+    NOTHING = "nothing"
+    """It waits: for its clips' receipts, for the next look, or to be taken."""
+    LOOKING = "looking"
+    READING = "reading"
+    WIPING = "wiping"
+
+
 @dataclass(frozen=True)
 class Camera:
     """A body-worn camera, known by its profile and its serial."""
@@ -67,6 +80,23 @@ class Camera:
     def id(self) -> str:
         """The name it has in ledger, logs and clip ids."""
         return f"{self.profile}:{self.serial}"
+
+
+Pausable = Literal["uploads", "wipes"]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A person's order to hold something."""
+
+    what: Pausable
+    reason: str
+    since: str
+    """As RFC 3339 in UTC with milliseconds, so that moments compare as text."""
+    until: str | None
+    """In the same form; None: until it is resumed."""
+    uid: int
+    """Who ordered it."""
 
 
 @dataclass(frozen=True)

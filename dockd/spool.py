@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dockd import events
+from dockd.board import Board
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end
 from dockd.errors import SpoolDamagedError, SpoolError, SpoolFullError
@@ -40,18 +41,27 @@ class Spool:
     """The folder, its budget, and what waits for room in it."""
 
     def __init__(
-        self, folder: Path, *, budget: int, reserve: int, files: Files, clock: Clock
+        self,
+        folder: Path,
+        *,
+        budget: int,
+        reserve: int,
+        files: Files,
+        clock: Clock,
+        board: Board | None = None,
     ) -> None:
         self.folder = folder
-        self._budget = budget
-        self._reserve = reserve
+        self.budget = budget
+        self.reserve = reserve
+        self.waiting = False
+        """Whether a clip waits for room."""
         self._files = files
         self._clock = clock
         self._sizes: dict[str, int] = {}
         self._promised = 0
         self._freed = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM)
+        self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM, board)
 
     def recover(self, expected: Mapping[str, int]) -> set[str]:
         """Throw away what no clip needs, and return the digests of what is not there.
@@ -93,19 +103,22 @@ class Spool:
         Raises:
             SpoolFullError: it can't ever fit the budget; SpoolError: the folder is gone.
         """
-        if size > self._budget:
+        if size > self.budget:
             raise SpoolFullError(
-                f"{format_size(size)} are more than the whole budget of "
-                f"{format_size(self._budget)}",
+                f"{format_size(size)} are more than the whole budget of {format_size(self.budget)}",
                 hint="raise spool.budget",
             )
         async with self._turn:
             if self._fits(size):
                 self._waits.success()
-            while not self._fits(size):
-                self._waits.failure(error=self._too_full(size))
-                self._freed.clear()
-                await self._clock.wait(self._freed, _LOOK_AGAIN)
+            self.waiting = True
+            try:
+                while not self._fits(size):
+                    self._waits.failure(error=self._too_full(size), retry_in=_LOOK_AGAIN)
+                    self._freed.clear()
+                    await self._clock.wait(self._freed, _LOOK_AGAIN)
+            finally:
+                self.waiting = False
             self._promised += size
         try:
             yield
@@ -115,16 +128,21 @@ class Spool:
 
     def _too_full(self, size: int) -> SpoolFullError:
         return SpoolFullError(
-            f"{size} bytes are needed, {self.used} of {self._budget} are used, {self._free()} are"
-            f" free on the disk and {self._reserve} stay in reserve",
+            f"{size} bytes are needed, {self.used} of {self.budget} are used, {self.free()} are"
+            f" free on the disk and {self.reserve} stay in reserve",
             hint="uploads make room; if they stand still, look at target.down",
         )
 
     def _fits(self, size: int) -> bool:
-        fits_disk = self._free() - self._promised - size >= self._reserve
-        return self.used + size <= self._budget and fits_disk
+        fits_disk = self.free() - self._promised - size >= self.reserve
+        return self.used + size <= self.budget and fits_disk
 
-    def _free(self) -> int:
+    def free(self) -> int:
+        """Return the free bytes of the spool's disk; blocks.
+
+        Raises:
+            SpoolError: the folder is gone.
+        """
         with self._explained():
             return self._files.free_bytes(self.folder)
 
@@ -164,6 +182,10 @@ class Spool:
             size = os.fstat(part.fd).st_size
             self._files.publish(part.path, self.path(sha256))
         self._sizes[sha256] = size
+
+    def holds(self, sha256: str) -> bool:
+        """Say whether a ciphertext is there, as far as is known."""
+        return sha256 in self._sizes
 
     def path(self, sha256: str) -> Path:
         """Return where a ciphertext lies."""

@@ -16,8 +16,12 @@ from dockd.activity import Activity
 from dockd.age import parse_recipients
 from dockd.bandwidth import Limiter, current_limit
 from dockd.cleaning import Cleaning
-from dockd.clock import Clock
+from dockd.clock import Clock, timestamp
 from dockd.config import Config
+from dockd.control.metrics import Metrics
+from dockd.control.orders import Orders
+from dockd.control.server import Control
+from dockd.control.snapshot import Parts
 from dockd.docking import Docking
 from dockd.errors import CameraRefusedError, DockdError, LedgerBusyError, LedgerError, SourceError
 from dockd.files import Files
@@ -27,6 +31,7 @@ from dockd.ledger import Ledger
 from dockd.logs import Repeats, emit, emit_error
 from dockd.model import PENDING, Clip, Standing, State
 from dockd.notify import Heartbeats, Notifier, feed
+from dockd.pauses import Pauses
 from dockd.sources import Media, Source
 from dockd.sources.devices import Udev
 from dockd.sources.folder import FolderSource
@@ -75,9 +80,12 @@ class Station:
         self._receiver_keys = [VerifyKey.load(path) for path in config.target.receiver_keys]
         self._client = open_client(config.target, transport=self._seams.transport)
         self._dockings: dict[str, Docking] = {}
-        self._trouble = Repeats(self._seams.clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED)
         self._counts: dict[State, int] = {}
-        self.activity = Activity()
+        self._metrics = Metrics()
+        self.activity = Activity(self._seams.clock, self._metrics)
+        self._trouble = Repeats(
+            self._seams.clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, self.activity.board
+        )
 
     async def run(self, notifier: Notifier) -> None:
         """Work until cancelled.
@@ -91,6 +99,8 @@ class Station:
         config, seams = self._config, self._seams
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_only_one(config.station.state, seams.files))
+            control = Control(config, self._metrics)
+            await stack.enter_async_context(control.serving())
             ledger = seams.ledger(config.ledger_path, seams.clock)
             stack.callback(ledger.close)
             spool = Spool(
@@ -99,11 +109,12 @@ class Station:
                 reserve=config.spool.reserve,
                 files=seams.files,
                 clock=seams.clock,
+                board=self.activity.board,
             )
             await asyncio.to_thread(_recover, ledger, spool)
             target = self._open_target()
             stack.push_async_callback(target.aclose)
-            await self._work(ledger, spool, target, notifier)
+            await self._work(ledger, spool, target, notifier, control)
 
     def _open_target(self) -> Target:
         config, clock = self._config.target, self._seams.clock
@@ -114,7 +125,14 @@ class Station:
 
         return TusTarget(config, self._client, Limiter(clock, rate), clock)
 
-    async def _work(self, ledger: Ledger, spool: Spool, target: Target, notifier: Notifier) -> None:
+    async def _work(
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        target: Target,
+        notifier: Notifier,
+        control: Control,
+    ) -> None:
         config, clock = self._config, self._seams.clock
         uploader = Uploader(
             ledger,
@@ -126,6 +144,14 @@ class Station:
             receiver_keys=self._receiver_keys,
             settled=self._clip_settled,
         )
+
+        def held_or_not() -> None:
+            uploader.hold() if pauses.holds("uploads") else uploader.release()
+            for docking in self._dockings.values():
+                docking.clip_settled()
+
+        pauses = await asyncio.to_thread(Pauses, ledger, clock, held_or_not)
+        held_or_not()
         intake = Intake(
             ledger,
             spool,
@@ -139,13 +165,21 @@ class Station:
             ledger,
             self._seams.files,
             clock,
+            self.activity,
             policy=config.wipe.policy,
             receiver_keys=self._receiver_keys,
+            held=lambda: pauses.holds("wipes"),
         )
 
         async def dock(media: Media) -> None:
             docking = Docking(
-                media, ledger, intake, cleaning, clock, synchronised=self._seams.synchronised
+                media,
+                ledger,
+                intake,
+                cleaning,
+                clock,
+                board=self.activity.board,
+                synchronised=self._seams.synchronised,
             )
             await self._fenced(docking)
 
@@ -159,9 +193,22 @@ class Station:
             emit(events.WIPE_OVERWRITES, hint="destroy the medium where a clip must be unreadable")
         if not target.gives_receipts:
             emit(events.TARGET_GIVES_NO_RECEIPTS, target=config.target.url)
+        parts = Parts(
+            config=config,
+            clock=clock,
+            spool=spool,
+            uploader=uploader,
+            pauses=pauses,
+            activity=self.activity,
+            dockings=self._dockings,
+            since=timestamp(clock.now()),
+        )
+        orders = Orders(ledger, spool, uploader, pauses, self._dockings, clock)
         heartbeats = Heartbeats(clock)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._check_journal(ledger))
+            group.create_task(pauses.run())
+            group.create_task(control.work(parts, orders))
             group.create_task(uploader.run(heartbeats.part("uploader", upload.SILENCE)))
             for source in self._sources(heartbeats):
                 group.create_task(source.run(dock))
@@ -210,6 +257,7 @@ class Station:
                     self._seams.mounter(clock),
                     clock,
                     beat,
+                    self.activity.board,
                 )
             )
         return sources

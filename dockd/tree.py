@@ -18,6 +18,20 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO put in a clip's place must not make the open hang.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+_LOST_AND_FOUND = (b"lost+found",)
+"""What mkfs makes on every ext4 for fsck, and for nobody but root to read."""
+
+NOT_PERMITTED = (
+    "its file system keeps owners and modes (ext4 does): the camera must let everyone read, "
+    "and write its folders for a wipe"
+)
+"""What a person can do about files that a camera keeps to somebody else."""
+
+
+def advice(error: OSError, otherwise: str) -> str:
+    """Return what a person can do about an error of a camera's file system."""
+    return NOT_PERMITTED if isinstance(error, PermissionError) else otherwise
+
 
 @dataclass(frozen=True)
 class Root:
@@ -90,7 +104,7 @@ def walk(root: Root, failures: Failures | None = None) -> Iterator[Listed]:
     """
     for prefix, folder in root.folders():
         below: Failures = {}
-        for listed in _walk(folder, below):
+        for listed in _walk(folder, below, None if root.stable_inodes else set()):
             yield Listed(prefix + listed.path, listed.status)
         if below and failures is None:
             raise next(iter(below.values()))
@@ -98,14 +112,14 @@ def walk(root: Root, failures: Failures | None = None) -> Iterator[Listed]:
             failures |= {prefix + path: error for path, error in below.items()}
 
 
-def _walk(root: Path, failures: Failures) -> Iterator[Listed]:
+def _walk(root: Path, failures: Failures, seen: set[int] | None) -> Iterator[Listed]:
     with _opened(os.open(root, _FOLDER)) as root_fd:
         folders: list[tuple[bytes, ...]] = [()]
         while folders:
             folder = folders.pop()
             try:
                 with _descend(root_fd, folder) as fd:
-                    files, below, failed = _list(fd)
+                    files, below, failed = _list(fd, seen)
             except (FileNotFoundError, NotADirectoryError):
                 if not folder:
                     raise
@@ -114,7 +128,8 @@ def _walk(root: Path, failures: Failures) -> Iterator[Listed]:
             except OSError as error:
                 if not folder:
                     raise
-                failures[b"/".join(folder)] = error
+                if folder != _LOST_AND_FOUND or not isinstance(error, PermissionError):
+                    failures[b"/".join(folder)] = error
                 continue
             failures |= {b"/".join((*folder, name)): error for name, error in failed.items()}
             yield from (Listed(b"/".join((*folder, name)), status) for name, status in files)
@@ -122,11 +137,20 @@ def _walk(root: Path, failures: Failures) -> Iterator[Listed]:
 
 
 def _list(
-    folder_fd: int,
+    folder_fd: int, seen: set[int] | None
 ) -> tuple[list[tuple[bytes, os.stat_result]], list[bytes], Failures]:
-    """Return a folder's regular files, its folders, and what could not be looked at, by name."""
+    """Return a folder's regular files, its folders, and what could not be looked at, by name.
+
+    Args:
+        folder_fd: the folder.
+        seen: on a file system that has no hard links, inode numbers that had a name before,
+            to which this folder's are added. A second name of one is damage: behind it is a
+            file that can't be reached while the other is there, or a folder in two places.
+    """
     with os.scandir(folder_fd) as entries:
-        names = sorted(os.fsencode(entry.name) for entry in entries)
+        listed = [os.fsencode(entry.name) for entry in entries]
+    # Where names come and go, one may be listed twice; a damaged FAT has two files of it.
+    names = sorted(listed if seen is not None else set(listed))
     files, folders, failed, missing = [], [], Failures(), Failures()
     for name in names:
         try:
@@ -137,6 +161,11 @@ def _list(
         except OSError as error:
             failed[name] = error
             continue
+        if seen is not None:
+            if status.st_ino in seen:
+                failed[name] = OSError(errno.EUCLEAN, "another name leads to the same file")
+                continue
+            seen.add(status.st_ino)
         if stat.S_ISREG(status.st_mode):
             files.append((name, status))
         elif stat.S_ISDIR(status.st_mode):
@@ -144,8 +173,8 @@ def _list(
     if missing:
         # What went away is no longer listed; a name that a damaged folder can't look up is.
         with os.scandir(folder_fd) as entries:
-            listed = {os.fsencode(entry.name) for entry in entries}
-        failed |= {name: error for name, error in missing.items() if name in listed}
+            still = {os.fsencode(entry.name) for entry in entries}
+        failed |= {name: error for name, error in missing.items() if name in still}
     return files, folders, failed
 
 

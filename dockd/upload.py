@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import heapq
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import ParamSpec
 from weakref import WeakValueDictionary
@@ -10,8 +9,9 @@ from weakref import WeakValueDictionary
 from dockd import events
 from dockd.activity import Activity
 from dockd.clock import Clock
-from dockd.concurrency import to_the_end
+from dockd.concurrency import finished, to_the_end
 from dockd.config import TargetConfig
+from dockd.delivery import Delivery, TargetHealth
 from dockd.errors import (
     LedgerError,
     ReceiptRefusedError,
@@ -24,14 +24,14 @@ from dockd.errors import (
 from dockd.keys import VerifyKey
 from dockd.ledger import Ledger
 from dockd.logs import Repeats, emit, emit_error
-from dockd.manifest import verify_receipt
+from dockd.manifest import Receipt, verify_receipt
 from dockd.model import Clip
 from dockd.retry import Wakeup, retrying
+from dockd.slots import Priority, PrioritySlots
 from dockd.spool import Spool
 from dockd.targets import NotStored, Received, Sealed, Target, Verifying
 
 P = ParamSpec("P")
-Priority = tuple[bool, float, int]
 
 _WAITING_PER_SLOT = 8
 """Clips that may be between tries for each one that is being sent."""
@@ -64,14 +64,18 @@ class Uploader:
         self._config = config
         self._keys = receiver_keys
         self._settled = settled
-        self._slots = _PrioritySlots(config.concurrency)
+        self._slots = PrioritySlots(config.concurrency)
         self._most_under_way = config.concurrency * _WAITING_PER_SLOT
-        self._under_way: dict[int, Clip] = {}
+        self._under_way: dict[int, Delivery] = {}
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._more = asyncio.Event()
         self._wakeup = Wakeup(clock)
-        self._target_trouble = Repeats(clock, events.TARGET_DOWN, events.TARGET_UP)
-        self._clip_trouble = Repeats(clock, events.CLIP_RETRYING, events.CLIP_RECOVERED)
+        self._let_go = asyncio.Event()
+        self._let_go.set()
+        board = activity.board
+        self._target_trouble = Repeats(clock, events.TARGET_DOWN, events.TARGET_UP, board)
+        self._clip_trouble = Repeats(clock, events.CLIP_RETRYING, events.CLIP_RECOVERED, board)
+        self.target = TargetHealth()
 
     async def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Deliver clips until cancelled.
@@ -82,14 +86,36 @@ class Uploader:
         async with asyncio.TaskGroup() as group:
             while True:
                 for clip in await self._next(beat):
-                    self._under_way[clip.id] = clip
-                    group.create_task(self._fenced(clip))
+                    self._under_way[clip.id] = delivery = Delivery(clip)
+                    group.create_task(self._fenced(delivery))
                 await self._clock.wait(self._more, _LOOK_AGAIN)
                 self._more.clear()
 
     def look_again(self) -> None:
         """Say that there may be more to deliver."""
         self._more.set()
+
+    def wake(self) -> None:
+        """Try everything again now, and ask for receipts again."""
+        self._wakeup.wake()
+        self._more.set()
+
+    def hold(self) -> None:
+        """Send nothing until :meth:`release`; attempts under way break off, and resume then."""
+        self._let_go.clear()
+        for delivery in self._under_way.values():
+            delivery.break_off()
+
+    def release(self) -> None:
+        """Go on after :meth:`hold`."""
+        self._let_go.set()
+
+    def start_anew(self, clip: Clip) -> None:
+        """Begin a clip's upload again, if it is under way: the ledger knows it no longer."""
+        delivery = self._under_way.get(clip.id)
+        if delivery is not None:
+            delivery.url = None
+            delivery.break_off()
 
     async def _next(self, beat: Callable[[], None]) -> list[Clip]:
         """Return the clips to begin with now.
@@ -98,7 +124,7 @@ class Uploader:
         so that a long outage's backlog doesn't keep a new one from the front.
         """
         clips = await self._from_ledger(2 * self._most_under_way - len(self._under_way), beat)
-        flagged = sum(clip.match.event for clip in self._under_way.values())
+        flagged = sum(one.clip.match.event for one in self._under_way.values())
         free = self._most_under_way - (len(self._under_way) - flagged)
         others = [clip for clip in clips if not clip.match.event]
         return [clip for clip in clips if clip.match.event] + others[: max(free, 0)]
@@ -114,15 +140,20 @@ class Uploader:
                     receipts=self._target.gives_receipts,
                 )
             except LedgerError as error:
-                self._target_trouble.failure(error=error, target=self._config.url)
+                self._target_trouble.failure(
+                    error=error, retry_in=_LEDGER_PAUSE, target=self._config.url
+                )
                 await self._wakeup.pause(_LEDGER_PAUSE)
 
-    async def _fenced(self, clip: Clip) -> None:
+    async def _fenced(self, delivery: Delivery) -> None:
         """Deliver one clip to its end; what goes wrong with it stays with it."""
+        clip = delivery.clip
         try:
-            await self._conclude(clip)
+            await self._conclude(delivery)
         except LedgerError as error:
-            self._clip_trouble.failure(str(clip.id), error=error, **_about(clip))
+            self._clip_trouble.failure(
+                str(clip.id), error=error, retry_in=_LEDGER_PAUSE, **_about(clip)
+            )
             await self._wakeup.pause(_LEDGER_PAUSE)
         except Exception:  # noqa: BLE001  # the boundary of one clip
             emit(events.CLIP_FAILED, **_about(clip), exc_info=True)
@@ -132,49 +163,70 @@ class Uploader:
             self._settled(clip)
             self._more.set()
 
-    async def _conclude(self, clip: Clip) -> None:
+    async def _conclude(self, delivery: Delivery) -> None:
+        clip = delivery.clip
         try:
-            await self._deliver(clip)
+            await self._deliver(delivery)
         except RejectedError as error:
             await to_the_end(self._ledger.reject, clip, error.event, error.message)
+            self._clip_trouble.forget(str(clip.id))
             emit_error(events.CLIP_REJECTED, error, **_about(clip))
         except SpoolDamagedError as error:
             await to_the_end(self._ledger.spool_lost, clip, error.event, error.message)
+            self._clip_trouble.forget(str(clip.id))
             emit_error(events.SPOOL_DAMAGED, error, **_about(clip))
             await self._spool.remove(str(clip.ciphertext_sha256))
 
-    def _failed(self, clip: Clip, error: TransientError) -> None:
+    def _failed(self, clip: Clip, error: TransientError, pause: float) -> None:
+        self._activity.counting.retried(error.event)
         if isinstance(error, TargetDownError):
-            self._target_trouble.failure(error=error, target=self._config.url)
+            self.target.reachable = False
+            self._target_trouble.failure(error=error, retry_in=pause, target=self._config.url)
         else:
-            self._clip_trouble.failure(str(clip.id), error=error, **_about(clip))
+            self._clip_trouble.failure(str(clip.id), error=error, retry_in=pause, **_about(clip))
 
     def _went_through(self, clip: Clip) -> None:
+        self.target.reachable = True
+        self.target.last_success = self._clock.now()
         self._clip_trouble.success(str(clip.id), **_about(clip))
         if self._target_trouble.success(target=self._config.url):
             # What waits out a pause now would go after what comes new.
             self._wakeup.wake()
 
-    async def _deliver(self, clip: Clip) -> None:
+    async def _deliver(self, delivery: Delivery) -> None:
         """Try until there is a receipt, or as good as the target can give.
 
         Raises:
             RejectedError: the server never will store the clip.
             SpoolDamagedError: the ciphertext is not what was written.
         """
-        delivery = _Delivery(clip)
+        clip = delivery.clip
         tries = retrying(
             first=self._config.retry_first_seconds,
             cap=self._config.retry_cap_seconds,
             pause=self._wakeup.pause,
             progressed=delivery.progressed,
-            on_wait=lambda error, _: self._failed(clip, error),
+            on_wait=lambda error, seconds: self._failed(clip, error, seconds),
         )
         async for attempt in tries:
             with attempt:
-                async with self._alone(clip), self._slots.slot(_priority(clip)):
-                    await self._attempt(delivery)
+                await self._attempt_unless_held(delivery)
                 self._went_through(clip)
+
+    async def _attempt_unless_held(self, delivery: Delivery) -> None:
+        """Make one attempt; one that an order breaks off begins again."""
+        while not delivery.settled:
+            await self._let_go.wait()
+            delivery.attempt = attempt = asyncio.ensure_future(self._attempt_in_turn(delivery))
+            await finished(asyncio.wait({attempt}), delivery.break_off)
+            if not attempt.cancelled():
+                attempt.result()
+                return
+
+    async def _attempt_in_turn(self, delivery: Delivery) -> None:
+        clip = delivery.clip
+        async with self._alone(clip), self._slots.slot(_priority(clip)):
+            await self._attempt(delivery)
 
     @contextlib.asynccontextmanager
     async def _alone(self, clip: Clip) -> AsyncIterator[None]:
@@ -183,7 +235,7 @@ class Uploader:
         async with lock:
             yield
 
-    async def _attempt(self, delivery: "_Delivery") -> None:
+    async def _attempt(self, delivery: Delivery) -> None:
         clip = delivery.clip
         sealed = Sealed(
             clip_id=str(clip.clip_id),
@@ -193,13 +245,13 @@ class Uploader:
             sha256=str(clip.ciphertext_sha256),
         )
         await self._ledger_call(self._ledger.begin_upload, clip)
-        if await self._has_receipt(clip, sealed):
+        if await self._has_receipt(delivery, sealed):
             return
         await self._send(delivery, sealed)
-        if self._target.gives_receipts and not await self._has_receipt(clip, sealed):
+        if self._target.gives_receipts and not await self._has_receipt(delivery, sealed):
             await self._look_for_damage(delivery, sealed)
 
-    async def _send(self, delivery: "_Delivery", sealed: Sealed) -> None:
+    async def _send(self, delivery: Delivery, sealed: Sealed) -> None:
         clip = delivery.clip
 
         async def remember(url: str) -> None:
@@ -217,50 +269,59 @@ class Uploader:
                     emit(events.CLIP_UPLOAD_RESUMED, **_about(clip), offset=done)
                 if began_at is None:
                     began_at = done
+                    work.begin_at(done)
                 work.at(done)
                 delivery.sent = done
 
             with _spool_trouble():
                 await self._target.upload(sealed, delivery.url, remember, progress)
         await self._ledger_call(self._ledger.uploaded, clip)
-        emit(
-            events.CLIP_UPLOADED,
-            **_about(clip),
-            size=sealed.size,
-            sent=sealed.size - (began_at or 0),
-            seconds=round(self._clock.monotonic() - began, 3),
-        )
+        sent = sealed.size - (began_at or 0)
+        seconds = round(self._clock.monotonic() - began, 3)
+        emit(events.CLIP_UPLOADED, **_about(clip), size=sealed.size, sent=sent, seconds=seconds)
+        self._activity.counting.uploaded(sent, seconds)
 
-    async def _has_receipt(self, clip: Clip, sealed: Sealed) -> bool:
+    async def _has_receipt(self, delivery: Delivery, sealed: Sealed) -> bool:
         """Ask for the receipt until the target has made up its mind; keep it if it holds."""
         if not self._target.gives_receipts:
             return False
         while True:
             match await self._target.receipt(sealed):
                 case Received(token):
-                    await self._accept(clip, token)
+                    await self._accept(delivery, token)
                     return True
                 case Verifying(retry_after):
-                    await self._clock.sleep(retry_after)
+                    await self._wakeup.pause(retry_after)
                 case NotStored():
                     return False
 
-    async def _accept(self, clip: Clip, token: str) -> None:
+    async def _accept(self, delivery: Delivery, token: str) -> None:
+        clip = delivery.clip
         try:
             receipt = verify_receipt(token, self._keys, str(clip.manifest))
         except ReceiptRefusedError as refused:
-            emit_error(events.RECEIPT_REFUSED, refused, **_about(clip), reason=refused.reason)
+            if delivery.refused != refused.reason:
+                delivery.refused = refused.reason
+                emit_error(events.RECEIPT_REFUSED, refused, **_about(clip), reason=refused.reason)
+            self._activity.counting.receipt_refused(refused.reason)
             await self._ledger_call(self._ledger.note_problem, clip, refused.event, refused.message)
             raise TransientError(
                 f"a receipt was refused ({refused.reason})",
                 hint="check target.receiver_keys and the receiver; nothing is wiped meanwhile",
             ) from refused
+        await finished(self._keep(delivery, token, receipt))
+
+    async def _keep(self, delivery: Delivery, token: str, receipt: Receipt) -> None:
+        """Enter a receipt that holds; whatever is ordered meanwhile, this is not left halfway."""
+        clip = delivery.clip
         await self._ledger_call(self._ledger.acknowledge, clip, token)
+        delivery.settled = True
         emit(events.CLIP_ACKNOWLEDGED, **_about(clip), receiver=receipt.receiver.id)
+        self._activity.counting.acknowledged()
         with contextlib.suppress(SpoolError):  # the next start removes what stays behind
             await self._spool.remove(str(clip.ciphertext_sha256))
 
-    async def _look_for_damage(self, delivery: "_Delivery", sealed: Sealed) -> None:
+    async def _look_for_damage(self, delivery: Delivery, sealed: Sealed) -> None:
         """Find out why a server that was sent everything says that it has nothing.
 
         Raises:
@@ -284,60 +345,6 @@ class Uploader:
             await to_the_end(change, *args, **kwargs)
         except LedgerError as error:
             raise TransientError(error.message, hint=error.hint) from error
-
-
-class _Delivery:
-    """One clip on its way, over all attempts."""
-
-    def __init__(self, clip: Clip) -> None:
-        self.clip = clip
-        self.url = clip.upload_url
-        self.sent = 0
-        self._best = 0
-
-    def progressed(self) -> bool:
-        """Say whether the last attempt got further than those before it."""
-        further = self.sent > self._best
-        self._best = max(self.sent, self._best)
-        return further
-
-
-class _PrioritySlots:
-    """A semaphore that lets the most urgent in first."""
-
-    def __init__(self, slots: int) -> None:
-        self._free = slots
-        self._waiting: list[tuple[Priority, asyncio.Future[None]]] = []
-
-    @contextlib.asynccontextmanager
-    async def slot(self, priority: Priority) -> AsyncIterator[None]:
-        """Hold a slot for as long as the context lasts; the lowest priority goes first."""
-        loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        heapq.heappush(self._waiting, (priority, turn))
-        # Those who were woken together all ask before one of them is let in.
-        loop.call_soon(self._let_in)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave()
-            raise
-        try:
-            yield
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        self._free += 1
-        asyncio.get_running_loop().call_soon(self._let_in)
-
-    def _let_in(self) -> None:
-        while self._free and self._waiting:
-            _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                self._free -= 1
-                turn.set_result(None)
 
 
 @contextlib.contextmanager

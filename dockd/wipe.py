@@ -87,12 +87,23 @@ def finish(root: Root, clip: Clip, files: Files) -> None:
 def verify_gone(root: Root, clip: Clip) -> None:
     """Make sure that a removed clip no longer is on the camera; blocks.
 
+    Another file may have its name: on a damaged FAT, a clip can hide one.
+
     Raises:
         WipeFailedError: it still is.
-        OSError: the camera is gone, or could not be read.
+        OSError: the camera is gone, or could not be looked at.
     """
-    if exists(root, clip.path):
+    if exists(root, clip.path) and not _is_another(root, clip):
         raise WipeFailedError(hint="check the camera's file system; dockd tries again")
+
+
+def _is_another(root: Root, clip: Clip) -> bool:
+    try:
+        with open_file(root, clip.path) as fd:
+            return os.fstat(fd).st_size != clip.size or _digest(fd) != clip.plaintext_sha256
+    except OSError:
+        # What can't be read can't be told from the clip.
+        return False
 
 
 def _digest(fd: int) -> str:

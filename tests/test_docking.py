@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import closing
@@ -17,6 +18,7 @@ from dockd.age import X25519Identity
 from dockd.cleaning import Cleaning
 from dockd.clock import Clock
 from dockd.config import IngestConfig
+from dockd.control.metrics import Metrics
 from dockd.docking import Docking
 from dockd.errors import CameraLostError, MountError
 from dockd.files import Files
@@ -95,38 +97,51 @@ class FolderCamera:
 class Bench:
     """A station around one docking; its receiver acknowledges what it is given at once."""
 
-    def __init__(self, folder: Path, policy: wipe.Policy = "delete") -> None:
+    def __init__(
+        self, folder: Path, policy: wipe.Policy = "delete", files: Files | None = None
+    ) -> None:
         (folder / "camera").mkdir()
         self.media = FolderCamera(folder / "camera")
         self.clock = Clock()
         self.ledger = Ledger(folder / "ledger.db", self.clock)
         self.receiver = SigningKey.generate()
         self.acknowledges = True
-        spool = Spool(folder / "spool", budget=2**30, reserve=0, files=Files(), clock=self.clock)
+        spool = Spool(folder / "spool", budget=2**33, reserve=0, files=Files(), clock=self.clock)
         spool.recover({})
         recipients = [X25519Identity.generate().recipient]
+        activity = Activity(self.clock, Metrics())
+        self.board = activity.board
+        self.wipes_are_held = False
         intake = Intake(
             self.ledger,
             spool,
             Seal("camden", SigningKey.generate(), recipients),
             self.clock,
-            Activity(),
+            activity,
             config=IngestConfig(),
             spooled=self.acknowledge,
         )
         cleaning = Cleaning(
             self.ledger,
-            Files(),
+            files or Files(),
             self.clock,
+            activity,
             policy=policy,
             receiver_keys=[self.receiver.verify_key],
+            held=lambda: self.wipes_are_held,
         )
 
         async def synchronised() -> bool | None:
             return True
 
         self.docking = Docking(
-            self.media, self.ledger, intake, cleaning, self.clock, synchronised=synchronised
+            self.media,
+            self.ledger,
+            intake,
+            cleaning,
+            self.clock,
+            board=activity.board,
+            synchronised=synchronised,
         )
 
     def clip(self, name: str, data: bytes = b"clip") -> Path:
@@ -154,12 +169,12 @@ class Bench:
             self.ledger.acknowledge(clip, sign(receipt, self.receiver))
             self.docking.clip_settled()
 
-    def run_until(self, holds: Callable[[], bool]) -> None:
+    def run_until(self, holds: Callable[[], bool], *, patience: float = PATIENCE) -> None:
         """Let the docking work until something holds, and cancel it."""
 
         async def run() -> None:
             docking = asyncio.create_task(self.docking.run())
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 while not (holds() or docking.done()):  # noqa: ASYNC110  # nothing tells of it
                     await asyncio.sleep(0.01)
             docking.cancel()
@@ -327,3 +342,87 @@ def test_a_clip_that_the_server_refused_leaves_the_camera_stuck_and_the_others_w
     assert bench.ledger.counts() == {State.REJECTED: 1, State.WIPED: 1}
     assert [path.name for path in bench.media.folder.iterdir()] == ["1.mp4"]
     assert told(log, "camera.stuck")[0]["clips"] == 1
+
+
+def test_a_file_that_a_wiped_clip_had_hidden_becomes_a_clip_of_its_own(
+    bench: Bench, log: list[Any]
+) -> None:
+    path = bench.clip("1.mp4", b"first")
+    bench.media.failures = {b"1.mp4": OSError(117, "another name leads to the same file")}
+
+    def show() -> None:
+        if bench.media.failures:
+            path.write_bytes(b"other")
+            bench.media.failures = {}
+
+    bench.media.after_window = show
+    bench.run_until(bench.is_safe)
+    assert bench.ledger.counts() == {State.WIPED: 2}
+    assert not told(log, "wipe.failed")
+    assert not path.exists()
+
+
+def test_each_file_and_folder_that_cannot_be_looked_at_is_told_once(
+    bench: Bench, log: list[Any]
+) -> None:
+    bench.clip("1.mp4")
+    bench.media.failures = {path: OSError(5, "Input/output error") for path in (b"A", b"B\n")}
+
+    def is_safe_once_mended() -> bool:
+        if bench.is_stuck() and bench.media.failures:
+            bench.media.failures = {}
+            bench.docking.look_now()
+        return bench.is_safe()
+
+    bench.run_until(is_safe_once_mended)
+    assert [line["path"] for line in told(log, "camera.folder_unreadable")] == ["A", r"B\x0a"]
+    assert len(told(log, "camera.recovered")) == 1
+
+
+class GoesReadOnly(Files):
+    """A file system whose kernel finds it damaged at each removal, after which it is read-only."""
+
+    def __init__(self) -> None:
+        self.read_only = False
+
+    def unlink_at(self, folder_fd: int, name: bytes) -> None:
+        if self.read_only:
+            raise OSError(errno.EROFS, "Read-only file system")
+        super().unlink_at(folder_fd, name)
+        self.read_only = True
+
+
+def test_what_a_window_that_went_read_only_has_left_is_wiped_in_further_ones(
+    tmp_path: Path, log: list[Any]
+) -> None:
+    files = GoesReadOnly()
+    bench = Bench(tmp_path, files=files)
+    for number in range(3):
+        bench.clip(f"{number}.mp4", str(number).encode())
+
+    def mount_anew() -> None:
+        files.read_only = False
+
+    bench.media.after_window = mount_anew
+    with closing(bench.ledger):
+        bench.run_until(bench.is_safe)
+        assert bench.ledger.counts() == {State.WIPED: 3}
+    assert told(log, "wipe.failed")
+
+
+class Refuses(Files):
+    """A folder whose owner alone may remove the last two of three clips."""
+
+    def unlink_at(self, folder_fd: int, name: bytes) -> None:
+        if name in {b"1.mp4", b"2.mp4"}:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        super().unlink_at(folder_fd, name)
+
+
+def test_windows_end_when_nothing_goes_any_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, files=Refuses())
+    for number in range(3):
+        bench.clip(f"{number}.mp4", str(number).encode())
+    with closing(bench.ledger):
+        bench.run_until(bench.is_stuck)
+        assert bench.ledger.counts() == {State.WIPED: 1, State.ACKNOWLEDGED: 2}

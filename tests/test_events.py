@@ -99,11 +99,13 @@ class Module:
             repeats = made.get(ast.unparse(call.func.value))
             if repeats is None:
                 continue
-            failed, recovered = (_event(argument) for argument in repeats.args[1:])
+            failed, recovered = (_event(argument) for argument in repeats.args[1:3])
             assert failed is not None
             assert recovered is not None
             if call.func.attr == "failure":
-                yield self._written(call, failed, ERROR_FIELDS | {"failures"}, without={"error"})
+                yield self._written(
+                    call, failed, ERROR_FIELDS | {"failures"}, without={"error", "retry_in"}
+                )
             elif call.func.attr == "success":
                 yield self._written(call, recovered, {"failures", "seconds"})
 

@@ -10,13 +10,19 @@ APART = ["sources", "targets", "ingest", "wipe"]
 STATION = [
     *APART,
     "bandwidth",
+    "activity",
+    "board",
     "cleaning",
+    "control",
     "daemon",
     "database",
+    "delivery",
     "docking",
     "intake",
     "ledger",
+    "pauses",
     "retry",
+    "slots",
     "spool",
     "station",
     "tree",
@@ -73,6 +79,13 @@ def test_only_the_station_knows_which_source_and_which_target_there_is() -> None
     for module in PACKAGE.rglob("*.py"):
         if module.parent.name not in apart and module.name != "station.py":
             assert not _imports(module) & concrete, module
+
+
+def test_the_work_does_not_know_who_looks_at_it() -> None:
+    knowing = {"control", "daemon", "station"}
+    for part in set(STATION) - knowing:
+        for module in _modules(part):
+            assert "control" not in _parts(module), module
 
 
 def test_the_receiver_imports_nothing_of_the_station() -> None:

@@ -14,7 +14,17 @@ from dockd.keys import SigningKey
 from dockd.ledger import Ledger, Observed, SealedFacts
 from dockd.ledger_schema import MIGRATIONS
 from dockd.manifest import Content, JournalHead, derive_clip_id, sign, statement_sha256
-from dockd.model import PENDING, TRANSITIONS, Camera, Clip, FileStat, FoundFile, Match, State
+from dockd.model import (
+    PENDING,
+    TRANSITIONS,
+    Camera,
+    Clip,
+    FileStat,
+    FoundFile,
+    Match,
+    Pause,
+    State,
+)
 from tests.clocks import FakeClock
 from tests.support import fill, make_manifest, small_disk
 
@@ -103,6 +113,9 @@ class Story:
     def recover(self, clip: Clip) -> None:
         self.ledger.recover()
 
+    def take_up(self, clip: Clip) -> None:
+        self.ledger.take_up(clip, State.FOUND, 1)
+
     def replace(self, clip: Clip) -> None:
         self.ledger.replaced(clip)
 
@@ -166,7 +179,9 @@ def test_a_state_changes_only_as_the_table_says_and_the_journal_tells(
 ) -> None:
     clip = story.bring_to(state)
     before = ledger.head()
-    if CHANGES[change] in TRANSITIONS[state]:
+    # Back from acknowledged is for people's orders alone.
+    is_order = (state, CHANGES[change]) == (State.ACKNOWLEDGED, State.FOUND)
+    if CHANGES[change] in TRANSITIONS[state] and not is_order:
         change(story, clip)
         assert ledger.clip(clip.id).state is CHANGES[change]
         (entry,) = ledger.entries(after=before.seq)
@@ -701,6 +716,103 @@ def test_more_entries_than_one_page_are_read_in_order(ledger: Ledger) -> None:
     assert [entry.seq for entry in ledger.entries(after=1999)] == [2000, 2001]
 
 
+# Orders
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("to", [State.FOUND, State.SPOOLED])
+def test_an_order_takes_up_what_is_stuck_or_acknowledged_and_nothing_else(
+    ledger: Ledger, story: Story, state: State, to: State
+) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    if state in {State.UNREADABLE, State.REJECTED, State.ACKNOWLEDGED} and to in TRANSITIONS[state]:
+        ledger.take_up(clip, to, 7)
+        (entry,) = ledger.entries(after=before.seq)
+        assert (entry.event, entry.detail) == ("clip.taken_up", {"order": 7, "before": state})
+        assert ledger.clip(clip.id).state is to
+    else:
+        with pytest.raises(LedgerError):
+            ledger.take_up(clip, to, 7)
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == before
+
+
+def test_a_receipt_is_given_up_with_the_state_that_it_gave(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.remember_upload(clip, "https://evidence.example/files/1")
+    ledger.uploaded(clip)
+    story.acknowledge(clip)
+    ledger.take_up(clip, State.FOUND, 7)
+    again = ledger.clip(clip.id)
+    assert (again.receipt, again.upload_url, again.uploaded) == (None, None, False)
+    assert ledger.to_wipe(CAMERA) == []
+    assert ledger.pending(CAMERA) == 1
+
+
+def test_a_clip_whose_wipe_has_begun_is_not_taken_up(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.begin_wipe(clip)
+    with pytest.raises(LedgerError, match="has begun"):
+        ledger.take_up(clip, State.FOUND, 7)
+    assert ledger.clip(clip.id).receipt
+
+
+def test_a_wipe_does_not_begin_for_a_clip_that_an_order_has_taken_up_meanwhile(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    ledger.take_up(clip, State.FOUND, 7)
+    with pytest.raises(LedgerError, match="not acknowledged"):
+        story.begin_wipe(clip)
+
+
+@pytest.mark.parametrize("state", State)
+def test_an_upload_starts_anew_only_while_it_is_under_way(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    if state in {State.SPOOLED, State.UPLOADING}:
+        ledger.remember_upload(clip, "https://evidence.example/files/1")
+        ledger.uploaded(clip)
+        ledger.restart_upload(clip, 7)
+        assert (ledger.clip(clip.id).upload_url, ledger.clip(clip.id).uploaded) == (None, False)
+    else:
+        with pytest.raises(LedgerError):
+            ledger.restart_upload(clip, 7)
+        assert ledger.head() == before
+
+
+def test_a_pause_is_kept_until_it_is_resumed_or_replaced(path: Path) -> None:
+    first = Pause("wipes", "a search", "2026-11-21T12:00:00.000Z", None, 1000)
+    second = replace(first, since="2026-11-21T13:00:00.000Z", until="2026-11-21T14:00:00.000Z")
+    with closing(Ledger(path, FakeClock())) as ledger:
+        ledger.pause([first])
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.pauses() == [first]
+        ledger.pause([second])
+        ledger.forget_pause(first)
+        assert ledger.pauses() == [second]
+        ledger.forget_pause(second)
+        assert ledger.pauses() == []
+
+
+def test_a_ledger_of_the_first_form_is_brought_to_todays_with_all_that_is_in_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as first:
+        first.setattr("dockd.database.MIGRATIONS", MIGRATIONS[:1])
+        with closing(Ledger(path, FakeClock())) as ledger:
+            clip = Story(ledger).bring_to(State.UPLOADING)
+            head = ledger.head()
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == head
+        assert ledger.pauses() == []
+        ledger.verify_journal()
+
+
 # The journal in it
 
 
@@ -791,6 +903,7 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
             [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe, Story.wipe],
             [Story.spool, Story.upload, Story.acknowledge, Story.replace],
             [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe],
+            [Story.give_up, Story.take_up],
         ]
     ):
         path = f"{number}.mp4".encode()
@@ -801,6 +914,9 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
     ledger.note_problem(story.clip(b"0.mp4"), "receipt.refused", "it is for another clip")
     ledger.note_problem(story.clip(b"0.mp4"), "wipe.refused", "its content is another one")
     ledger.wipe_damaged(CAMERA, ["GPS/track.gps"])
+    ledger.record("order.resync", uid=1000, named=None, failed=True, reupload=False)
+    ledger.pause([Pause("wipes", "a search", "2026-11-21T12:00:00.000Z", None, 1000)])
+    ledger.resume(["wipes"], 1000)
     story.look()
     ledger.end_docking(CAMERA, story.docking)
     told = set()

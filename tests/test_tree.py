@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import stat
@@ -183,6 +184,18 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_listed(locked:
     assert isinstance(failures[b"b"], PermissionError)
 
 
+def test_the_folder_that_fsck_keeps_on_ext4_is_not_missed(locked: Root) -> None:
+    assert locked.main is not None
+    for folder in (b"lost+found", b"a/lost+found"):
+        os.seteuid(0)
+        kept = locked.main / os.fsdecode(folder)
+        kept.mkdir(mode=0o700)
+        os.seteuid(65534)
+    failures: Failures = {}
+    assert [one.path for one in walk(locked, failures)] == [b"a/1.mp4", b"c/3.mp4"]
+    assert set(failures) == {b"b", b"a/lost+found"}
+
+
 def test_without_a_place_for_failures_a_folder_that_cannot_be_read_is_an_error(
     locked: Root,
 ) -> None:
@@ -223,6 +236,38 @@ def test_a_file_that_vanishes_while_it_is_listed_is_no_failure(
     failures: Failures = {}
     assert [one.path for one in walk(Root(tmp_path), failures)] == [b"2.mp4"]
     assert not failures
+
+
+@pytest.mark.parametrize(("links", "unseen"), [(True, []), (False, [b"b/2.mp4"])])
+def test_a_second_name_of_a_file_hides_another_where_there_are_no_hard_links(
+    tmp_path: Path, *, links: bool, unseen: list[bytes]
+) -> None:
+    make_files(tmp_path, "a/1.mp4", "b/3.mp4")
+    os.link(tmp_path / "a/1.mp4", tmp_path / "b/2.mp4")
+    failures: Failures = {}
+    found = [one.path for one in walk(Root(tmp_path, stable_inodes=links), failures)]
+    assert sorted([*found, *unseen]) == [b"a/1.mp4", b"b/2.mp4", b"b/3.mp4"]
+    assert list(failures) == unseen
+    assert all(error.errno == errno.EUCLEAN for error in failures.values())
+
+
+@pytest.mark.parametrize(("links", "unseen"), [(True, []), (False, [b"1.mp4"])])
+def test_a_name_that_is_listed_twice_is_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool, unseen: list[bytes]
+) -> None:
+    make_files(tmp_path, "1.mp4")
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def twice(fd: int) -> Iterator[list[Any]]:
+        with scandir(fd) as entries:
+            yield 2 * list(entries)
+
+    monkeypatch.setattr(os, "scandir", twice)
+    failures: Failures = {}
+    root = Root(tmp_path, stable_inodes=links)
+    assert [one.path for one in walk(root, failures)] == [b"1.mp4"]
+    assert list(failures) == unseen
 
 
 def test_a_files_inode_counts_only_where_it_lasts(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -401,6 +401,26 @@ def test_a_clip_that_is_still_there_is_not_gone(root: Path) -> None:
     with pytest.raises(WipeFailedError) as caught:
         wipe.verify_gone(Root(root), read_clip(root))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_clip_that_hid_another_file_of_its_name_is_gone(root: Path, size: int) -> None:
+    clip = read_clip(root)
+    file_of(root).write_bytes(bytes(clip.size + size))
+    wipe.verify_gone(Root(root), clip)
+
+
+def test_what_cannot_be_read_in_its_place_is_not_gone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = read_clip(root)
+
+    def fail(fd: int) -> Iterator[memoryview]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(wipe, "read_fd_from_disk", fail)
+    with pytest.raises(WipeFailedError):
+        wipe.verify_gone(Root(root), clip)
 
 
 def test_a_link_in_its_place_is_not_gone(root: Path) -> None:

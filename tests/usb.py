@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from dockd.board import Board
 from dockd.config import BayConfig, ProfileConfig, UsbConfig
 from dockd.errors import CameraLostError, MountError, SourceError
 from dockd.sources import Media
@@ -202,6 +203,7 @@ class Station:
         self.profiles = [make_profile()]
         self.bays: list[BayConfig] = []
         self.beats = 0
+        self.board = Board()
         """How often the source gave a sign of work."""
         self._folder = folder
 
@@ -221,7 +223,14 @@ class Station:
     async def running(self, dock: Dock) -> AsyncIterator[None]:
         """Run the source; an error in it is raised."""
         source = UsbSource(
-            UsbConfig(), self.profiles, self.bays, self.udev, self.mounter, self.clock, self._beat
+            UsbConfig(),
+            self.profiles,
+            self.bays,
+            self.udev,
+            self.mounter,
+            self.clock,
+            self._beat,
+            self.board,
         )
         task = asyncio.create_task(source.run(dock))
         try:

@@ -47,6 +47,10 @@ receiver_keys = ["receiver.key.pub"]
 concurrency = 2
 retry_first_seconds = 0.2
 
+[control]
+socket = ""
+listen = ""
+
 [[profiles]]
 name = "demo"
 rules = [

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import uvicorn
@@ -21,8 +21,8 @@ from dockd.memory import keep_buffers
 from dockd.notify import Heartbeats, Notifier, feed
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
-from dockd.receiver.protocol import BoundedProtocol
 from dockd.receiver.uploads import Uploads
+from dockd.web import BoundedProtocol, SignalFreeServer
 
 GRACE_SECONDS = 5
 """How long requests may take to end once a stop was asked for."""
@@ -126,16 +126,12 @@ async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None])
             loop.remove_signal_handler(number)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which says where it listens and leaves signals to ``serve``."""
+class _Server(SignalFreeServer):
+    """A server that says where it listens."""
 
     def __init__(self, config: uvicorn.Config, address: str) -> None:
         super().__init__(config)
         self._address = address
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

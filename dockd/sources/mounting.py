@@ -9,6 +9,7 @@ from typing import Protocol
 from dockd.errors import MountError
 from dockd.model import display_path
 from dockd.sources.devices import Volume
+from dockd.tree import NOT_PERMITTED
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -20,10 +21,6 @@ WRITE_PROTECTED = "look for a lock switch on the card, and check its file system
 """What a person can do about a volume that is read-only against dockd's will."""
 _NOT_SEEN = "dockd.service must see what the host mounts: docs/install.md"
 _NOT_AS_ASKED = "see which mount options /etc/udisks2/mount_options.conf or udev rules change"
-_NOT_READABLE = (
-    "its file system keeps owners and modes (ext4 does): the camera must let everyone read, "
-    "and write its folders for a wipe"
-)
 
 
 class Mounter(Protocol):
@@ -128,7 +125,7 @@ def check_mount(point: Path, volume: Volume, *, writable: bool) -> None:
             hint=WRITE_PROTECTED if missing == {"rw"} else _NOT_AS_ASKED,
         )
     if not os.access(point, os.R_OK | os.X_OK):
-        raise _wrong(volume, f"lets user {os.geteuid()} read nothing", hint=_NOT_READABLE)
+        raise _wrong(volume, f"lets user {os.geteuid()} read nothing", hint=NOT_PERMITTED)
 
 
 def _mount_at(point: Path) -> Mount | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dockd import events
+from dockd.board import Board, Failing
 from dockd.clock import Clock
 from dockd.config import BayConfig, ProfileConfig, UsbConfig
 from dockd.errors import CameraRefusedError, SourceError
@@ -52,8 +53,20 @@ class UsbSource:
         mounter: Mounter,
         clock: Clock,
         beat: Callable[[], None],
+        board: Board,
     ) -> None:
-        """Find cameras of these profiles; ``beat`` is called after each look for them."""
+        """Find cameras of these profiles.
+
+        Args:
+            config: how often to look.
+            profiles: what is a camera.
+            bays: what people call the ports.
+            udev: says what is plugged in.
+            mounter: mounts it.
+            clock: paces the looks.
+            beat: is called after each look.
+            board: shows what is not taken.
+        """
         self._rescan_seconds = config.rescan_seconds
         self._profiles = profiles
         self._bays = bays
@@ -68,7 +81,10 @@ class UsbSource:
         """Since when each device has looked as it does."""
         self._told: set[tuple[str, int, str]] = set()
         """What was said of devices that still are plugged in, by path, plug and words."""
-        self._trouble = Repeats(clock, events.MONITOR_FAILED, events.MONITOR_RECOVERED)
+        self._board = board
+        self._refused: dict[Device, str] = {}
+        """The devices that the board shows, and why."""
+        self._trouble = Repeats(clock, events.MONITOR_FAILED, events.MONITOR_RECOVERED, board)
 
     async def run(self, dock: Dock) -> None:
         """Dock each camera for as long as it is plugged in, until cancelled."""
@@ -143,6 +159,7 @@ class UsbSource:
         self._seen = {device: self._seen.get(device, now) for device in verdicts}
         plugs = {(device.path, device.plugged) for device in verdicts}
         self._told = {told for told in self._told if told[:2] in plugs}
+        refused: dict[Device, CameraRefusedError] = {}
         for device, verdict in verdicts.items():
             if now - self._seen[device] < (_SETTLE if device.volumes else _VOLUMES_WITHIN):
                 continue
@@ -157,9 +174,36 @@ class UsbSource:
                     port=device.port,
                     hint="if it is a camera: dockd profile suggest",
                 )
-            elif isinstance(verdict, CameraRefusedError) and self._is_news(device, verdict.detail):
-                place = place_of(device, self._bays)
-                emit_error(events.CAMERA_REFUSED, verdict, place=place)
+            elif isinstance(verdict, CameraRefusedError):
+                refused[device] = verdict
+                if self._is_news(device, verdict.detail):
+                    place = place_of(device, self._bays)
+                    emit_error(events.CAMERA_REFUSED, verdict, place=place)
+        self._show(refused)
+
+    def _show(self, refused: Mapping[Device, CameraRefusedError]) -> None:
+        """Show what is refused for as long as it is plugged in."""
+        for device in self._refused.keys() - refused.keys():
+            self._board.remove((events.CAMERA_REFUSED.name, device.path))
+        for device, error in refused.items():
+            if self._refused.get(device) != error.detail:
+                profile = match(device, self._profiles)
+                now = self._clock.now()
+                failing = Failing(
+                    event=events.CAMERA_REFUSED.name,
+                    fields={
+                        "place": place_of(device, self._bays),
+                        "profile": profile.name if profile else "",
+                        "serial": device.serial,
+                    },
+                    error=error,
+                    since=now,
+                    at=now,
+                    failures=1,
+                    next_try=None,
+                )
+                self._board.put((failing.event, device.path), failing)
+        self._refused = {device: error.detail for device, error in refused.items()}
 
     def _is_news(self, device: Device, what: str) -> bool:
         told = (device.path, device.plugged, what)

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from dockd.receiver import problems
 from dockd.receiver.body import Body
 from dockd.receiver.problems import RequestError
-from dockd.receiver.protocol import BoundedProtocol
+from dockd.web import BoundedProtocol
 from tests.receiver.support import Running, Station, create, make_site, process, running
 
 STATION = Station()

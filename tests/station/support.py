@@ -60,6 +60,10 @@ retry_cap_seconds = 0.2
 [wipe]
 policy = "{policy}"
 
+[control]
+socket = ""
+listen = ""
+
 [[profiles]]
 name = "bodycam"
 rules = [
@@ -195,12 +199,16 @@ class Site:
 
     # The receiver
 
-    def start_receiver(self, *stations: str, reserve: str = "0 B") -> Process:
-        """Start the receiver with these stations enrolled; the same port as before, if any."""
+    def enrol(self, *stations: str) -> None:
+        """Give stations that have none yet a key, for the receiver to know when it starts."""
         for station in stations:
             if station not in self._stations:
                 self._make_key(station)
                 self._stations.append(station)
+
+    def start_receiver(self, *stations: str, reserve: str = "0 B") -> Process:
+        """Start the receiver with these stations enrolled; the same port as before, if any."""
+        self.enrol(*stations)
         config = self.folder / "receiver.toml"
         text = _RECEIVER.format(port=urlsplit(self.url).port or 0, reserve=reserve)
         for station in self._stations:

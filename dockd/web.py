@@ -1,15 +1,30 @@
-"""HTTP/1.1 with a bound on what a client may make the server remember or wait for."""
+"""What the receiver and the daemon's own API share of serving HTTP/1.1 with uvicorn."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD = 128 * 1024
 """Bytes that may arrive without a message, its headers or its body getting further."""
 
 
+class SignalFreeServer(uvicorn.Server):
+    """uvicorn's server, which leaves signals to whoever runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which by itself takes headers of any size at any pace."""
+    """uvicorn's protocol with a bound on what a client may make it remember or wait for.
+
+    By itself, it takes headers of any size at any pace.
+    """
 
     head_seconds = 10.0
     """How long a request's headers may take, and a new connection before the first."""

@@ -1,0 +1,146 @@
+"""Serves the control API and the bay display, beside the station's work."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp
+
+from dockd import events
+from dockd.concurrency import finished
+from dockd.config import Config
+from dockd.control import health, metrics, pages
+from dockd.control.api import Api
+from dockd.control.feed import StatusFeed
+from dockd.control.listening import Listener, PeerProtocol, tcp_listener, unix_listener
+from dockd.control.metrics import Metrics
+from dockd.control.orders import Orders
+from dockd.control.problems import HANDLERS
+from dockd.control.reading import Reader
+from dockd.control.snapshot import Parts
+from dockd.errors import ControlError
+from dockd.logs import emit, emit_error
+from dockd.web import BoundedProtocol, SignalFreeServer
+
+GRACE_SECONDS = 1.0
+"""How long answers may take to end once a stop was asked for."""
+_MOST_CONNECTIONS = 64
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_Offer = tuple[AbstractContextManager[Listener], ASGIApp, type[BoundedProtocol]]
+"""Where something is offered, what, and how it is spoken."""
+
+
+class Control:
+    """What can be asked of a station, and ordered."""
+
+    def __init__(self, config: Config, counted: Metrics) -> None:
+        """Make it; nothing listens yet.
+
+        Args:
+            config: the station's.
+            counted: what the metrics count.
+        """
+        self.feed = StatusFeed()
+        self._reader = Reader(config.ledger_path)
+        self._api = Api(self.feed, self._reader)
+        self._config = config.control
+        self._metrics = counted
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Listen for as long as the context lasts; what can't be listened on is told."""
+        servers: list[_Server] = []
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._reader.close)
+            for listening, app, protocol in self._offers():
+                try:
+                    listener = stack.enter_context(listening)
+                except ControlError as error:
+                    emit_error(events.CONTROL_FAILED, error)
+                else:
+                    servers.append(_Server(app, protocol, listener))
+            serving = [asyncio.create_task(server.serve_listener()) for server in servers]
+            try:
+                yield
+            finally:
+                self.feed.stop()
+                for server in servers:
+                    server.should_exit = True
+                await finished(asyncio.gather(*serving))
+
+    def _offers(self) -> Iterator[_Offer]:
+        if self._config.socket is not None:
+            yield unix_listener(self._config.socket), self._api.app(), PeerProtocol
+        if self._config.address is not None:
+            yield tcp_listener(*self._config.address), self._display(), BoundedProtocol
+
+    def _display(self) -> ASGIApp:
+        """Return what is offered on the port: to be read only, no clip's name, no secret."""
+        hosts = ["*"]
+        if self._config.address is not None and self._config.address[0] in _LOOPBACK:
+            # A web page from elsewhere may make its own name point here (DNS rebinding).
+            hosts = [*_LOOPBACK, "[::1]"]
+        return Starlette(
+            routes=[
+                *pages.routes(self.feed),
+                *metrics.routes(self._metrics, self.feed.current),
+                *health.routes(self._unready),
+            ],
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+            exception_handlers=HANDLERS,
+        )
+
+    def _unready(self) -> str | None:
+        return None if self._api.orders is not None else "the work has not begun"
+
+    async def work(self, parts: Parts, orders: Orders) -> None:
+        """Tell of a station that is at work, and take orders for it, until cancelled."""
+        self._api.orders = orders
+        await self.feed.run(parts, self._reader)
+
+
+class _Server(SignalFreeServer):
+    """A server of one listener, which tells where that is."""
+
+    def __init__(self, app: ASGIApp, protocol: type[BoundedProtocol], listener: Listener) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=_MOST_CONNECTIONS + 1,  # uvicorn refuses when it is reached
+            )
+        )
+        self._listener = listener
+
+    async def serve_listener(self) -> None:
+        """Serve until ``should_exit``."""
+        await self.serve(sockets=[self._listener.socket])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        emit(events.CONTROL_LISTENS, address=self._listener.address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers end, for a while; a client that reads no more holds nothing up."""
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abort)
+        await super().shutdown(sockets)
+
+    def _abort(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()

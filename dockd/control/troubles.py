@@ -1,0 +1,77 @@
+"""What is stuck, put into words: out of the board of failures, and out of the ledger."""
+
+from datetime import timedelta
+
+from dockd import events
+from dockd.board import Failing
+from dockd.clock import timestamp
+from dockd.control.views import Trouble
+
+_PERSONS = {
+    event.name
+    for event in (
+        events.CAMERA_REFUSED,
+        events.CLIP_REJECTED,
+        events.CLIP_UNREADABLE,
+        events.FOLDER_UNREADABLE,
+        events.RECEIPT_REFUSED,
+        events.WIPE_REFUSED,
+    )
+}
+"""What never ends by itself."""
+_PATIENCE = timedelta(minutes=1)
+"""After which a camera that can't be worked on is not going to work by itself."""
+
+HINTS = {
+    events.CLIP_REJECTED.name: "mend what the server names, then: dockd resync --failed",
+    events.CLIP_UNREADABLE.name: "copy it by other means, or: dockd resync --failed",
+    events.RECEIPT_REFUSED.name: "check target.receiver_keys and the receiver",
+    events.SPOOL_DAMAGED.name: "look at the disk that holds the spool",
+    events.WIPE_REFUSED.name: "check target.receiver_keys; docs/operate.md says what it means",
+}
+"""What to do about the errors that the ledger keeps with a clip."""
+
+
+def of_failing(failing: Failing) -> Trouble:
+    """Return a failure that goes on, as it is shown."""
+    lasts_long = failing.at - failing.since > _PATIENCE
+    fields = failing.fields
+    return Trouble(
+        event=failing.event,
+        needs_person=failing.event in _PERSONS
+        or (failing.event == events.CAMERA_FAILED.name and lasts_long),
+        what=failing.error.message,
+        hint=failing.error.hint,
+        since=timestamp(failing.since),
+        next_try=None if failing.next_try is None else timestamp(failing.next_try),
+        failures=failing.failures,
+        camera=_text(fields.get("camera")),
+        clip=_number(fields.get("clip")),
+        path=_text(fields.get("path")),
+    )
+
+
+def of_clip(  # a row of the ledger
+    *, clip: int, camera: str, path: str, error: str | None, problem: str | None, since: str
+) -> Trouble | None:
+    """Return what keeps a clip from going on, as the ledger has it; None if nothing does."""
+    if error not in HINTS:
+        return None
+    return Trouble(
+        event=error,
+        needs_person=error in _PERSONS,
+        what=problem or events.EVENTS[error].meaning,
+        hint=HINTS[error],
+        since=since,
+        camera=camera,
+        clip=clip,
+        path=path,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None

@@ -1,0 +1,323 @@
+"""What the control API says, as types: a declared contract.
+
+``docs/control-api.json`` (OpenAPI) is made from these. A member is never taken away or
+given another meaning within one version; readers ignore members that they don't know.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VERSION = 1
+
+Moment = Annotated[str, Field(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\z")]
+"""RFC 3339, UTC, milliseconds."""
+StateName = Literal[
+    "found",
+    "ingesting",
+    "spooled",
+    "uploading",
+    "acknowledged",
+    "wiped",
+    "unreadable",
+    "rejected",
+]
+
+
+class View(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Verdict(StrEnum):
+    """How a station is, in one word; ``dockd status`` has an exit code for each."""
+
+    WELL = "well"
+    """Nothing is under way and nothing is stuck."""
+    WORKING = "working"
+    """Clips are on their way, by themselves."""
+    NEEDS_PERSON = "needs-person"
+    """Something goes on only when somebody does something."""
+
+
+class Stage(StrEnum):
+    """What goes on with a docked camera."""
+
+    LOOKING = "looking"
+    READING = "reading"
+    UPLOADING = "uploading"
+    WAITING = "waiting"
+    """Its clips wait: for the server, for room in the spool, for a pause to end."""
+    WIPING = "wiping"
+    DONE = "done"
+    """Safe to take."""
+    STUCK = "stuck"
+    """What could be done is done; the rest waits for a person."""
+    FAILING = "failing"
+    """It can't be worked on right now, and is tried again."""
+    REFUSED = "refused"
+    """It matches a profile, but is not taken."""
+
+
+class Trouble(View):
+    """Something that keeps something else from going on."""
+
+    event: str
+    """The name of the log event that tells of it."""
+    needs_person: bool
+    """Whether it never ends by itself."""
+    what: str
+    """What happened, in a sentence."""
+    hint: str
+    """What a person can do."""
+    since: Moment
+    next_try: Moment | None = None
+    """When dockd tries again by itself; None where it doesn't, or at the next look."""
+    failures: int = 1
+    camera: str | None = None
+    clip: int | None = None
+    path: str | None = None
+
+
+class Work(View):
+    """A clip that is being read or sent right now."""
+
+    clip: int
+    camera: str
+    path: str
+    stage: Literal["ingest", "upload"]
+    done: int
+    total: int
+    """Bytes, as is ``done``."""
+    rate: float
+    """Bytes a second, of late."""
+
+
+class CameraView(View):
+    """A camera in the dock."""
+
+    id: str
+    profile: str
+    serial: str
+    place: str
+    """Its bay, else its port or folder."""
+    docking: int | None
+    docked_at: Moment
+    looked_at: Moment | None = None
+    """When the last complete look at its files began; a resync is over no earlier."""
+    stage: Stage
+    safe_to_take: bool
+    clips: dict[StateName, int]
+    """Live clips of this camera by state."""
+    bytes_total: int
+    """Of the clips that this docking has to bring to the server."""
+    bytes_done: int
+    """Of these, how many are there, an upload under way counted by its offset."""
+    seconds_left: float | None
+    """Until it is safe to take, as far as can be told."""
+    troubles: list[Trouble]
+
+
+class PauseView(View):
+    """An order to hold uploads or wipes."""
+
+    what: Literal["uploads", "wipes"]
+    reason: str
+    since: Moment
+    until: Moment | None
+    by: int
+    """The uid of who ordered it."""
+
+
+class SpoolView(View):
+    """The spool and the disk that it is on."""
+
+    used: int
+    budget: int
+    free: int
+    """Free bytes of the disk."""
+    reserve: int
+    waiting: bool
+    """Whether ingest waits for room."""
+
+
+class TargetView(View):
+    """The server."""
+
+    url: str
+    reachable: bool | None
+    """None: nothing was sent to it yet."""
+    last_success: Moment | None
+    gives_receipts: bool
+
+
+class StationView(View):
+    """Who answers."""
+
+    id: str
+    version: str
+    since: Moment
+    pid: int
+
+
+class Status(View):
+    """All of it: what ``dockd status --json`` prints."""
+
+    v: Literal[1] = 1
+    at: Moment
+    verdict: Verdict
+    station: StationView
+    cameras: list[CameraView]
+    """By place."""
+    bays: list[str]
+    """The configured bays, occupied or not, in the order of the configuration."""
+    clips: dict[StateName, int]
+    """All clips that the ledger knows, by state."""
+    oldest_unacknowledged: Moment | None
+    work: list[Work]
+    troubles: list[Trouble]
+    """Everything that is stuck, cameras' troubles among it; what needs a person first."""
+    pauses: list[PauseView]
+    spool: SpoolView
+    target: TargetView
+    rates: dict[Literal["ingest", "upload"], float]
+    """Bytes a second over the whole station, of late."""
+
+
+class ClipView(View):
+    """One clip."""
+
+    id: int
+    clip_id: str | None
+    camera: str
+    path: str
+    kind: Literal["video", "sidecar"]
+    event: bool
+    size: int
+    state: StateName
+    present: bool
+    """Whether it still is on its camera, as far as is known."""
+    found: Moment
+    since: Moment
+    """Since when it has been in this state."""
+    trouble: Trouble | None = None
+
+
+class ClipQuery(View):
+    """Which clips are asked for; nothing set means the newest of all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    camera: str | None = None
+    """A serial or a camera's id."""
+    state: StateName | None = None
+    since: Moment | None = None
+    """Found at or after this moment."""
+    limit: int = Field(default=10_000, ge=1, le=1_000_000)
+
+
+class JournalLine(View):
+    """An entry of the journal about a clip."""
+
+    seq: int
+    at: Moment
+    event: str
+    detail: dict[str, object]
+
+
+class ClipStory(View):
+    """All that is known of one clip: what ``dockd show`` prints."""
+
+    v: Literal[1] = 1
+    clip: ClipView
+    journal: list[JournalLine]
+    manifest: dict[str, object] | None
+    """The manifest's payload."""
+    receipt: dict[str, object] | None
+    """The receipt's payload."""
+
+
+class ResyncOrder(View):
+    """What to look at again now; nothing set means everything that is docked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    camera: str | None = None
+    """A serial, a camera's id, or a bay."""
+    clip: int | None = None
+    failed: bool = False
+    """Take up rejected and unreadable clips again."""
+    reupload: bool = False
+    """The server lost what it had: send it again, receipts and all."""
+
+
+class ResyncAnswer(View):
+    """What an order was applied to."""
+
+    v: Literal[1] = 1
+    order: int
+    """The order's number: its entry in the journal."""
+    cameras: list[str]
+    clips: list[int]
+    """The clips whose state it changed."""
+    refused: list[Trouble]
+    """What could not be done, and why."""
+
+
+class PauseOrder(View):
+    """Hold uploads, wipes, or both."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: list[Literal["uploads", "wipes"]] = Field(min_length=1)
+    reason: str = Field(min_length=1, max_length=200)
+    until: Moment | None = None
+
+
+class ResumeOrder(View):
+    """Let uploads, wipes, or both go on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: list[Literal["uploads", "wipes"]] = Field(min_length=1)
+
+
+class BayTile(View):
+    """A tile of the bay display: no clip names, no secrets."""
+
+    bay: str
+    camera: str | None
+    """The camera's serial; None: the bay is empty."""
+    stage: Stage | None
+    safe_to_take: bool
+    needs_person: bool
+    done: int
+    total: int
+    """Bytes, as is ``done``."""
+    seconds_left: float | None
+
+
+class Display(View):
+    """What the bay display shows."""
+
+    v: Literal[1] = 1
+    at: Moment
+    version: str
+    """Of dockd; a page of another version loads itself anew."""
+    station: str
+    verdict: Verdict
+    tiles: list[BayTile]
+    """The configured bays in their order, then other places with a camera in them."""
+    paused: list[PauseView]
+    target_reachable: bool | None
+
+
+class Problem(View):
+    """An answer that is an error."""
+
+    error: str
+    """A stable name."""
+    detail: str
+    hint: str
