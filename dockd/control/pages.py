@@ -1,0 +1,173 @@
+"""The bay display and the technicians' page: their routes, and what they show of a status.
+
+Everything here is read-only, names no clip, and holds no secret.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dockd.control import streaming
+from dockd.control.assets import Assets
+from dockd.control.views import BayTile, CameraView, Display, Stage, Status, Trouble, View
+from dockd.events import EVENTS
+
+FOLDER: Traversable = resources.files("dockd.control") / "display"
+"""The pages' files."""
+QUIET_SECONDS = 4.0
+"""How often a page hears of its daemon when nothing changes; it waits three times as long."""
+
+
+class Feed(Protocol):
+    """Where the station's status comes from."""
+
+    def current(self) -> Status:
+        """Return the status now."""
+        ...
+
+    def changes(self) -> AsyncIterator[Status]:
+        """Yield the status now, then each that differs."""
+        ...
+
+
+def routes(
+    feed: Feed, *, folder: Traversable = FOLDER, quiet_seconds: float = QUIET_SECONDS
+) -> list[Route]:
+    """Return the routes of the pages, of their files and of the data that they show.
+
+    Args:
+        feed: tells the station's status.
+        folder: where the pages' files are.
+        quiet_seconds: how often a page hears of its daemon when nothing changes.
+    """
+    assets = Assets(folder)
+
+    def page(path: str, name: str) -> Route:
+        async def send(_request: Request) -> Response:
+            return assets.file(name)
+
+        return Route(path, send)
+
+    async def file(request: Request) -> Response:
+        return assets.file(request.path_params["name"])
+
+    async def texts(request: Request) -> Response:
+        return assets.texts(request.query_params.get("lang", "").split(","))
+
+    def data(path: str, event: str, view_of: Callable[[Status], View]) -> list[Route]:
+        def encode(status: Status) -> bytes:
+            return streaming.message(event, view_of(status))
+
+        async def now(_request: Request) -> Response:
+            body = view_of(feed.current()).model_dump_json()
+            return Response(body, media_type="application/json", headers=streaming.HEADERS)
+
+        async def events(request: Request) -> Response:
+            return streaming.stream(
+                request, feed.changes, encode, when_quiet=encode, quiet_seconds=quiet_seconds
+            )
+
+        return [Route(path, now), Route(f"{path}/events", events)]
+
+    return [
+        page("/", "index.html"),
+        page("/technician", "technician.html"),
+        Route("/display/texts", texts),
+        Route("/display/{name}", file),
+        *data("/v1/display", "display", display_of),
+        *data("/v1/technician", "status", redacted),
+    ]
+
+
+def display_of(status: Status) -> Display:
+    """Return what the bay display shows of a status."""
+    places = dict.fromkeys([*status.bays, *(camera.place for camera in status.cameras)])
+    return Display(
+        at=status.at,
+        version=status.station.version,
+        station=status.station.id,
+        verdict=status.verdict,
+        tiles=[tile for place in places for tile in _tiles(place, status.cameras)],
+        paused=status.pauses,
+        target_reachable=status.target.reachable,
+    )
+
+
+def _tiles(place: str, cameras: Iterable[CameraView]) -> list[BayTile]:
+    """Return the tile of a place: several where a port has more than one camera."""
+    return [_tile(place, one) for one in cameras if one.place == place] or [_tile(place, None)]
+
+
+def _tile(place: str, camera: CameraView | None) -> BayTile:
+    if camera is None:
+        return BayTile(
+            bay=place,
+            camera=None,
+            stage=None,
+            safe_to_take=False,
+            needs_person=False,
+            done=0,
+            total=0,
+            seconds_left=None,
+        )
+    return BayTile(
+        bay=place,
+        camera=camera.serial,
+        stage=camera.stage,
+        safe_to_take=camera.safe_to_take,
+        needs_person=camera.stage in {Stage.STUCK, Stage.REFUSED}
+        or any(trouble.needs_person for trouble in camera.troubles),
+        done=camera.bytes_done,
+        total=camera.bytes_total,
+        seconds_left=camera.seconds_left,
+    )
+
+
+def redacted(status: Status) -> Status:
+    """Return a status without the names of clips, which keep their numbers."""
+    return status.model_copy(
+        update={
+            "cameras": [
+                camera.model_copy(update={"troubles": _nameless(camera.troubles)})
+                for camera in status.cameras
+            ],
+            "work": [work.model_copy(update={"path": ""}) for work in status.work],
+            "troubles": _nameless(status.troubles),
+        }
+    )
+
+
+def _nameless(troubles: Iterable[Trouble]) -> list[Trouble]:
+    return [
+        trouble.model_copy(
+            update={
+                "what": _scrubbed(trouble.what, trouble) or EVENTS[trouble.event].meaning,
+                "hint": _scrubbed(trouble.hint, trouble),
+                "path": None,
+            }
+        )
+        for trouble in troubles
+    ]
+
+
+def _scrubbed(text: str, trouble: Trouble) -> str:
+    """Return a text with the clip's number for its name; nothing, if some of it would stay."""
+    if trouble.path is None:
+        return text
+    path = PurePosixPath(trouble.path)
+    number = "…" if trouble.clip is None else f"clip {trouble.clip}"
+    text = _word(trouble.path, path.name).sub(number, text)
+    return "" if _word(*path.parts, path.stem).search(text) else text
+
+
+def _word(*words: str) -> re.Pattern[str]:
+    """Return what finds any of the words where it is not a part of a longer one."""
+    either = "|".join(map(re.escape, words))
+    return re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])")
