@@ -14,6 +14,11 @@ VM_PACKAGES := dosfstools e2fsprogs exfatprogs fdisk mmdebstrap mtools openssh-c
 APP := /opt/dockd
 COMMAND := /usr/bin/dockd
 DOC := /usr/share/doc/dockd
+MAN := /usr/share/man/man1
+COMPLETIONS := \
+    bash:/usr/share/bash-completion/completions/dockd \
+    fish:/usr/share/fish/vendor_completions.d/dockd.fish \
+    zsh:/usr/share/zsh/vendor-completions/_dockd
 SYSTEM := \
     dockd.service:/usr/lib/systemd/system/dockd.service \
     dockd-receiver.service:/usr/lib/systemd/system/dockd-receiver.service \
@@ -33,7 +38,7 @@ help:
 	@echo 'make test-vm    the station in a virtual machine, with emulated cameras (20 minutes, root)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make bench      the benchmark; writes docs/performance.md (16 GiB of tmpfs)'
-	@echo 'make examples   write the example configurations and docs/events.md anew'
+	@echo 'make examples   write what docs and examples show of the code anew'
 	@echo 'make wheelhouse dockd and what it needs as wheels, for machines without a network'
 	@echo 'make install    install on this machine; see docs/install.md'
 	@echo 'make uninstall  remove that again, but no state, keys or configuration'
@@ -65,6 +70,7 @@ examples: $(VENV)/runtime
 	$(BIN)/python -m dockd.config > config.example.toml
 	$(BIN)/python -m dockd.receiver.config > receiver.example.toml
 	$(BIN)/python -m dockd.events > docs/events.md
+	$(BIN)/python -m dockd.control.openapi > docs/control-api.json
 
 wheelhouse: WHEELHOUSE ?= dist/wheelhouse
 wheelhouse: | $(VENV)
@@ -92,6 +98,11 @@ install:
 	install -D -m 644 -t '$(DESTDIR)$(DOC)' README.md LICENSE \
 		config.example.toml receiver.example.toml systemd/dockd-power-off.polkit.rules
 	install -D -m 644 -t '$(DESTDIR)$(DOC)/docs' docs/*.md
+	umask 022; '$(DESTDIR)$(APP)/bin/python' -I -m dockd.commands.man '$(DESTDIR)$(MAN)'
+	umask 022; set -e; for pair in $(COMPLETIONS); do \
+		file="$(DESTDIR)$${pair#*:}"; mkdir -p "$${file%/*}"; \
+		'$(DESTDIR)$(APP)/bin/python' -I -m dockd completion "$${pair%%:*}" > "$$file"; \
+	done
 ifeq ($(DESTDIR),)
 	systemd-sysusers dockd.conf
 	systemd-tmpfiles --create dockd.conf
@@ -104,7 +115,8 @@ ifeq ($(DESTDIR),)
 	-systemctl disable --now dockd.service dockd-receiver.service
 endif
 	rm -rf '$(DESTDIR)$(APP)' '$(DESTDIR)$(COMMAND)' '$(DESTDIR)$(DOC)'
-	set -e; for pair in $(SYSTEM); do rm -f "$(DESTDIR)$${pair#*:}"; done
+	rm -f '$(DESTDIR)$(MAN)'/dockd.1 '$(DESTDIR)$(MAN)'/dockd-*.1
+	set -e; for pair in $(SYSTEM) $(COMPLETIONS); do rm -f "$(DESTDIR)$${pair#*:}"; done
 ifeq ($(DESTDIR),)
 	$(RELOAD)
 endif

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from dockd import __version__
+from dockd.commands import man
 
 ROOT = Path(__file__).parents[1]
-INSTALLED = {
+INSTALLED = {f"usr/share/man/man1/{name}" for name in man.pages()} | {
     "usr/bin/dockd",
     "usr/lib/sysctl.d/50-dockd.conf",
     "usr/lib/systemd/system/dockd-receiver.service",
@@ -20,7 +21,10 @@ INSTALLED = {
     "usr/lib/sysusers.d/dockd.conf",
     "usr/lib/tmpfiles.d/dockd.conf",
     "usr/lib/udev/rules.d/90-dockd.rules",
+    "usr/share/bash-completion/completions/dockd",
+    "usr/share/fish/vendor_completions.d/dockd.fish",
     "usr/share/polkit-1/rules.d/50-dockd.rules",
+    "usr/share/zsh/vendor-completions/_dockd",
 }
 """Apart from the environment and the documentation."""
 

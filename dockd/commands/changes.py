@@ -1,0 +1,108 @@
+"""What became different between two looks at a station, in words."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from dockd.commands import moments, text
+from dockd.commands.connection import Lost, follow
+from dockd.commands.overview import STAGES, next_try, paused, place_of, subject
+from dockd.control.client import Client
+from dockd.control.views import CameraView, Status, Trouble, Verdict
+
+_VERDICTS = {
+    Verdict.WELL: "all is well",
+    Verdict.WORKING: "working",
+    Verdict.NEEDS_PERSON: "a person is needed",
+}
+
+
+def told(
+    client: Client, narrowed: Callable[[Status], Status] = lambda status: status
+) -> Iterator[Status]:
+    """Print what changes, a line each with its local time, and yield each look, for ever.
+
+    Args:
+        client: whom to follow; while it is lost, that is said and it is tried again.
+        narrowed: returns the part of a status that counts.
+    """
+    before: Status | None = None
+    is_lost = False
+    for update in follow(client):
+        if isinstance(update, Status):
+            after = narrowed(update)
+            if is_lost:
+                _print("the daemon answers again")
+            for line in changes(before, after):
+                _print(line)
+            before, is_lost = after, False
+            yield after
+        elif isinstance(update, Lost) and not is_lost:
+            _print(f"{update.error.message}; trying again")
+            is_lost = True
+
+
+def _print(line: str) -> None:
+    print(f"{moments.now():%H:%M:%S} {text.printable(line)}", flush=True)
+
+
+def changes(before: Status | None, after: Status) -> Iterator[str]:
+    """Yield what changed, a line each; everything, if nothing was known before."""
+    if before is not None and before.station.since != after.station.since:
+        yield f"dockd was started anew (pid {after.station.pid})"
+    yield from _cameras(before, after)
+    yield from _troubles(before, after)
+    yield from _pauses(before, after)
+    if before is None or before.target.reachable != after.target.reachable:
+        reach = {True: "reachable", False: "not reachable", None: "not tried yet"}
+        yield f"server: {reach[after.target.reachable]}"
+    if before is None or before.verdict != after.verdict:
+        yield f"station: {_VERDICTS[after.verdict]}"
+
+
+def _cameras(before: Status | None, after: Status) -> Iterator[str]:
+    old = {camera.id: camera for camera in before.cameras} if before else {}
+    new = {camera.id: camera for camera in after.cameras}
+    for camera in new.values():
+        known = old.get(camera.id)
+        if before is not None and (known is None or known.docking != camera.docking):
+            yield f"{_name(camera, after)}: docked"
+        if known is None or (known.stage, known.clips) != (camera.stage, camera.clips):
+            stage = "; ".join(filter(None, [STAGES[camera.stage], text.counts(camera.clips)]))
+            yield f"{_name(camera, after)}: {stage}"
+    for camera in old.values():
+        if camera.id not in new:
+            yield f"{_name(camera, after)}: left the dock"
+
+
+def _name(camera: CameraView, status: Status) -> str:
+    return f"{place_of(camera, status)}, {camera.serial}"
+
+
+def _troubles(before: Status | None, after: Status) -> Iterator[str]:
+    old = _by_key(before.troubles if before else ())
+    new = _by_key(after.troubles)
+    now = text.moment(after.at)
+    for key, trouble in new.items():
+        if key not in old:
+            hint = f" -> {trouble.hint}" if trouble.hint else ""
+            yield (
+                f"STUCK {subject(trouble)}: {text.printable(trouble.what + hint)}"
+                f" ({next_try(trouble, now)})"
+            )
+    for key, trouble in old.items():
+        if key not in new:
+            yield f"no longer stuck: {subject(trouble)}: {text.printable(trouble.what)}"
+
+
+def _by_key(troubles: Iterable[Trouble]) -> dict[tuple[object, ...], Trouble]:
+    return {(one.event, one.camera, one.clip, one.path, one.since): one for one in troubles}
+
+
+def _pauses(before: Status | None, after: Status) -> Iterator[str]:
+    old = before.pauses if before else []
+    for pause in after.pauses:
+        if pause not in old:
+            yield paused(pause, text.moment(after.at))
+    held = {pause.what for pause in after.pauses}
+    for pause in old:
+        if pause.what not in held:
+            yield f"{pause.what} go on"

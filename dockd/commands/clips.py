@@ -1,0 +1,120 @@
+"""dockd clips: a list of clips."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import get_args
+
+from dockd.clock import timestamp
+from dockd.commands import connection, moments, output, text
+from dockd.commands.overview import Line, Tone
+from dockd.commands.parser import Commands
+from dockd.control.views import ClipQuery, ClipView, StateName, Status
+
+_LIMIT = 1000
+_MOST = 1_000_000
+"""What the daemon lists at once."""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "clips",
+        help="list clips",
+        description=(
+            "Lists the clips that this station knows, those it found last at the end: number,"
+            " state and since when, size, camera and path, and below it what keeps it from"
+            " going on. dockd show tells the whole story of one, by its number."
+        ),
+        examples={
+            "dockd clips --camera 3 --since 2h": "what bay 3's camera brought",
+            "dockd clips --state rejected --state unreadable": "what waits for a person",
+            "dockd clips --json | jq '.[] | select(.event)'": "event-flagged ones, for a script",
+        },
+        exits={0: "they are listed, if there are any", **connection.EXITS},
+    )
+    parser.add_argument("--camera", metavar="WHICH", help="a serial, a camera's id or a bay")
+    parser.add_argument(
+        "--state",
+        action="append",
+        choices=get_args(StateName),
+        metavar="STATE",
+        help=f"{', '.join(get_args(StateName))}; may be repeated",
+    )
+    parser.add_argument(
+        "--since",
+        type=moments.past,
+        metavar="TIME",
+        help="found since then: 2h, 07:00, 2026-11-21 or '2026-11-21 07:00'",
+    )
+    parser.add_argument(
+        "--limit",
+        type=_count,
+        default=_LIMIT,
+        metavar="N",
+        help=f"the newest so many; without it, {_LIMIT}",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON array")
+    connection.add_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _count(written: str) -> int:
+    try:
+        count = int(written)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{written!r} is no number") from error
+    if not 1 <= count < _MOST:
+        raise argparse.ArgumentTypeError(f"it has to be from 1 to {_MOST - 1}")
+    return count
+
+
+def _run(options: argparse.Namespace) -> int:
+    limit: int = options.limit
+    with connection.connect(options) as client:
+        camera = options.camera and _camera(client.status(), options.camera)
+        query = ClipQuery(
+            camera=camera,
+            since=timestamp(options.since) if options.since else None,
+            # One more tells whether that is all.
+            limit=limit + 1,
+        )
+        states: list[StateName | None] = options.state or [None]
+        found = [
+            clip
+            for state in dict.fromkeys(states)
+            for clip in client.clips(query.model_copy(update={"state": state}))
+        ]
+    found.sort(key=lambda clip: clip.id)
+    clips = found[-limit:]
+    if options.json:
+        output.say_json(clips)
+    elif clips:
+        output.say(_table(clips))
+    if len(clips) < len(found):
+        print(f"dockd: these are the {limit} newest; --limit shows more", file=sys.stderr)
+    return 0
+
+
+def _camera(status: Status, named: str) -> str:
+    """Return the id of the camera that is in a bay, else what was named."""
+    return next((camera.id for camera in status.cameras if camera.place == named), named)
+
+
+def _table(clips: list[ClipView]) -> Iterator[Line]:
+    now = moments.now()
+    yield Line("  CLIP  STATE         SINCE                   SIZE  CAMERA, PATH", Tone.STRONG)
+    for clip in clips:
+        yield Line(_row(clip, now))
+        if clip.trouble is not None:
+            tone = Tone.BAD if clip.trouble.needs_person else Tone.PLAIN
+            yield Line(f"        ! {text.printable(clip.trouble.what)}", tone)
+            if clip.trouble.hint:
+                yield Line(f"          -> {text.printable(clip.trouble.hint)}")
+
+
+def _row(clip: ClipView, now: datetime) -> str:
+    where = text.printable(f"{clip.camera}, {clip.path}")
+    since = text.local(text.moment(clip.since), now)
+    return f"{clip.id:>6}  {clip.state:<12}  {since:<16}  {text.size(clip.size):>9}  {where}"

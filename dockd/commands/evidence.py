@@ -1,0 +1,143 @@
+"""dockd decrypt, dockd verify and dockd journal: opening and proving, without the daemon."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from dockd import config as configuration
+from dockd.age import Identity, decrypt_file, parse_identities
+from dockd.clock import Clock
+from dockd.commands.parser import DEFAULT_CONFIG, Commands, add_file
+from dockd.errors import LedgerError, StatementError, UsageError
+from dockd.keys import VerifyKey, read_key_file
+from dockd.ledger import Ledger
+from dockd.prove import Exhibits, prove
+
+
+def add_to(commands: Commands) -> None:
+    """Add the commands."""
+    _add_decrypt(commands)
+    _add_verify(commands)
+    _add_journal(commands)
+
+
+def _add_decrypt(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "decrypt",
+        help="open a clip",
+        description=(
+            "Opens an age file; on any failure nothing is left behind that was not"
+            " authenticated. Any other age program does as well."
+        ),
+        examples={"dockd decrypt -i evidence-unit.txt -o clip.mp4 clip.age": "into a new file"},
+        exits={0: "opened", 65: "the file is damaged", 77: "no identity opens it"},
+    )
+    add_file(
+        parser,
+        *("-i", "--identity"),
+        required=True,
+        action="append",
+        metavar="FILE",
+        help="a file of identities; may be repeated",
+    )
+    add_file(parser, "-o", "--output", metavar="OUT", help="a new file; standard output without it")
+    add_file(parser, "clip", metavar="CLIP", help="an age file; - is standard input")
+    parser.set_defaults(run=_decrypt)
+
+
+def _add_verify(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="prove a clip",
+        description=(
+            "Proves offline that clip, manifest, receipt and journal belong together: as much"
+            " as it is given. Every finding is a line."
+        ),
+        examples={
+            "dockd verify --manifest m.jws --station-key station.key.pub --receipt r.jws"
+            " --receiver-key receiver.key.pub --clip clip.age": "the ciphertext is what was sealed",
+        },
+        exits={0: "all of it holds", 65: "something does not; the line says FAILED"},
+    )
+    several = {"action": "append", "metavar": "FILE"}
+    add_file(parser, "--manifest", required=True, metavar="FILE", help="what the station signed")
+    add_file(parser, "--station-key", required=True, help="the station's public key", **several)
+    add_file(parser, "--receipt", metavar="FILE", help="what the receiver signed")
+    add_file(parser, "--receiver-key", help="the receiver's public key", **several)
+    add_file(parser, "--clip", metavar="FILE", help="the ciphertext")
+    add_file(parser, "-i", "--identity", help="opens the clip, to check its plaintext", **several)
+    add_file(parser, "--journal", metavar="FILE", help="from dockd journal")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=_verify)
+
+
+def _add_journal(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "journal",
+        help="print the journal",
+        description=(
+            "Prints the station's journal, an entry a line, and checks its hash chain; beside"
+            " the running daemon or without it. docs/events.md lists the entries."
+        ),
+        examples={"dockd journal > journal.jsonl": "export it, to prove clips with"},
+        exits={0: "the chain holds", 65: "it is broken", 74: "there is none"},
+    )
+    add_file(
+        parser, "--config", default=DEFAULT_CONFIG, metavar="FILE", help=f"not {DEFAULT_CONFIG}"
+    )
+    parser.set_defaults(run=_journal)
+
+
+def _decrypt(options: argparse.Namespace) -> int:
+    source = Path("/dev/stdin") if options.clip == Path("-") else options.clip
+    output = sys.stdout.buffer if options.output is None else options.output
+    decrypt_file(source, output, _identities(options.identity))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    if options.receipt is not None and not options.receiver_key:
+        raise UsageError("--receipt needs --receiver-key", hint="dockd verify --help")
+    exhibits = Exhibits(
+        manifest=_statement(options.manifest),
+        station_keys=[VerifyKey.load(path) for path in options.station_key],
+        receipt=_statement(options.receipt) if options.receipt else None,
+        receiver_keys=[VerifyKey.load(path) for path in options.receiver_key or ()],
+        clip=options.clip,
+        identities=_identities(options.identity or ()),
+        journal=options.journal,
+    )
+    findings = list(prove(exhibits))
+    holds = all(finding.holds for finding in findings)
+    if options.json:
+        print(json.dumps({"holds": holds, "findings": [asdict(one) for one in findings]}))
+    else:
+        for finding in findings:
+            print(f"{'ok    ' if finding.holds else 'FAILED'} {finding.what}: {finding.detail}")
+    return 0 if holds else StatementError.exit_code
+
+
+def _journal(options: argparse.Namespace) -> int:
+    config = configuration.load(options.config)
+    if not config.ledger_path.exists():
+        raise LedgerError(f"{config.ledger_path} is not there", hint="has this station ever run?")
+    ledger = Ledger(config.ledger_path, Clock())
+    try:
+        for entry in ledger.entries():
+            print(entry.as_json())
+        ledger.verify_journal()
+    finally:
+        ledger.close()
+    return 0
+
+
+def _statement(path: Path) -> str:
+    return read_key_file(path).decode("ascii", "replace").strip()
+
+
+def _identities(paths: Sequence[Path]) -> list[Identity]:
+    texts = [read_key_file(path).decode("utf-8", "replace") for path in paths]
+    return [identity for text in texts for identity in parse_identities(text)]

@@ -1,0 +1,1 @@
+"""Commands against a control server on a real Unix socket."""
