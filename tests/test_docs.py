@@ -34,7 +34,7 @@ IN_A_MACHINE = ["install"]
 TOOLS = ["age", "basenc", "curl", "jq", "openssl", "sqlite3"]
 FILES = {".csr", ".db", ".json", ".key", ".pem", ".pub", ".py", ".service", ".toml"}
 """Endings of files, whose names look like those of keys."""
-PATIENCE = 120
+PATIENCE = 300
 """Seconds that the commands may take; never reached when all is well."""
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
@@ -78,7 +78,9 @@ def test_the_commands_of_the_pages_run_one_after_the_other(
         page = ROOT / "docs" / f"{name}.md"
         for line, text in _blocks(page, "sh"):
             lines += [f"echo '== {page.name}, line {line}'", text]
-    script = "\n".join(lines).replace("8443", str(_free_port()))
+    script = "\n".join(lines)
+    for port in ("8443", "8470"):
+        script = script.replace(port, str(_free_port()))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     log = tmp_path / "output"
     with log.open("w") as output:

@@ -1,0 +1,79 @@
+"""What is plugged in or mounted here, and what the profiles make of it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from dbus_fast import DBusError, Variant
+
+from dockd.dbus import connected
+from dockd.doctor.findings import Finding, Findings, error, failure, ok
+from dockd.doctor.subject import Subject
+from dockd.errors import CameraRefusedError, SourceError
+from dockd.model import Camera
+from dockd.sources.devices import Device
+from dockd.sources.identity import Verdict, place_of, recognise
+
+_SECONDS = 10.0
+_UDISKS = "org.freedesktop.UDisks2"
+_MANAGER = "/org/freedesktop/UDisks2/Manager"
+
+
+def check(subject: Subject) -> Findings:
+    """Say of each folder and each USB storage device which camera it is, if it is one."""
+    for folder in subject.config.folders:
+        camera = f"{folder.profile}:{folder.serial}"
+        if folder.path.is_dir():
+            yield ok(f"{folder.path}: {camera}")
+        else:
+            yield ok(f"{folder.path} is not there: {camera} is not docked")
+    if not subject.uses_usb:
+        return
+    try:
+        devices = subject.machine.udev.devices()
+    except SourceError as problem:
+        yield failure(problem)
+        return
+    if not devices:
+        yield ok("no USB storage device is plugged in")
+        return
+    marked = asyncio.run(_marked(devices, subject.machine.bus_address))
+    for device, verdict in recognise(devices, subject.config.profiles).items():
+        yield _device(place_of(device, subject.config.bays), device, verdict, marked)
+
+
+async def _marked(devices: Sequence[Device], bus_address: str | None) -> Mapping[str, bool]:
+    """Return which volumes udisks2 has seen the udev rule's mark on; empty if it is mute."""
+    marked = {}
+    try:
+        async with connected(bus_address) as bus:
+            for node in (volume.node for device in devices for volume in device.volumes):
+                method, about = f"{_UDISKS}.Manager.ResolveDevice", {"path": Variant("s", node)}
+                paths = await bus.call(
+                    _UDISKS, _MANAGER, method, "a{sv}a{sv}", about, {}, seconds=_SECONDS
+                )
+                for path in paths:
+                    block = await bus.properties(
+                        _UDISKS, path, f"{_UDISKS}.Block", seconds=_SECONDS
+                    )
+                    marked[node] = bool(block["HintSystem"])
+    except DBusError:
+        # What is wrong with it is told by the check of permissions.
+        return {}
+    return marked
+
+
+def _device(place: str, device: Device, verdict: Verdict, marked: Mapping[str, bool]) -> Finding:
+    match verdict:
+        case Camera():
+            unmarked = [one.node for one in device.volumes if not marked.get(one.node, True)]
+            if unmarked:
+                return error(
+                    f"{place}: {verdict.id} is not marked by the udev rule ({', '.join(unmarked)})",
+                    "udevadm control --reload, and put the camera in again",
+                )
+            return ok(f"{place}: {verdict.id}")
+        case CameraRefusedError():
+            return failure(verdict)
+        case None:
+            kind = f"{device.vendor}:{device.product} {device.model}".rstrip()
+            return ok(f"{place}: {kind} fits no profile, and is left alone")

@@ -1,0 +1,69 @@
+"""The whole examination: every check in its order, none of which can keep the next from it."""
+
+import os
+import pwd
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dockd import config as configuration
+from dockd.config import Config
+from dockd.doctor import cameras, credentials, daemon, keys, permission, server, storage
+from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
+from dockd.doctor.subject import Machine, Subject
+from dockd.errors import DockdError
+
+_SERVICE_USER = "dockd"
+_CHECKS: dict[str, Callable[[Subject], Findings]] = {
+    "keys": keys.check,
+    "ledger": storage.check_ledger,
+    "spool": storage.check_spool,
+    "permission": permission.check,
+    "cameras": cameras.check,
+    "clock": daemon.check_clock,
+    "server": server.check,
+    "daemon": daemon.check_daemon,
+}
+
+
+def examine(config_path: Path, machine: Machine) -> Iterator[tuple[str, Finding]]:
+    """Yield what each check finds, under the check's name; nothing is changed."""
+    credentials.adopt(machine.root)
+    try:
+        config = configuration.load(config_path)
+    except DockdError as problem:
+        yield "configuration", failure(problem, "the other checks need it mended first")
+        return
+    yield "configuration", ok(f"{config_path} has no mistakes")
+    subject = Subject(config, machine, _uid(config))
+    for name, check in _CHECKS.items():
+        for finding in _fenced(name, check, subject):
+            yield name, finding
+
+
+def _fenced(name: str, check: Callable[[Subject], Findings], subject: Subject) -> Findings:
+    try:
+        yield from check(subject)
+    except DockdError as problem:
+        yield failure(problem)
+    except PermissionError as problem:
+        yield warning(f"can't be looked at: {problem}", "run dockd check as root")
+    except OSError as problem:
+        place = f"{problem.filename}: " if problem.filename else ""
+        yield error(f"{place}{problem.strerror}", "look at the disk, and at dmesg")
+    except Exception as problem:  # noqa: BLE001  # the boundary of one check
+        yield error(
+            f"the check of {name} failed: {type(problem).__name__}: {problem}",
+            "please report this: it is a mistake in dockd",
+        )
+
+
+def _uid(config: Config) -> int:
+    """Return whom the service runs as: the owner of its state, or else its own user."""
+    try:
+        return config.station.state.stat().st_uid
+    except OSError:
+        pass
+    try:
+        return pwd.getpwnam(_SERVICE_USER).pw_uid
+    except KeyError:
+        return os.geteuid()

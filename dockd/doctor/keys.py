@@ -1,0 +1,86 @@
+"""Keys and secrets: there, usable, and readable by nobody else."""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from dockd.age import parse_recipients
+from dockd.doctor.credentials import is_credential, located
+from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
+from dockd.doctor.subject import Subject
+from dockd.errors import KeyFileError
+from dockd.keys import SigningKey, VerifyKey, read_secret_file
+
+_KEYS = "see docs/configure.md, Keys"
+
+
+def check(subject: Subject) -> Findings:
+    """Look at every key that the configuration names."""
+    config = subject.config
+    yield from _secret(
+        subject,
+        "station.key_file",
+        config.station.key_file,
+        lambda path: f"signs manifests as {SigningKey.load(path).kid}",
+    )
+    for name, secret in (
+        ("target.token_file", config.target.token_file),
+        ("target.client_key_file", config.target.client_key_file),
+    ):
+        if secret is not None:
+            yield from _secret(subject, name, secret, _read)
+    yield _recipients(config.encryption.recipients)
+    for path in config.target.receiver_keys:
+        yield _pinned(path)
+
+
+def _secret(subject: Subject, name: str, path: Path, use: Callable[[Path], str]) -> Findings:
+    try:
+        path = located(path, subject.machine.root)
+    except PermissionError as refused:
+        yield warning(
+            f"{name}: can't be looked at while the service is stopped: {refused}",
+            "run dockd check as root",
+        )
+        return
+    try:
+        yield ok(f"{name}: {path} {use(path)}")
+    except KeyFileError as problem:
+        yield failure(problem, _KEYS)
+        return
+    owner = path.stat().st_uid
+    if owner != subject.uid and not (owner == 0 and is_credential(path, subject.machine.root)):
+        yield error(
+            f"{name}: {path} belongs to user {owner}, the service runs as {subject.uid}",
+            f"chown {subject.uid} {path}, or make it a credential: see docs/install.md",
+        )
+
+
+def _read(path: Path) -> str:
+    read_secret_file(path)
+    return "is for its owner alone"
+
+
+def _recipients(texts: tuple[str, ...]) -> Finding:
+    number = len(parse_recipients(texts))
+    if number == 1:
+        return warning(
+            "encryption.recipients: clips are sealed to one identity; once that is lost, so are"
+            " they",
+            "add a second recipient, whose identity is kept in another place",
+        )
+    return ok(f"encryption.recipients: clips are sealed to {number} identities")
+
+
+def _pinned(path: Path) -> Finding:
+    try:
+        key = VerifyKey.load(path)
+    except KeyFileError as problem:
+        return failure(problem, _KEYS)
+    if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return error(
+            f"target.receiver_keys: {path} can be replaced by others than its owner, and with it"
+            " what a wipe relies on",
+            f"chmod 644 {path}, and compare its key, {key.kid}, with the receiver's",
+        )
+    return ok(f"target.receiver_keys: receipts of {key.kid} count ({path})")

@@ -1,0 +1,107 @@
+"""Ledger, spool and the disks that they are on."""
+
+import os
+import stat
+from pathlib import Path
+
+from dockd.doctor.findings import Findings, error, failure, ok, warning
+from dockd.doctor.subject import Subject
+from dockd.errors import LedgerError
+from dockd.ledger import Ledger
+from dockd.settings import format_size
+
+_MIB = 2**20
+_RUN_AS_SERVICE = "run dockd check as root, or as the user whom the service runs as"
+
+
+def check_ledger(subject: Subject) -> Findings:
+    """Read the whole ledger: SQLite's own check, then the journal's chain."""
+    path, state = subject.config.ledger_path, subject.config.station.state
+    if not os.access(state, os.F_OK):
+        yield ok(f"there is no {state} yet; the first start makes it")
+        return
+    if not os.access(state, os.R_OK | os.X_OK):
+        yield warning(f"{state} can't be looked into", _RUN_AS_SERVICE)
+        return
+    yield from _writable(subject, state)
+    if not path.exists():
+        yield ok(f"there is no {path} yet; the first start makes it")
+        return
+    try:
+        ledger = Ledger(path, subject.machine.clock, read_only=True)
+    except LedgerError as problem:
+        yield failure(problem)
+        return
+    try:
+        if faults := ledger.faults():
+            yield error(
+                f"{path} is damaged: {'; '.join(faults)}",
+                "stop dockd, keep the file, and restore the last backup: see docs/operate.md",
+            )
+            return
+        head = ledger.verify_journal()
+        yield ok(f"{path} is whole, and so is the journal's chain of {head.seq} entries")
+    except LedgerError as problem:
+        yield failure(problem, "see docs/operate.md, The journal is broken")
+    finally:
+        ledger.close()
+
+
+def check_spool(subject: Subject) -> Findings:
+    """See that ciphertext can be written, and that the disk holds what the budget allows."""
+    config = subject.config
+    folder = config.spool_folder
+    try:
+        sizes = [path.stat().st_size for path in folder.glob("*.age")]
+        place = folder if folder.is_dir() else _existing(folder)
+        free = subject.machine.files.free_bytes(place)
+    except PermissionError as refused:
+        yield warning(f"{refused.filename} can't be looked into", _RUN_AS_SERVICE)
+        return
+    yield from _writable(subject, place)
+    used = sum(sizes)
+    budget, reserve = config.spool.budget, config.spool.reserve
+    said = f"{len(sizes)} clips, {_shown(used)} of {format_size(budget)}; {_shown(free)} free"
+    if free <= reserve:
+        yield error(
+            f"{folder}: the disk is full ({said}; {format_size(reserve)} stay in reserve)",
+            "free some disk, or see why uploads are slow; ingest waits meanwhile",
+        )
+    elif used >= budget:
+        yield error(
+            f"{folder}: the budget is used up ({said})",
+            "see why uploads are slow, or raise spool.budget; ingest waits meanwhile",
+        )
+    elif used + free - reserve < budget:
+        yield warning(
+            f"{folder}: the disk is full before the budget is used up ({said})",
+            "free some disk, or lower spool.budget to what there is",
+        )
+    else:
+        yield ok(f"{folder}: {said}")
+
+
+def _existing(folder: Path) -> Path:
+    """Return the nearest folder above one that is not there."""
+    return next(parent for parent in folder.parents if parent.is_dir())
+
+
+def _writable(subject: Subject, folder: Path) -> Findings:
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        yield error(
+            f"{folder} is on a file system that is mounted read-only",
+            "look for disk errors with dmesg, then mount it read-write",
+        )
+        return
+    status = folder.stat()
+    owns = status.st_uid == subject.uid and status.st_mode & stat.S_IRWXU == stat.S_IRWXU
+    # For the service's own user the kernel knows better, such as of access lists.
+    if not (os.access(folder, os.W_OK) if os.geteuid() == subject.uid else owns):
+        yield error(
+            f"{folder} can't be written by the service's user {subject.uid}",
+            f"chown -R {subject.uid} {folder}; chmod 700 {folder}",
+        )
+
+
+def _shown(size: int) -> str:
+    return f"{size // _MIB} MiB"
