@@ -108,6 +108,12 @@ class Spool:
                 f"{format_size(size)} are more than the whole budget of {format_size(self.budget)}",
                 hint="raise spool.budget",
             )
+        if size + self.reserve > self._disk():
+            # To wait for that room would hold up every other clip, for ever.
+            raise SpoolFullError(
+                f"{format_size(size)} and the reserve are more than the spool's whole disk",
+                hint="give the spool a larger disk",
+            )
         async with self._turn:
             if self._fits(size):
                 self._waits.success()
@@ -145,6 +151,11 @@ class Spool:
         """
         with self._explained():
             return self._files.free_bytes(self.folder)
+
+    def _disk(self) -> int:
+        with self._explained():
+            system = os.statvfs(self.folder)
+            return system.f_blocks * system.f_frsize
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Part]:

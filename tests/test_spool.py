@@ -318,6 +318,17 @@ def test_who_gives_up_waiting_leaves_the_line(tmp_path: Path) -> None:
     run(main)
 
 
+def test_what_the_whole_disk_could_not_hold_is_refused_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        spool = open_spool(tmp_path, budget=2**62)
+        with pytest.raises(SpoolFullError) as caught:
+            async with spool.room(2**61):
+                pass
+        assert "larger disk" in caught.value.hint
+
+    run(main)
+
+
 def test_what_never_fits_the_budget_is_refused_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         spool = open_spool(tmp_path, budget=64 * MIB)
