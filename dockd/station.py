@@ -81,8 +81,9 @@ class Station:
         self._client = open_client(config.target, transport=self._seams.transport)
         self._dockings: dict[str, Docking] = {}
         self._counts: dict[State, int] = {}
-        self._metrics = Metrics()
-        self.activity = Activity(self._seams.clock, self._metrics)
+        metrics = Metrics()
+        self.control = Control(config, metrics)
+        self.activity = Activity(self._seams.clock, metrics)
         self._trouble = Repeats(
             self._seams.clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, self.activity.board
         )
@@ -99,8 +100,7 @@ class Station:
         config, seams = self._config, self._seams
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_only_one(config.station.state, seams.files))
-            control = Control(config, self._metrics)
-            await stack.enter_async_context(control.serving())
+            await stack.enter_async_context(self.control.serving())
             ledger = seams.ledger(config.ledger_path, seams.clock)
             stack.callback(ledger.close)
             spool = Spool(
@@ -114,7 +114,7 @@ class Station:
             await asyncio.to_thread(_recover, ledger, spool)
             target = self._open_target()
             stack.push_async_callback(target.aclose)
-            await self._work(ledger, spool, target, notifier, control)
+            await self._work(ledger, spool, target, notifier)
 
     def _open_target(self) -> Target:
         config, clock = self._config.target, self._seams.clock
@@ -131,7 +131,6 @@ class Station:
         spool: Spool,
         target: Target,
         notifier: Notifier,
-        control: Control,
     ) -> None:
         config, clock = self._config, self._seams.clock
         uploader = Uploader(
@@ -208,7 +207,7 @@ class Station:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._check_journal(ledger))
             group.create_task(pauses.run())
-            group.create_task(control.work(parts, orders))
+            group.create_task(self.control.work(parts, orders))
             group.create_task(uploader.run(heartbeats.part("uploader", upload.SILENCE)))
             for source in self._sources(heartbeats):
                 group.create_task(source.run(dock))

@@ -1,7 +1,7 @@
 """Keeps the station's status up to date, and hands it to whoever watches."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 from dockd import events
@@ -66,7 +66,7 @@ class StatusFeed:
             await self._refreshed.wait()
         return self.current()
 
-    async def changes(self) -> AsyncIterator[Status]:
+    async def changes(self) -> AsyncGenerator[Status, None]:
         """Yield the status now, then whenever it differs; a slow reader misses some."""
         seen: Status | None = None
         with self._watching():

@@ -41,6 +41,7 @@ class Inside:
     config: Path
     http: httpx.AsyncClient
     seams: Seams
+    station: Station
     ledgers: list[Ledger] = field(default_factory=list)
 
     async def status(self) -> Status:
@@ -72,25 +73,26 @@ async def at_work(
         return ledgers[0]
 
     seams = Seams(ledger=open_ledger, files=files or Files())
-    station = asyncio.create_task(Station(configuration.load(config), seams).run(Notifier({})))
+    station = Station(configuration.load(config), seams)
+    working = asyncio.create_task(station.run(Notifier({})))
     transport = httpx.AsyncHTTPTransport(uds=str(folder / "c.sock"))
     async with (
         asyncio.timeout(PATIENCE),
         httpx.AsyncClient(transport=transport, base_url="http://dockd/v1/", timeout=20) as http,
     ):
         try:
-            await _until_it_answers(station, http)
-            yield Inside(config, http, seams, ledgers)
+            await _until_it_answers(working, http)
+            yield Inside(config, http, seams, station, ledgers)
         finally:
-            station.cancel()
+            working.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await station
+                await working
 
 
-async def _until_it_answers(station: asyncio.Task[None], http: httpx.AsyncClient) -> None:
-    while not station.done():
+async def _until_it_answers(working: asyncio.Task[None], http: httpx.AsyncClient) -> None:
+    while not working.done():
         with contextlib.suppress(httpx.ConnectError):
             if (await http.get("status")).status_code == 200:
                 return
         await asyncio.sleep(0.01)
-    station.result()
+    working.result()

@@ -14,11 +14,12 @@ import httpx
 import pytest
 import structlog
 
+from dockd.board import Failing
 from dockd.control import api, feed
 from dockd.control.listening import unix_listener
 from dockd.control.openapi import document
 from dockd.control.views import ClipStory, ClipView, Stage, Status, Verdict
-from dockd.errors import ControlError
+from dockd.errors import CameraRefusedError, ControlError
 from tests.control.inside import HangingDisk, Inside, at_work
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "control-api.json"
@@ -371,7 +372,7 @@ def test_a_camera_is_waiting_while_uploads_are_held_and_its_clips_are_counted(
 def test_who_watches_slowly_misses_what_came_and_went_and_sees_what_is(tmp_path: Path) -> None:
     async def follow() -> tuple[Status, Status]:
         async with at_work(tmp_path) as inside:
-            changes = inside.control.feed.changes()
+            changes = inside.station.control.feed.changes()
             first = await anext(changes)
             for reason in ("one", "two", "three"):
                 order = {"what": ["uploads"], "reason": reason}
@@ -393,7 +394,7 @@ def test_a_camera_that_is_refused_is_shown_where_it_is(tmp_path: Path) -> None:
             fields = {"place": "3", "profile": "generic", "serial": ""}
             now = inside.seams.clock.now()
             failing = Failing("camera.refused", fields, error, now, now, 1, None)
-            inside.board.put(("camera.refused", "1"), failing)
+            inside.station.activity.board.put(("camera.refused", "1"), failing)
             return await inside.status()
 
     status = asyncio.run(ask())

@@ -1,0 +1,202 @@
+"""Uploads that are held, or begun again, at the worst moments."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+from dockd.activity import Activity
+from dockd.clock import Clock
+from dockd.config import TargetConfig
+from dockd.control.metrics import Metrics
+from dockd.files import Files
+from dockd.keys import SigningKey
+from dockd.ledger import Ledger, SealedFacts
+from dockd.manifest import JournalHead, sign
+from dockd.model import Camera, Clip, FileStat, FoundFile, Match, State
+from dockd.spool import Spool
+from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed
+from dockd.upload import Uploader
+from tests.support import CIPHERTEXT, PLAINTEXT, make_manifest, make_receipt
+
+PATIENCE = 20
+CAMERA = Camera("generic", "CAM-0001")
+
+
+class SlowLedger(Ledger):
+    """A ledger whose acknowledging takes until a test lets it go on."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        super().__init__(path, clock)
+        self.entered, self.gate = threading.Event(), threading.Event()
+        self.gate.set()
+
+    def acknowledge(self, clip: Clip, receipt: str) -> None:
+        self.entered.set()
+        assert self.gate.wait(PATIENCE)
+        super().acknowledge(clip, receipt)
+
+
+class Server:
+    """A target that takes what it is given, and gives receipts once it has it."""
+
+    gives_receipts = True
+
+    def __init__(self) -> None:
+        self.has = False
+        self.receipt_token = ""
+        self.uploads: list[str | None] = []
+        self.sending, self.sent = asyncio.Event(), asyncio.Event()
+        self.asked = 0
+
+    async def receipt(self, sealed: Sealed) -> ReceiptAnswer:
+        self.asked += 1
+        return Received(self.receipt_token) if self.has else NotStored()
+
+    async def upload(
+        self,
+        sealed: Sealed,
+        url: str | None,
+        remember: Callable[[str], Awaitable[None]],
+        progress: Callable[[int], None],
+    ) -> None:
+        self.uploads.append(url)
+        if url is None:
+            await remember(f"https://evidence.example/files/{len(self.uploads)}")
+        self.sending.set()
+        await self.sent.wait()
+        self.has = True
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+class Bench:
+    """One spooled clip, a ledger that can be slow, and an uploader."""
+
+    def __init__(self, folder: Path) -> None:
+        clock, station, receiver = Clock(), SigningKey.generate(), SigningKey.generate()
+        self.ledger = SlowLedger(folder / "ledger.db", clock)
+        self.server = Server()
+        self.activity = Activity(clock, Metrics())
+        spool = Spool(folder / "spool", budget=2**30, reserve=0, files=Files(), clock=clock)
+        spool.recover({})
+        docking = self.ledger.begin_docking(CAMERA, "bay 1")
+        self.ledger.observe(CAMERA, docking, [FoundFile(b"a.mp4", 1000, 0, Match("video"))])
+        (clip,) = self.ledger.clips()
+        self.ledger.begin_ingest(clip, docking)
+        manifests = []
+
+        def signed(head: JournalHead) -> str:
+            manifests.append(make_manifest(station, journal=head))
+            return sign(manifests[0], station)
+
+        facts = SealedFacts("", FileStat(1000, 0, 0, 0, 0), PLAINTEXT, CIPHERTEXT)
+        self.ledger.spooled(clip, facts, signed)
+        token = str(self.clip.manifest)
+        self.server.receipt_token = sign(make_receipt(receiver, manifests[0], token), receiver)
+        self.settled = asyncio.Event()
+        self.uploader = Uploader(
+            self.ledger,
+            spool,
+            self.server,
+            clock,
+            self.activity,
+            config=TargetConfig(url="https://evidence.example/files/"),
+            receiver_keys=[receiver.verify_key],
+            settled=lambda _: self.settled.set(),
+        )
+
+    @property
+    def clip(self) -> Clip:
+        return self.ledger.clip(1)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        running = asyncio.create_task(self.uploader.run())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                yield
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+def test_a_pause_in_the_middle_of_an_acknowledgement_leaves_it_whole(tmp_path: Path) -> None:
+    async def run(bench: Bench) -> None:
+        bench.server.has = True
+        bench.ledger.gate.clear()
+        async with bench.running():
+            await asyncio.to_thread(bench.ledger.entered.wait, PATIENCE)
+            bench.uploader.hold()
+            bench.ledger.gate.set()
+            bench.uploader.release()
+            await bench.settled.wait()
+
+    bench = Bench(tmp_path)
+    with closing(bench.ledger):
+        asyncio.run(run(bench))
+        assert bench.clip.state is State.ACKNOWLEDGED
+        assert bench.server.asked == 1
+        assert bench.activity.board.failing() == []
+
+
+def test_a_held_upload_goes_on_where_it_was_and_counts_no_failure(tmp_path: Path) -> None:
+    async def run(bench: Bench) -> None:
+        async with bench.running():
+            await bench.server.sending.wait()
+            bench.server.sending.clear()
+            bench.uploader.hold()
+            await asyncio.sleep(0)
+            assert not bench.settled.is_set()
+            bench.uploader.release()
+            await bench.server.sending.wait()
+            bench.server.sent.set()
+            await bench.settled.wait()
+
+    bench = Bench(tmp_path)
+    with closing(bench.ledger):
+        asyncio.run(run(bench))
+        assert bench.server.uploads == [None, "https://evidence.example/files/1"]
+        assert bench.clip.state is State.ACKNOWLEDGED
+        assert bench.activity.board.failing() == []
+
+
+def test_nothing_is_sent_while_uploads_are_held(tmp_path: Path) -> None:
+    async def run(bench: Bench) -> None:
+        bench.uploader.hold()
+        async with bench.running():
+            bench.uploader.wake()
+            bench.uploader.look_again()
+            await asyncio.sleep(0.05)
+            assert bench.server.asked == 0
+            assert bench.server.uploads == []
+            bench.uploader.release()
+            bench.server.sent.set()
+            await bench.settled.wait()
+
+    bench = Bench(tmp_path)
+    with closing(bench.ledger):
+        asyncio.run(run(bench))
+        assert bench.clip.state is State.ACKNOWLEDGED
+
+
+def test_an_upload_that_is_begun_anew_forgets_where_it_was(tmp_path: Path) -> None:
+    async def run(bench: Bench) -> None:
+        async with bench.running():
+            await bench.server.sending.wait()
+            bench.server.sending.clear()
+            bench.ledger.restart_upload(bench.clip, 7)
+            bench.uploader.start_anew(bench.clip)
+            await bench.server.sending.wait()
+            bench.server.sent.set()
+            await bench.settled.wait()
+
+    bench = Bench(tmp_path)
+    with closing(bench.ledger):
+        asyncio.run(run(bench))
+        assert bench.server.uploads == [None, None]
+        assert bench.clip.state is State.ACKNOWLEDGED
