@@ -33,7 +33,7 @@ class Journal:
         )
         self._process = subprocess.Popen(
             shell.command(
-                "exec journalctl --follow --boot --lines=all --output=json "
+                "exec journalctl --follow --boot --all --lines=all --output=json "
                 f"--output-fields=MESSAGE,_SYSTEMD_UNIT,SYSLOG_IDENTIFIER {matches}"
             ),
             stdin=subprocess.DEVNULL,
