@@ -148,6 +148,7 @@ class Intake:
                     self._under_way -= 1
         except SpoolError as error:
             self._trouble.failure("spool", error=error)
+            self._activity.counting.retried(error.event)
         else:
             self._trouble.success("spool")
             self._spooled()
@@ -165,6 +166,7 @@ class Intake:
         except SourceError as error:
             await to_the_end(self._ledger.interrupt_ingest, clip, error.event, error.detail)
             emit_error(events.CLIP_INGEST_INTERRUPTED, error, **about)
+            self._activity.counting.retried(error.event)
             if isinstance(error, CameraLostError):
                 raise
         except BaseException:
