@@ -51,8 +51,8 @@ def test_only_an_uploading_clip_can_be_acknowledged() -> None:
     ]
 
 
-def test_nothing_but_a_wipe_comes_after_an_acknowledgement() -> None:
-    assert TRANSITIONS[State.ACKNOWLEDGED] == {State.WIPED}
+def test_after_an_acknowledgement_comes_a_wipe_or_another_reading() -> None:
+    assert TRANSITIONS[State.ACKNOWLEDGED] == {State.WIPED, State.FOUND}
     assert TRANSITIONS[State.WIPED] == set()
 
 

@@ -153,7 +153,7 @@ def test_a_rejected_clip_is_shown_and_sent_again_out_of_the_spool_by_order(
     assert "clip.taken_up" in [line.event for line in asking.story(1).journal]
 
 
-def test_a_rejected_clip_whose_ciphertext_is_gone_is_read_again_and_leaves_nothing_behind(
+def test_a_rejected_clip_whose_ciphertext_is_gone_at_the_start_is_read_again_and_leaves_nothing(
     site: Site, start: Start
 ) -> None:
     config = with_a_rejected_clip(site, start)
