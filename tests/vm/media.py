@@ -20,6 +20,7 @@ _TYPES: Mapping[FileSystem, str] = {"vfat": "c", "exfat": "7", "ext4": "83"}
 _NO_HARM = re.compile(
     r"fsck\.fat |There are differences between boot sector and its backup"
     r"|This is mostly harmless|  65:01/00|  Not automatically fixing this"
+    r"|FATs differ but appear to be intact|  Using first FAT"
     r"|Dirty bit is set|\s*Automatically removing dirty bit"
     r"|Reclaimed \d+ unused clusters?|Free cluster summary wrong|\s*Auto-correcting"
     r"|\*\*\* Filesystem was changed|The changes have not yet been written"
@@ -66,8 +67,9 @@ class Card:
     def check(self, *, torn: bool = False) -> str:
         """Check its file system, changing nothing; returns what there is to complain of.
 
-        Where it was torn out while it was written to, the mark of that and clusters that
-        nothing uses any more are no harm: FAT has no journal.
+        Where it was torn out while it was written to, FAT, which has no journal, keeps the
+        mark of that, clusters that nothing uses any more, and a second table that is older
+        than the first, which is the one that counts. That is no harm to any file.
         """
         with tempfile.TemporaryDirectory() as folder:
             volume = Path(folder) / "volume"
