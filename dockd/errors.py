@@ -13,6 +13,7 @@ DockdError
 ├── SourceError               a camera or its file can't be used now
 │   ├── ClipChangedError      a clip changed while it was read
 │   ├── ClipUnreadableError   the camera returned I/O errors for a clip
+│   │   └── ClipTooLargeError the station could never hold it
 │   ├── CameraLostError       the camera went away
 │   ├── CameraRefusedError    it can't be told from another camera, or has nothing to read
 │   └── MountError            its file system can't be mounted or unmounted
@@ -149,6 +150,12 @@ class ClipUnreadableError(SourceError):
     """The camera can't read this clip."""
 
     event = "clip.unreadable"
+
+
+class ClipTooLargeError(ClipUnreadableError):
+    """The clip is larger than this station can hold."""
+
+    event = "clip.too_large"
 
 
 class CameraLostError(SourceError):

@@ -260,7 +260,7 @@ CLIP_INGEST_INTERRUPTED = _event(
 CLIP_UNREADABLE = _event(
     "clip.unreadable",
     "error",
-    "The camera can't read a clip; it stays there, and a person has to see to it.",
+    "A clip can't be read, or is too large; it stays there, and a person has to see to it.",
     **_CLIP,
     **_ERROR,
 )

@@ -24,6 +24,7 @@ from dockd.config import IngestConfig
 from dockd.errors import (
     CameraLostError,
     ClipChangedError,
+    ClipTooLargeError,
     ClipUnreadableError,
     LedgerError,
     SourceError,
@@ -135,15 +136,15 @@ class Intake:
             LedgerError: the ledger failed; the clip will be taken up again.
             CameraLostError: its camera is gone.
         """
-        possible = await asyncio.to_thread(root.can_hold, clip.path, clip.size)
-        size = ciphertext_size(clip.size, self._header_size) if possible else 0
+        size = ciphertext_size(clip.size, self._header_size)
         try:
-            async with self._spool.room(size), self._slots:
+            refusal = await asyncio.to_thread(self._refusal, root, clip, size)
+            async with self._spool.room(0 if refusal else size), self._slots:
                 await to_the_end(self._ledger.begin_ingest, clip, stay.docking)
                 self._under_way += 1
                 try:
                     clip = replace(clip, docking=stay.docking)
-                    await self._ingest(stay, root, clip, possible=possible)
+                    await self._ingest(stay, root, clip, refusal)
                 finally:
                     self._under_way -= 1
         except SpoolError as error:
@@ -153,12 +154,27 @@ class Intake:
             self._trouble.success("spool")
             self._spooled()
 
-    async def _ingest(self, stay: Stay, root: Root, clip: Clip, *, possible: bool) -> None:
+    def _refusal(self, root: Root, clip: Clip, size: int) -> ClipUnreadableError | None:
+        """Return why a clip can't be read at all, going by its size; None if it can."""
+        if not root.can_hold(clip.path, clip.size):
+            return ClipUnreadableError(
+                f"its entry says {clip.size} bytes, more than its file system holds",
+                hint="check the camera's file system; the clip stays on the camera",
+            )
+        try:
+            self._spool.check_possible(size)
+        except ClipTooLargeError as error:
+            return error
+        return None
+
+    async def _ingest(
+        self, stay: Stay, root: Root, clip: Clip, refusal: ClipUnreadableError | None
+    ) -> None:
         """Ingest a clip whose state says so already; it never keeps that state."""
         about = {"camera": clip.camera.id, "clip": clip.id, "path": clip.name}
         began = self._clock.monotonic()
         try:
-            ingested = await self._read(stay.media, root, clip, possible=possible)
+            ingested = await self._read(stay.media, root, clip, refusal)
             facts = await self._record(stay, clip, ingested)
         except ClipUnreadableError as error:
             await to_the_end(self._ledger.unreadable, clip, error.event, error.detail)
@@ -183,17 +199,16 @@ class Intake:
             )
             self._activity.counting.ingested(clip.size, seconds)
 
-    async def _read(self, media: Media, root: Root, clip: Clip, *, possible: bool) -> Ingested:
+    async def _read(
+        self, media: Media, root: Root, clip: Clip, refusal: ClipUnreadableError | None
+    ) -> Ingested:
         """Read a clip into the spool, again where its camera answers with an error.
 
         Raises:
             ClipUnreadableError, ClipChangedError, CameraLostError, SpoolError: as named.
         """
-        if not possible:
-            raise ClipUnreadableError(
-                f"its entry says {clip.size} bytes, more than its file system holds",
-                hint="check the camera's file system; the clip stays on the camera",
-            )
+        if refusal is not None:
+            raise refusal
         tries = AsyncRetrying(
             retry=retry_if_exception_type(ClipUnreadableError),
             stop=stop_after_attempt(_TRIES),

@@ -27,7 +27,9 @@ KINDS: Mapping[str, Kind] = {
     "clip.replaced": Kind("Another content is at a clip's path on its camera.", _LEFT),
     "clip.ingesting": Kind("A clip is being read.", {}),
     "clip.ingest_interrupted": Kind("Reading broke off; the clip is read again.", {"error": "str"}),
-    "clip.unreadable": Kind("The camera can't read a clip.", {"error": "str", "detail": "str"}),
+    "clip.unreadable": Kind(
+        "A clip can't be read, or is too large.", {"error": "str", "detail": "str"}
+    ),
     "clip.spooled": Kind(
         "A clip's ciphertext is durable in the spool, and its manifest is signed.",
         {

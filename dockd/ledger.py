@@ -194,7 +194,7 @@ class Ledger(Database):
                 )
 
     def unreadable(self, clip: Clip, error: str, detail: str) -> None:
-        """Note that the camera can't read a clip: ingesting → unreadable."""
+        """Note that a clip can't be read: ingesting → unreadable."""
         with self._transaction():
             self._move(
                 clip,

@@ -19,7 +19,7 @@ from dockd import events
 from dockd.board import Board
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end
-from dockd.errors import SpoolDamagedError, SpoolError, SpoolFullError
+from dockd.errors import ClipTooLargeError, SpoolDamagedError, SpoolError, SpoolFullError
 from dockd.files import Files, read_from_disk
 from dockd.logs import Repeats
 from dockd.settings import format_size
@@ -96,24 +96,31 @@ class Spool:
         """Bytes of ciphertext, written and promised."""
         return sum(list(self._sizes.values())) + self._promised
 
+    def check_possible(self, size: int) -> None:
+        """Make sure that a ciphertext fits an empty spool; to wait for its room would never end.
+
+        Raises:
+            ClipTooLargeError: it never does; SpoolError: the folder is gone.
+        """
+        if size > self.budget:
+            raise ClipTooLargeError(
+                f"{format_size(size)} of ciphertext are more than spool.budget, "
+                f"{format_size(self.budget)}",
+                hint="raise spool.budget, then: dockd resync --failed",
+            )
+        if size + self.reserve > self._disk():
+            raise ClipTooLargeError(
+                f"{format_size(size)} of ciphertext and spool.reserve are more than the whole disk",
+                hint="give the spool a larger disk, then: dockd resync --failed",
+            )
+
     @contextlib.asynccontextmanager
     async def room(self, size: int) -> AsyncIterator[None]:
         """Wait until a ciphertext of a size fits, and keep that room while the context lasts.
 
         Raises:
-            SpoolFullError: it can't ever fit the budget; SpoolError: the folder is gone.
+            SpoolError: the folder is gone.
         """
-        if size > self.budget:
-            raise SpoolFullError(
-                f"{format_size(size)} are more than the whole budget of {format_size(self.budget)}",
-                hint="raise spool.budget",
-            )
-        if size + self.reserve > self._disk():
-            # To wait for that room would hold up every other clip, for ever.
-            raise SpoolFullError(
-                f"{format_size(size)} and the reserve are more than the spool's whole disk",
-                hint="give the spool a larger disk",
-            )
         async with self._turn:
             if self._fits(size):
                 self._waits.success()

@@ -68,6 +68,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "CameraLostError": (66, "camera.lost"),
         "CameraRefusedError": (66, "camera.refused"),
         "ClipChangedError": (66, "clip.changed"),
+        "ClipTooLargeError": (66, "clip.too_large"),
         "ClipUnreadableError": (66, "clip.unreadable"),
         "ConfigError": (78, "config.invalid"),
         "ControlDeniedError": (77, "control.denied"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dockd.errors import SpoolDamagedError, SpoolError, SpoolFullError
+from dockd.errors import ClipTooLargeError, SpoolDamagedError, SpoolError, SpoolFullError
 from dockd.files import Files
 from dockd.spool import Spool
 from tests.clocks import FakeClock
@@ -318,26 +318,19 @@ def test_who_gives_up_waiting_leaves_the_line(tmp_path: Path) -> None:
     run(main)
 
 
-def test_what_the_whole_disk_could_not_hold_is_refused_at_once(tmp_path: Path) -> None:
-    async def main() -> None:
-        spool = open_spool(tmp_path, budget=2**62)
-        with pytest.raises(SpoolFullError) as caught:
-            async with spool.room(2**61):
-                pass
-        assert "larger disk" in caught.value.hint
-
-    run(main)
+def test_what_the_whole_disk_could_not_hold_is_too_large(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path, budget=2**62)
+    with pytest.raises(ClipTooLargeError) as caught:
+        spool.check_possible(2**61)
+    assert "larger disk" in caught.value.hint
 
 
-def test_what_never_fits_the_budget_is_refused_at_once(tmp_path: Path) -> None:
-    async def main() -> None:
-        spool = open_spool(tmp_path, budget=64 * MIB)
-        with pytest.raises(SpoolFullError, match=r"65 MiB are more than .* 64 MiB") as caught:
-            async with spool.room(65 * MIB):
-                pass
-        assert caught.value.hint == "raise spool.budget"
-
-    run(main)
+def test_what_never_fits_the_budget_is_too_large(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path, budget=64 * MIB)
+    spool.check_possible(64 * MIB)
+    with pytest.raises(ClipTooLargeError, match=r"65 MiB of ciphertext .* 64 MiB") as caught:
+        spool.check_possible(65 * MIB)
+    assert "raise spool.budget" in caught.value.hint
 
 
 def test_a_spool_that_went_away_has_no_room(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from dockd import events
 from dockd.board import Failing
 from dockd.clock import timestamp
 from dockd.control.views import Trouble
+from dockd.errors import ClipTooLargeError
 
-_PERSONS = {
+_PERSONS = {ClipTooLargeError.event} | {
     event.name
     for event in (
         events.CAMERA_REFUSED,
@@ -23,6 +24,7 @@ _PATIENCE = timedelta(minutes=1)
 """After which a camera that can't be worked on is not going to work by itself."""
 
 HINTS = {
+    ClipTooLargeError.event: "raise spool.budget, then: dockd resync --failed",
     events.CLIP_REJECTED.name: "mend what the server names, then: dockd resync --failed",
     events.CLIP_UNREADABLE.name: "copy it by other means, or: dockd resync --failed",
     events.RECEIPT_REFUSED.name: "check target.receiver_keys and the receiver",

@@ -1,6 +1,7 @@
 """The commands that ask the daemon, against a real one."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,3 +115,29 @@ def test_a_server_that_is_down_is_shown_and_a_resync_sees_it_come_back(
     site.start_receiver("camden-07")
     assert dockd("resync", "--config", config).code == 0
     assert json.loads(dockd("status", "--json", "--config", config).out)["verdict"] == "well"
+
+
+def test_a_clip_larger_than_the_spool_waits_for_a_person_and_holds_up_no_other(
+    dockd: Shell, site: Site
+) -> None:
+    site.start_receiver("camden-07")
+    site.fill("CAM-0001", {"large.mp4": bytes(2**21), "small.mp4": b"small"})
+    config = _configure(site)
+    roomy = config.read_text()
+    config.write_text(roomy.replace("[spool]", '[spool]\nbudget = "1 MiB"'))
+    station = _start(site, config)
+    told = station.wait_for("clip.unreadable")
+    assert (told["path"], told["error"]) == ("large.mp4", "clip.too_large")
+    station.wait_for("camera.stuck")
+    assert site.on_camera("CAM-0001") == ["large.mp4"]
+    asked = dockd("status", "--config", config)
+    assert asked.code == 20
+    assert "more than spool.budget, 1 MiB" in asked.out
+
+    config.write_text(roomy)
+    station.signal(signal.SIGHUP)
+    station.wait_for("config.reloaded")
+    station.wait_for("control.listens", count=2)
+    assert dockd("resync", "--failed", "--config", config).code == 0
+    station.wait_for("camera.safe")
+    assert site.on_camera("CAM-0001") == []
