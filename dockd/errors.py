@@ -1,6 +1,7 @@
 """Every error that dockd names, in one tree.
 
 DockdError
+├── UnforeseenError           a mistake in dockd, fenced in
 ├── UsageError                a command was called wrongly
 ├── ConfigError               the configuration file has mistakes
 ├── KeyFileError              a key file is missing, unreadable or not a key
@@ -50,11 +51,11 @@ exception's argument. ``exit_code`` follows sysexits(3), ``event`` is the name i
 the log (see docs/events.md).
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class DockdError(Exception):
-    """Something went wrong that dockd did not foresee."""
+    """Something went wrong."""
 
     exit_code: ClassVar[int] = 70
     event: ClassVar[str] = "error"
@@ -72,6 +73,22 @@ class DockdError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+class UnforeseenError(DockdError):
+    """Something went wrong that dockd did not foresee."""
+
+    event = "unforeseen"
+
+    @classmethod
+    def of(cls, cause: Exception) -> Self:
+        """Return it for what was caught at the boundary of one camera or one clip."""
+        error = cls(
+            f"{type(cause).__name__}: {cause}",
+            hint="report it with the log around it; it is tried again, and the rest goes on",
+        )
+        error.__cause__ = cause
+        return error
 
 
 class UsageError(DockdError):

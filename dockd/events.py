@@ -145,14 +145,8 @@ CAMERA_FAILED = _event(
     "A camera can't be worked on; it is tried again.",
     camera="str",
     failures="int",
+    exception="str?",
     **_ERROR,
-)
-CAMERA_CRASHED = _event(
-    "camera.crashed",
-    "error",
-    "An error that dockd did not foresee, in the work on one camera; it is tried again.",
-    camera="str",
-    exception="str",
 )
 CAMERA_RECOVERED = _event(
     "camera.recovered",
@@ -315,15 +309,6 @@ CLIP_WIPE_REHEARSED = _event(
     clip_id="str",
 )
 
-CLIP_FAILED = _event(
-    "clip.failed",
-    "error",
-    "An error that dockd did not foresee, in the delivery of one clip; it is tried again.",
-    **_CLIP,
-    clip_id="str?",
-    exception="str",
-)
-
 TARGET_GIVES_NO_RECEIPTS = _event(
     "target.gives_no_receipts",
     "warning",
@@ -380,6 +365,7 @@ CLIP_RETRYING = _event(
     **_CLIP,
     clip_id="str",
     failures="int",
+    exception="str?",
     **_ERROR,
 )
 CLIP_RECOVERED = _event(

@@ -13,7 +13,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from dockd.board import Board, Failing, Key
 from dockd.clock import Clock
-from dockd.errors import DockdError
+from dockd.errors import DockdError, UnforeseenError
 from dockd.events import LIBRARY_COMPLAINED, Event
 
 Style = Literal["auto", "json", "text"]
@@ -61,7 +61,14 @@ def emit(event: Event, **fields: object) -> None:
 
 def emit_error(event: Event, error: DockdError, **fields: object) -> None:
     """Write an event about an error: what happened, and what a person can do."""
-    emit(event, **fields, error=error.event, detail=error.message, hint=error.hint)
+    emit(
+        event,
+        **fields,
+        error=error.event,
+        detail=error.message,
+        hint=error.hint,
+        exc_info=error.__cause__ if isinstance(error, UnforeseenError) else None,
+    )
 
 
 class _Complaints(logging.Handler):

@@ -23,7 +23,14 @@ from dockd.control.orders import Orders
 from dockd.control.server import Control
 from dockd.control.snapshot import Parts
 from dockd.docking import Docking
-from dockd.errors import CameraRefusedError, DockdError, LedgerBusyError, LedgerError, SourceError
+from dockd.errors import (
+    CameraRefusedError,
+    DockdError,
+    LedgerBusyError,
+    LedgerError,
+    SourceError,
+    UnforeseenError,
+)
 from dockd.files import Files
 from dockd.intake import Intake, Seal
 from dockd.keys import SigningKey, VerifyKey
@@ -232,8 +239,8 @@ class Station:
         except OSError as error:
             failure = SourceError(f"{camera}: {error}", hint="check the camera; dockd tries again")
             self._trouble.failure(camera, error=failure, camera=camera)
-        except Exception:  # noqa: BLE001  # the boundary of one camera
-            emit(events.CAMERA_CRASHED, camera=camera, exc_info=True)
+        except Exception as error:  # noqa: BLE001  # the boundary of one camera
+            self._trouble.failure(camera, error=UnforeseenError.of(error), camera=camera)
         else:
             self._trouble.success(camera, camera=camera)
         finally:

@@ -13,6 +13,7 @@ from dockd.concurrency import finished, to_the_end
 from dockd.config import TargetConfig
 from dockd.delivery import Delivery, TargetHealth
 from dockd.errors import (
+    DockdError,
     LedgerError,
     ReceiptRefusedError,
     RejectedError,
@@ -20,6 +21,7 @@ from dockd.errors import (
     SpoolError,
     TargetDownError,
     TransientError,
+    UnforeseenError,
 )
 from dockd.keys import VerifyKey
 from dockd.ledger import Ledger
@@ -151,17 +153,19 @@ class Uploader:
         try:
             await self._conclude(delivery)
         except LedgerError as error:
-            self._clip_trouble.failure(
-                str(clip.id), error=error, retry_in=_LEDGER_PAUSE, **_about(clip)
-            )
-            await self._wakeup.pause(_LEDGER_PAUSE)
-        except Exception:  # noqa: BLE001  # the boundary of one clip
-            emit(events.CLIP_FAILED, **_about(clip), exc_info=True)
-            await self._wakeup.pause(self._config.retry_cap_seconds)
+            await self._give_up_for_now(clip, error, _LEDGER_PAUSE)
+        except Exception as error:  # noqa: BLE001  # the boundary of one clip
+            cap = self._config.retry_cap_seconds
+            await self._give_up_for_now(clip, UnforeseenError.of(error), cap)
         finally:
             del self._under_way[clip.id]
             self._settled(clip)
             self._more.set()
+
+    async def _give_up_for_now(self, clip: Clip, error: DockdError, pause: float) -> None:
+        self._activity.counting.retried(error.event)
+        self._clip_trouble.failure(str(clip.id), error=error, retry_in=pause, **_about(clip))
+        await self._wakeup.pause(pause)
 
     async def _conclude(self, delivery: Delivery) -> None:
         clip = delivery.clip

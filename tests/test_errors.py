@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from dockd import errors
-from dockd.errors import DockdError, StatementError, TransientError
+from dockd.errors import DockdError, StatementError, TransientError, UnforeseenError
 
 
 def classes() -> Iterator[type[DockdError]]:
@@ -97,6 +97,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "TargetDownError": (75, "target.down"),
         "TargetError": (69, "upload.failed"),
         "TransientError": (75, "clip.retrying"),
+        "UnforeseenError": (70, "unforeseen"),
         "UploadDamagedError": (65, "receiver.upload_refused"),
         "UsageError": (64, "usage.invalid"),
         "WipeDamageError": (74, "wipe.damaged"),
@@ -104,6 +105,13 @@ def test_exit_codes_and_events_are_stable() -> None:
         "WipeFailedError": (74, "wipe.failed"),
         "WipeRefusedError": (65, "wipe.refused"),
     }
+
+
+def test_what_nobody_foresaw_keeps_its_cause() -> None:
+    cause = KeyError("it")
+    error = UnforeseenError.of(cause)
+    assert error.message.endswith("did not foresee: KeyError: 'it'")
+    assert error.__cause__ is cause
 
 
 def test_a_refused_statement_keeps_its_reason() -> None:

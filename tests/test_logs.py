@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from dockd import events, logs
-from dockd.errors import SpoolFullError
+from dockd.errors import SpoolFullError, UnforeseenError
 from dockd.logs import REPEAT_CAP, REPEAT_FIRST, Repeats, configure, emit, emit_error
 from tests.clocks import FakeClock
 from tests.support import log_lines
@@ -72,10 +72,19 @@ def test_an_error_says_what_happened_and_what_to_do(log: io.StringIO) -> None:
 def test_an_exception_is_one_field(log: io.StringIO) -> None:
     try:
         int("unforeseen")
-    except ValueError:
-        emit(events.CLIP_FAILED, camera="c", clip=1, path="p", clip_id=None, exc_info=True)
+    except ValueError as error:
+        emit_error(events.CAMERA_FAILED, UnforeseenError.of(error), camera="c", failures=1)
     (line,) = lines(log)
+    assert line["error"] == "unforeseen"
+    assert line["exception"].startswith("Traceback")
     assert "ValueError" in line["exception"].splitlines()[-1]
+
+
+def test_an_error_that_was_foreseen_needs_no_traceback(log: io.StringIO) -> None:
+    error = SpoolFullError("no room")
+    error.__cause__ = OSError("no space")
+    emit_error(events.SPOOL_FAILED, error, failures=1)
+    assert "exception" not in lines(log)[0]
 
 
 def test_what_is_bound_to_a_context_is_in_every_line(log: io.StringIO) -> None:

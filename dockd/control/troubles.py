@@ -6,7 +6,7 @@ from dockd import events
 from dockd.board import Failing
 from dockd.clock import timestamp
 from dockd.control.views import Trouble
-from dockd.errors import ClipTooLargeError
+from dockd.errors import ClipTooLargeError, UnforeseenError
 
 _PERSONS = {ClipTooLargeError.event} | {
     event.name
@@ -41,6 +41,7 @@ def of_failing(failing: Failing) -> Trouble:
     return Trouble(
         event=failing.event,
         needs_person=failing.event in _PERSONS
+        or isinstance(failing.error, UnforeseenError)
         or (failing.event == events.CAMERA_FAILED.name and lasts_long),
         what=failing.error.message,
         hint=failing.error.hint,

@@ -11,6 +11,8 @@ from dockd.activity import Activity
 from dockd.clock import Clock
 from dockd.config import TargetConfig
 from dockd.control.metrics import Metrics
+from dockd.control.troubles import of_failing
+from dockd.errors import UnforeseenError
 from dockd.files import Files
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, SealedFacts
@@ -46,6 +48,7 @@ class Server:
 
     def __init__(self) -> None:
         self.has = False
+        self.mistaken = False
         self.receipt_token = ""
         self.uploads: list[str | None] = []
         self.sending, self.sent = asyncio.Event(), asyncio.Event()
@@ -53,6 +56,8 @@ class Server:
 
     async def receipt(self, sealed: Sealed) -> ReceiptAnswer:
         self.asked += 1
+        if self.mistaken:
+            raise KeyError("Retry-After")
         return Received(self.receipt_token) if self.has else NotStored()
 
     async def upload(
@@ -141,6 +146,28 @@ def test_a_pause_in_the_middle_of_an_acknowledgement_leaves_it_whole(tmp_path: P
         asyncio.run(run(bench))
         assert bench.clip.state is State.ACKNOWLEDGED
         assert bench.server.asked == 1
+        assert bench.activity.board.failing() == []
+
+
+def test_what_nobody_foresaw_is_shown_with_its_clip_and_tried_again(tmp_path: Path) -> None:
+    async def run(bench: Bench) -> None:
+        bench.server.has, bench.server.mistaken = True, True
+        async with bench.running():
+            while not bench.activity.board.failing():
+                await asyncio.sleep(0)
+            (failing,) = bench.activity.board.failing()
+            assert isinstance(failing.error, UnforeseenError)
+            assert failing.fields["path"] == "a.mp4"
+            assert of_failing(failing).needs_person
+            bench.server.mistaken = False
+            bench.uploader.wake()
+            while bench.clip.state is not State.ACKNOWLEDGED:
+                await bench.settled.wait()
+                bench.settled.clear()
+
+    bench = Bench(tmp_path)
+    with closing(bench.ledger):
+        asyncio.run(run(bench))
         assert bench.activity.board.failing() == []
 
 
