@@ -25,7 +25,7 @@ from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import verify_receipt
 from dockd.model import Camera, Clip, FileStat, display_path
 from dockd.sources import Media
-from dockd.tree import Root, advice, walk
+from dockd.tree import Root, advice, exists, walk
 
 _NAMED = 20
 """Paths that are named where many are harmed."""
@@ -44,6 +44,10 @@ class Sweep:
     """One wipe of one camera: what may go, and what must be there afterwards."""
 
     checked: list[Checked] = field(default_factory=list)
+    cut_short: list[Clip] = field(default_factory=list)
+    """Clips that an earlier wipe has left under another name."""
+    finished: int = 0
+    """How many of those no longer are: the next look finds them gone."""
     strays: list[Clip] = field(default_factory=list)
     """Clips whose path held something else, or nothing."""
     gone: int = 0
@@ -88,17 +92,10 @@ class Cleaning:
         self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED, board)
         self._rehearsed: set[int] = set()
 
-    async def finish(self, media: Media) -> None:
-        """Complete what a wipe that was cut short has left on a camera.
-
-        Raises:
-            OSError, SourceError: the camera could not be read or written.
-        """
-        begun = [clip for clip in await self._acknowledged(media.camera) if clip.wiping]
-        if begun:
-            async with media.writable() as root:
-                for clip in begun:
-                    await to_the_end(wipe.finish, root, clip, self._files)
+    async def cut_short(self, camera: Camera, root: Root) -> list[Clip]:
+        """Return the clips that a wipe which was cut short has left under another name."""
+        clips = await self._acknowledged(camera)
+        return await asyncio.to_thread(_left_aside, root, clips)
 
     async def released(self, camera: Camera) -> list[Clip]:
         """Return the clips that may be wiped now.
@@ -133,8 +130,11 @@ class Cleaning:
         Raises:
             OSError, LedgerError: it broke off; nothing was removed.
         """
-        sweep = Sweep()
+        sweep = Sweep(cut_short=await asyncio.to_thread(_left_aside, root, clips))
+        aside = {clip.id for clip in sweep.cut_short}
         for clip in clips:
+            if clip.id in aside:
+                continue
             async with self._fenced(clip, sweep):
                 stat = await to_the_end(wipe.check, root, clip, docking)
                 sweep.checked.append(Checked(clip, stat))
@@ -151,10 +151,14 @@ class Cleaning:
         if self._policy == "dry-run":
             self._rehearse(sweep.checked)
             return
-        if not sweep.checked or self._held():
+        if not (sweep.checked or sweep.cut_short) or self._held():
             return
         clips = [one.clip for one in sweep.checked]
         async with media.writable() as root:
+            for clip in sweep.cut_short:
+                async with self._fenced(clip, sweep):
+                    await to_the_end(wipe.finish, root, clip, self._files)
+                    sweep.finished += 1
             await to_the_end(self._ledger.begin_wipe, clips, self._policy)
             removed = [one.clip for one in sweep.checked if await self._remove(root, one, sweep)]
         async with media.opened() as root:
@@ -266,6 +270,19 @@ class Cleaning:
             size = sum(clip.size for clip in gone)
             emit(events.CAMERA_WIPED, camera=camera.id, clips=len(gone), size=size)
             self._counting.wiped(len(gone))
+
+
+def _left_aside(root: Root, clips: Sequence[Clip]) -> list[Clip]:
+    return [clip for clip in clips if clip.wiping and _is_left_aside(root, clip)]
+
+
+def _is_left_aside(root: Root, clip: Clip) -> bool:
+    try:
+        return exists(root, wipe.aside(clip))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # what can't be looked up can't be told to be gone
 
 
 def _inventory(root: Root) -> dict[bytes, tuple[int, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from itertools import islice
 
-from dockd import events
+from dockd import events, wipe
 from dockd.board import Board
 from dockd.cleaning import Cleaning
 from dockd.clock import Clock
@@ -146,8 +146,6 @@ class Docking:
             released = await self._released()
             if not (self._look_due or released):
                 return pause
-            # What a wipe has set aside must be gone before its clip's absence counts as wiped.
-            await self._cleaning.finish(self.media)
             async with self.media.opened() as root:
                 if self._look_due:
                     self._look_due = False
@@ -160,7 +158,7 @@ class Docking:
                 sweep = await self._cleaning.check(self.media, root, released, self.number)
             await self._cleaning.wipe(self.media, sweep)
             left = self._unseen or sweep.gone < len(sweep.checked)
-            if not (sweep.strays or (sweep.gone and left)):
+            if not (sweep.strays or sweep.finished or (sweep.gone and left)):
                 return pause
             # What went may have been in the way of the rest: a second file of one name, or a
             # broken chain whose removal made the kernel go read-only for this window.
@@ -173,16 +171,18 @@ class Docking:
         return released
 
     async def _look_and_ingest(self, root: Root) -> float | None:
-        began = self._clock.now()
+        camera, began = self.media.camera, self._clock.now()
         look = await asyncio.to_thread(self.media.look, root)
-        observed = await to_the_end(
-            self._ledger.observe, self.media.camera, self.number, look.files, look.failures
-        )
+        # A clip that a wipe has set aside neither is gone nor is another clip.
+        aside = {wipe.aside(clip): clip for clip in await self._cleaning.cut_short(camera, root)}
+        files = [file for file in look.files if file.path not in aside]
+        unseen = [*look.failures, *(clip.path for clip in aside.values())]
+        observed = await to_the_end(self._ledger.observe, camera, self.number, files, unseen)
         if observed.found or observed.vanished:
             emit(
                 events.CAMERA_LOOKED_THROUGH,
-                camera=self.media.camera.id,
-                clips=len(look.files),
+                camera=camera.id,
+                clips=len(files),
                 found=observed.found,
                 vanished=observed.vanished,
                 left_alone=look.left_alone,
@@ -193,7 +193,7 @@ class Docking:
         async def take(clip: Clip) -> None:
             await self._intake.take(stay, root, clip)
 
-        clips = await asyncio.to_thread(self._ledger.to_ingest, self.media.camera)
+        clips = await asyncio.to_thread(self._ledger.to_ingest, camera)
         self._unsettled = look.again_in is not None
         if clips or self._unsettled:
             self.standing = self._told = Standing.WORKING

@@ -78,6 +78,12 @@ def remove(root: Root, clip: Clip, checked: FileStat, files: Files, *, overwrite
             os.close(fd)
 
 
+def aside(clip: Clip) -> bytes:
+    """Return the path at which an overwriting that was cut short leaves a clip."""
+    folder, slash, _ = clip.path.rpartition(b"/")
+    return folder + slash + _aside(clip)
+
+
 def finish(root: Root, clip: Clip, files: Files) -> None:
     """Remove what an overwriting that was cut short has left of a clip, if anything; blocks."""
     with contextlib.suppress(FileNotFoundError), parent_of(root, clip.path) as (folder_fd, _):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class FolderCamera:
         self.mounts: list[str] = []
         self.after_window: Callable[[], object] = lambda: None
         self.mount_failures = 0
+        self.is_write_protected = False
         self.there = True
         self.failures: Failures = {}
         self.skipped: set[bytes] = set()
@@ -61,6 +62,8 @@ class FolderCamera:
 
     @contextlib.asynccontextmanager
     async def writable(self) -> AsyncIterator[Root]:
+        if self.is_write_protected:
+            raise MountError("it is write-protected")
         async with self._mounted("rw") as root:
             yield root
         self.after_window()
@@ -98,13 +101,17 @@ class Bench:
     """A station around one docking; its receiver acknowledges what it is given at once."""
 
     def __init__(
-        self, folder: Path, policy: wipe.Policy = "delete", files: Files | None = None
+        self,
+        folder: Path,
+        policy: wipe.Policy = "delete",
+        files: Files | None = None,
+        receiver: SigningKey | None = None,
     ) -> None:
-        (folder / "camera").mkdir()
+        (folder / "camera").mkdir(exist_ok=True)
         self.media = FolderCamera(folder / "camera")
         self.clock = Clock()
         self.ledger = Ledger(folder / "ledger.db", self.clock)
-        self.receiver = SigningKey.generate()
+        self.receiver = receiver or SigningKey.generate()
         self.acknowledges = True
         spool = Spool(folder / "spool", budget=2**33, reserve=0, files=Files(), clock=self.clock)
         spool.recover({})
@@ -183,6 +190,11 @@ class Bench:
 
         asyncio.run(run())
         assert holds()
+
+    def has_acknowledged_all(self) -> bool:
+        return self.docking.looked_at is not None and {
+            clip.state for clip in self.ledger.clips()
+        } == {State.ACKNOWLEDGED}
 
     def is_safe(self) -> bool:
         return self.docking.standing is Standing.SAFE
@@ -426,3 +438,65 @@ def test_windows_end_when_nothing_goes_any_more(tmp_path: Path) -> None:
     with closing(bench.ledger):
         bench.run_until(bench.is_stuck)
         assert bench.ledger.counts() == {State.WIPED: 1, State.ACKNOWLEDGED: 2}
+
+
+def cut_short(folder: Path) -> tuple[Path, SigningKey]:
+    """Break a wipe off between setting a clip aside and removing it.
+
+    Returns:
+        Where the clip is then, and who has acknowledged it.
+    """
+
+    class Dies(Files):
+        def write_at(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+            raise OSError(errno.ENODEV, "the camera was pulled")
+
+        def unlink_at(self, folder_fd: int, name: bytes) -> None:
+            raise OSError(errno.ENODEV, "the camera was pulled")
+
+    before = Bench(folder, "overwrite", Dies())
+    with closing(before.ledger):
+        before.clip("DCIM/1.mp4")
+        before.run_until(before.is_stuck)
+    (aside,) = (before.media.folder / "DCIM").iterdir()
+    assert aside.name.startswith(".dockd-wiped-")
+    return aside, before.receiver
+
+
+@pytest.mark.parametrize("policy", ["delete", "overwrite"])
+def test_a_wipe_that_was_cut_short_is_completed_before_its_clip_counts_as_wiped(
+    tmp_path: Path, log: list[Any], policy: wipe.Policy
+) -> None:
+    aside, receiver = cut_short(tmp_path)
+    bench = Bench(tmp_path, policy, receiver=receiver)
+    with closing(bench.ledger):
+        bench.run_until(bench.is_safe)
+        assert [clip.state for clip in bench.ledger.clips()] == [State.WIPED]
+    assert not aside.exists()
+    assert not told(log, "clip.vanished")
+
+
+@pytest.mark.parametrize("policy", ["delete", "keep", "dry-run"])
+def test_what_a_wipe_has_set_aside_stays_where_nothing_is_to_be_wiped(
+    tmp_path: Path, policy: wipe.Policy
+) -> None:
+    aside, receiver = cut_short(tmp_path)
+    bench = Bench(tmp_path, policy, receiver=receiver)
+    bench.wipes_are_held = policy == "delete"
+    with closing(bench.ledger):
+        bench.clip("DCIM/2.mp4", b"new")
+        bench.run_until(bench.has_acknowledged_all)
+        assert len(bench.ledger.clips()) == 2
+        assert "rw" not in bench.media.mounts
+    assert aside.exists()
+
+
+def test_a_camera_that_cannot_be_written_still_is_read(tmp_path: Path, log: list[Any]) -> None:
+    aside, receiver = cut_short(tmp_path)
+    bench = Bench(tmp_path, receiver=receiver)
+    bench.media.is_write_protected = True
+    with closing(bench.ledger):
+        bench.clip("DCIM/2.mp4", b"new")
+        bench.run_until(lambda: bench.has_acknowledged_all() and bool(told(log, "camera.failed")))
+        assert len(bench.ledger.clips()) == 2
+    assert aside.exists()

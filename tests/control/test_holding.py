@@ -153,7 +153,7 @@ def test_what_nobody_foresaw_is_shown_with_its_clip_and_tried_again(tmp_path: Pa
     async def run(bench: Bench) -> None:
         bench.server.has, bench.server.mistaken = True, True
         async with bench.running():
-            while not bench.activity.board.failing():
+            while not bench.activity.board.failing():  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0)
             (failing,) = bench.activity.board.failing()
             assert isinstance(failing.error, UnforeseenError)
