@@ -26,6 +26,13 @@ class Failing:
     next_try: datetime | None
     """None where nothing is tried again by itself, or at the next look."""
 
+    @classmethod
+    def once(
+        cls, event: str, error: DockdError, at: datetime, fields: Mapping[str, object]
+    ) -> "Failing":
+        """Return what has failed once, and stays so."""
+        return cls(event, fields, error, since=at, at=at, failures=1, next_try=None)
+
 
 class Board:
     """The failures that go on, by event and key; safe to use from any thread."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dockd import events, wipe
 from dockd.activity import Activity
+from dockd.board import Failing
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end
 from dockd.errors import (
@@ -86,8 +87,11 @@ class Cleaning:
         self._policy = policy
         self._keys = receiver_keys
         self._held = held
+        self._clock = clock
         self._counting = activity.counting
-        board = activity.board
+        self._board = board = activity.board
+        self._harmed: dict[str, int] = {}
+        """How many files of a docked camera a wipe has harmed."""
         self._trouble = Repeats(clock, events.WIPE_FAILED, events.WIPE_RECOVERED, board)
         self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED, board)
         self._rehearsed: set[int] = set()
@@ -109,6 +113,10 @@ class Cleaning:
         acknowledged = await self._acknowledged(camera)
         return [clip for clip in acknowledged if await self._is_released(clip)]
 
+    def harmed(self, camera: Camera) -> int:
+        """Return how many files a wipe of a docked camera has taken or changed in error."""
+        return self._harmed.get(camera.id, 0)
+
     async def left(self, camera: Camera) -> int:
         """Return how many acknowledged clips are still on a camera, and should not be."""
         if self._policy in {"keep", "dry-run"}:
@@ -123,6 +131,8 @@ class Cleaning:
         """Drop what failed on a camera that is gone."""
         self._trouble.forget(camera.id)
         self._refusals.forget(camera.id)
+        self._harmed.pop(camera.id, None)
+        self._board.remove((events.WIPE_DAMAGED.name, camera.id))
 
     async def check(self, media: Media, root: Root, clips: Sequence[Clip], docking: int) -> Sweep:
         """Check each clip on the camera before any of them goes.
@@ -163,8 +173,9 @@ class Cleaning:
             removed = [one.clip for one in sweep.checked if await self._remove(root, one, sweep)]
         async with media.opened() as root:
             gone = [clip for clip in removed if await self._is_gone(root, clip)]
-            if media.ours_alone:
-                await self._check_others(media.camera, root, sweep, clips)
+            harmed = await asyncio.to_thread(_harmed, root, sweep) if media.ours_alone else []
+        if harmed:
+            await self._damaged(media.camera, harmed)
         await to_the_end(self._ledger.wiped, gone)
         sweep.gone = len(gone)
         self._tell(media.camera, gone)
@@ -228,30 +239,18 @@ class Cleaning:
         self._trouble.success(*_key(clip), **_about(clip))
         return True
 
-    async def _check_others(
-        self, camera: Camera, root: Root, sweep: Sweep, clips: Sequence[Clip]
-    ) -> None:
-        """Tell of every file that was not to be wiped and no longer is what it was."""
-        left = await asyncio.to_thread(_inventory, root)
-        to_go = {clip.path for clip in clips}
-        harmed = [
-            display_path(path)
-            for path, what in sorted(sweep.others.items())
-            if path not in to_go and left.get(path) != what
-        ]
-        if harmed:
-            error = WipeDamageError(
-                f"{len(harmed)} files, first {harmed[0]}",
-                hint="take the camera out of service, and have its medium looked at",
-            )
-            await to_the_end(self._ledger.wipe_damaged, camera, harmed[:_NAMED])
-            emit_error(
-                events.WIPE_DAMAGED,
-                error,
-                camera=camera.id,
-                files=len(harmed),
-                paths=harmed[:_NAMED],
-            )
+    async def _damaged(self, camera: Camera, harmed: Sequence[str]) -> None:
+        """Tell of the files that were not to be wiped and no longer are what they were."""
+        error = WipeDamageError(
+            f"{len(harmed)} files, first {harmed[0]}",
+            hint="take the camera out of service, and have its medium looked at",
+        )
+        fields = {"camera": camera.id, "files": len(harmed), "paths": harmed[:_NAMED]}
+        await to_the_end(self._ledger.wipe_damaged, camera, harmed[:_NAMED])
+        emit_error(events.WIPE_DAMAGED, error, **fields)
+        failing = Failing.once(events.WIPE_DAMAGED.name, error, self._clock.now(), fields)
+        self._board.put((failing.event, camera.id), failing)
+        self._harmed[camera.id] = len(harmed)
 
     def _rehearse(self, checked: Sequence[Checked]) -> None:
         for one in checked:
@@ -283,6 +282,18 @@ def _is_left_aside(root: Root, clip: Clip) -> bool:
         return False
     except OSError:
         return True  # what can't be looked up can't be told to be gone
+
+
+def _harmed(root: Root, sweep: Sweep) -> list[str]:
+    """Return the files that were not to go with a wipe, and no longer are what they were."""
+    there = _inventory(root)
+    going = {one.clip.path for one in sweep.checked}
+    going |= {wipe.aside(clip) for clip in sweep.cut_short}
+    return [
+        display_path(path)
+        for path, what in sorted(sweep.others.items())
+        if path not in going and there.get(path) != what
+    ]
 
 
 def _inventory(root: Root) -> dict[bytes, tuple[int, int]]:

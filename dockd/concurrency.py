@@ -28,7 +28,7 @@ async def _shielded(
     return await finished(asyncio.to_thread(function, *args, **kwargs), stop)
 
 
-async def finished(work: Awaitable[T], stop: Callable[[], None] = lambda: None) -> T:
+async def finished(work: Awaitable[T], stop: Callable[[], object] = lambda: None) -> T:
     """Wait for something to end; a cancellation calls ``stop`` and waits for the end as well."""
     running = asyncio.ensure_future(work)
     try:
@@ -47,16 +47,24 @@ async def finished(work: Awaitable[T], stop: Callable[[], None] = lambda: None) 
 async def work_through(
     items: Iterable[T], work: Callable[[T], Awaitable[None]], *, workers: int
 ) -> None:
-    """Do the items in order, so many at a time; the first failure stops all and is raised."""
+    """Do the items in order, so many at a time; the first failure stops all and is raised.
+
+    A cancellation outweighs a failure, also of a worker that was winding up when it came.
+    """
     remaining = iter(items)
 
     async def worker() -> None:
         for item in remaining:
             await work(item)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(worker())
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+    async def all_of_them() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(worker())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    # In a task of its own: Python 3.11's TaskGroup forgets a cancellation while it aborts.
+    work_of_all = asyncio.ensure_future(all_of_them())
+    await finished(work_of_all, work_of_all.cancel)

@@ -11,19 +11,28 @@ from dockd.board import Board
 from dockd.cleaning import Cleaning
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end, work_through
-from dockd.errors import CameraLostError, DockdError, LedgerError, SourceError
+from dockd.errors import (
+    CameraLostError,
+    DockdError,
+    LedgerError,
+    MountError,
+    SourceError,
+    WipeRefusedError,
+)
 from dockd.intake import Intake, Stay
 from dockd.ledger import Ledger
 from dockd.logs import Repeats, emit
 from dockd.manifest import ClockFacts
 from dockd.model import Clip, Doing, Standing, display_path
 from dockd.sources import Look, Media
-from dockd.tree import Root, advice
+from dockd.tree import Root, advice, is_below
 
 _NAMED = 20
 """Files and folders of a camera that are named where many can't be looked at."""
 _TROUBLE_PAUSE = 5.0
 """Seconds before a camera that could not be worked on is tried again."""
+_RETRY_CAP = 60.0
+"""Seconds between two tries of clips that can't be taken for now, at most."""
 
 
 class Docking:
@@ -54,13 +63,22 @@ class Docking:
         self._clock = clock
         self._synchronised = synchronised
         self._wake = asyncio.Event()
-        self._look_due = True
+        self._look_at = 0.0
+        """When the next look is due, by the monotonic clock."""
+        self._retry_in = _TROUBLE_PAUSE
         self._unseen = 0
         self._unseen_names: set[str] = set()
+        self._seen: frozenset[bytes] = frozenset()
+        self._hidden: frozenset[bytes] = frozenset()
+        """What the last look could not look at, or saw being written: nothing there may go but
+        what it has seen all the same, as of two names that lead to one file."""
         self._unsettled = False
         self._told = Standing.WORKING
         """The standing that the log has, which a mere look or another try doesn't change."""
         self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
+        self._is_released = False
+        """Whether it was switched off, if that is what its profile wants once it is safe."""
+        self._switch = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
         self._unlisted = Repeats(clock, events.FOLDER_UNREADABLE, events.CAMERA_RECOVERED, board)
 
     def clip_settled(self) -> None:
@@ -68,8 +86,9 @@ class Docking:
         self._wake.set()
 
     def look_now(self) -> None:
-        """Look through the camera again at once."""
-        self._look_due = True
+        """Look through the camera again at once; until then it is not safe to take."""
+        self.standing = Standing.WORKING
+        self._look_at = 0.0
         self._wake.set()
 
     async def run(self) -> None:
@@ -85,8 +104,7 @@ class Docking:
         try:
             while True:
                 pause = await self._fenced_round()
-                if not await self._clock.wait(self._wake, pause):
-                    self._look_due = True
+                await self._clock.wait(self._wake, pause)
                 self._wake.clear()
         except CameraLostError:
             # It was taken away: the ordinary end of a stay.
@@ -95,6 +113,7 @@ class Docking:
             hints.cancel()
             self._trouble.forget()
             self._unlisted.forget()
+            self._switch.forget()
             self._cleaning.forget(camera)
             with contextlib.suppress(LedgerError):  # the next docking will tell as much
                 await to_the_end(self._ledger.end_docking, camera, self.number)
@@ -133,25 +152,28 @@ class Docking:
         finally:
             self.doing = Doing.NOTHING
         self.standing = Standing.WORKING
-        self._look_due = True
+        self._look_at = 0.0
         return _TROUBLE_PAUSE
+
+    @property
+    def _look_in(self) -> float:
+        """Seconds until the next look is due."""
+        return max(self._look_at - self._clock.monotonic(), 0.0)
 
     def _fail(self, error: DockdError) -> None:
         camera = self.media.camera.id
         self._trouble.failure(camera, error=error, retry_in=_TROUBLE_PAUSE, camera=camera)
 
     async def _round(self) -> float:
-        pause = self.media.look_every
         while True:
             released = await self._released()
-            if not (self._look_due or released):
-                return pause
+            if self._look_in and not released:
+                return self._look_in
             async with self.media.opened() as root:
-                if self._look_due:
-                    self._look_due = False
+                if not self._look_in:
+                    self._look_at = self._clock.monotonic() + self.media.look_every
                     self.doing = Doing.LOOKING
-                    again_in = await self._look_and_ingest(root)
-                    pause = min(self.media.look_every, again_in or self.media.look_every)
+                    await self._look_and_ingest(root)
                     released = await self._released()
                 if released:
                     self.doing = Doing.WIPING
@@ -159,24 +181,32 @@ class Docking:
             await self._cleaning.wipe(self.media, sweep)
             left = self._unseen or sweep.gone < len(sweep.checked)
             if not (sweep.strays or sweep.finished or (sweep.gone and left)):
-                return pause
+                return self._look_in
             # What went may have been in the way of the rest: a second file of one name, or a
             # broken chain whose removal made the kernel go read-only for this window.
-            self._look_due = True
+            self._look_at = 0.0
 
     async def _released(self) -> list[Clip]:
-        released = await self._cleaning.released(self.media.camera)
+        released = [
+            clip
+            for clip in await self._cleaning.released(self.media.camera)
+            if clip.path in self._seen or not is_below(clip.path, self._hidden)
+        ]
         if released:
             self.standing = Standing.WORKING
         return released
 
-    async def _look_and_ingest(self, root: Root) -> float | None:
+    async def _look_and_ingest(self, root: Root) -> None:
         camera, began = self.media.camera, self._clock.now()
         look = await asyncio.to_thread(self.media.look, root)
         # A clip that a wipe has set aside neither is gone nor is another clip.
         aside = {wipe.aside(clip): clip for clip in await self._cleaning.cut_short(camera, root)}
         files = [file for file in look.files if file.path not in aside]
-        unseen = [*look.failures, *(clip.path for clip in aside.values())]
+        self._seen = frozenset(file.path for file in files)
+        self._hidden = frozenset((*look.failures, *look.unsettled))
+        unseen = self._hidden.union(clip.path for clip in aside.values())
+        # Nothing of this camera is being read now, whatever a ledger that failed has kept.
+        await to_the_end(self._ledger.recover, camera)
         observed = await to_the_end(self._ledger.observe, camera, self.number, files, unseen)
         if observed.found or observed.vanished:
             emit(
@@ -188,6 +218,8 @@ class Docking:
                 left_alone=look.left_alone,
             )
         self._tell_of_failures(look)
+        for clip in observed.touched:
+            await self._look_at_content(root, clip)
         stay = Stay(self.media, self.number, await self._clocks(look))
 
         async def take(clip: Clip) -> None:
@@ -197,13 +229,39 @@ class Docking:
         self._unsettled = look.again_in is not None
         if clips or self._unsettled:
             self.standing = self._told = Standing.WORKING
+            self._is_released = False
         # Not earlier: whoever waits for this look takes the standing for what it found.
         self.looked_at = began
         if clips:
             self.doing = Doing.READING
         workers = min(self._intake.concurrency, self.media.readers)
         await work_through(clips, take, workers=workers)
-        return look.again_in
+        await self._look_again(look)
+
+    async def _look_at_content(self, root: Root, clip: Clip) -> None:
+        """Tell a file that was touched from another content of the same name and size."""
+        try:
+            await to_the_end(wipe.check, root, clip, self.number)
+        except WipeRefusedError:
+            await to_the_end(self._ledger.replaced, clip)
+            self._look_at = 0.0
+        except OSError:
+            pass  # the next look comes to it again
+        else:
+            await to_the_end(self._ledger.touched, clip)
+
+    async def _look_again(self, look: Look) -> None:
+        """Look again soon where a file is not complete yet, or a clip could not be taken."""
+        if look.again_in is not None:
+            self._look_within(look.again_in)
+        if await asyncio.to_thread(self._ledger.to_ingest, self.media.camera):
+            self._look_within(self._retry_in)
+            self._retry_in = min(2 * self._retry_in, _RETRY_CAP)
+        else:
+            self._retry_in = _TROUBLE_PAUSE
+
+    def _look_within(self, seconds: float) -> None:
+        self._look_at = min(self._look_at, self._clock.monotonic() + seconds)
 
     def _tell_of_failures(self, look: Look) -> None:
         camera = self.media.camera.id
@@ -240,18 +298,30 @@ class Docking:
         if pending or self._unsettled or await self._cleaning.waits(camera):
             self.standing = self._told = Standing.WORKING
             return
+        stuck = self._unseen + await asyncio.to_thread(self._ledger.stuck, camera)
+        stuck += await self._cleaning.left(camera) + self._cleaning.harmed(camera)
         if self._wake.is_set():
             return
-        stuck = self._unseen + await asyncio.to_thread(self._ledger.stuck, camera)
-        stuck += await self._cleaning.left(camera)
         self.standing = Standing.STUCK if stuck else Standing.SAFE
-        if self.standing is self._told:
-            return
-        self._told = self.standing
-        about = {"camera": camera.id, "place": self.media.place, "docking": self.number}
-        if stuck:
-            hint = "leave it docked, and call somebody who can read docs/operate.md"
-            emit(events.CAMERA_STUCK, **about, clips=stuck, hint=hint)
-        else:
-            emit(events.CAMERA_SAFE, **about)
+        if self.standing is not self._told:
+            self._told = self.standing
+            about = {"camera": camera.id, "place": self.media.place, "docking": self.number}
+            if stuck:
+                hint = "leave it docked, and call somebody who can read docs/operate.md"
+                emit(events.CAMERA_STUCK, **about, clips=stuck, hint=hint)
+            else:
+                emit(events.CAMERA_SAFE, **about)
+        if not (stuck or self._is_released):
+            await self._release()
+
+    async def _release(self) -> None:
+        """Leave the camera to itself; that this fails keeps nobody from taking it."""
+        camera = self.media.camera.id
+        try:
             await self.media.release()
+        except MountError as error:
+            self._switch.failure(camera, "release", error=error, retry_in=_RETRY_CAP, camera=camera)
+            self._look_within(_RETRY_CAP)
+        else:
+            self._is_released = True
+            self._switch.success(camera, "release", camera=camera)

@@ -5,6 +5,8 @@ DockdError
 ├── UsageError                a command was called wrongly
 ├── ConfigError               the configuration file has mistakes
 ├── KeyFileError              a key file is missing, unreadable or not a key
+├── ListenError               an address is taken, or not there yet
+├── CrowdedError              more connections than are allowed
 ├── AgeError                  an age file or key can't be used
 │   ├── AgeKeyError           a recipient or an identity isn't one
 │   ├── AgeHeaderError        the header isn't a valid age v1 header
@@ -13,6 +15,7 @@ DockdError
 │   └── AgePayloadError       the payload is damaged, cut short or extended
 ├── SourceError               a camera or its file can't be used now
 │   ├── ClipChangedError      a clip changed while it was read
+│   ├── ClipUnsettledError    a clip is not complete for very long
 │   ├── ClipUnreadableError   the camera returned I/O errors for a clip
 │   │   └── ClipTooLargeError the station could never hold it
 │   ├── CameraLostError       the camera went away
@@ -40,6 +43,7 @@ DockdError
 │   ├── StoreBusyError        another receiver holds the store
 │   ├── StoreFullError        its disk has no room
 │   └── UploadDamagedError    what arrived is not what the manifest says
+│       └── UploadUnreadableError can't be read back at all
 └── ControlError              the daemon can't be asked
     ├── DaemonDownError       it isn't running, or doesn't answer
     ├── ControlDeniedError    its socket may not be used
@@ -112,6 +116,20 @@ class KeyFileError(DockdError):
     event = "key.unusable"
 
 
+class ListenError(DockdError):
+    """The address can't be listened on now."""
+
+    exit_code = 75
+    event = "listen.failed"
+
+
+class CrowdedError(DockdError):
+    """No further connection is taken."""
+
+    exit_code = 75
+    event = "connections.refused"
+
+
 class AgeError(DockdError):
     """The age file can't be opened."""
 
@@ -161,6 +179,12 @@ class ClipChangedError(SourceError):
     """The clip changed while it was read."""
 
     event = "clip.changed"
+
+
+class ClipUnsettledError(SourceError):
+    """The clip is not complete yet."""
+
+    event = "clip.unsettled"
 
 
 class ClipUnreadableError(SourceError):
@@ -349,6 +373,13 @@ class UploadDamagedError(StoreError):
 
     exit_code = 65
     event = "receiver.upload_refused"
+
+
+class UploadUnreadableError(UploadDamagedError):
+    """What arrived can't be read back from the disk."""
+
+    exit_code = 74
+    event = "receiver.upload_unreadable"
 
 
 class ControlError(DockdError):

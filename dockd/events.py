@@ -50,9 +50,11 @@ CONFIG_REFUSED = _event(
 LIBRARY_COMPLAINED = _event(
     "library.complained",
     "warning",
-    "A library that dockd uses has logged a warning or worse.",
+    "A library that dockd uses has logged a warning or worse; what came from the same place"
+    " in it within a minute of the last such line is only counted.",
     library="str",
     detail="str",
+    unwritten="int",
     exception="str?",
 )
 
@@ -100,6 +102,21 @@ RESUMED = _event("order.resume", "info", "By order, uploads or wipes go on.", wh
 PAUSE_EXPIRED = _event(
     "pause.expired", "info", "An order to hold uploads or wipes has run out.", what="str"
 )
+PAUSE_FAILED = _event(
+    "pause.failed",
+    "warning",
+    "An order that has run out holds nothing, but can't be put away; that is tried again.",
+    failures="int",
+    exception="str?",
+    **_ERROR,
+)
+PAUSE_RECOVERED = _event(
+    "pause.recovered",
+    "info",
+    "Orders that have run out are put away again.",
+    failures="int",
+    seconds="float",
+)
 CONTROL_LISTENS = _event(
     "control.listens", "info", "The control API or the bay display can be asked.", address="str"
 )
@@ -107,13 +124,30 @@ CONTROL_FAILED = _event(
     "control.failed",
     "error",
     "The control API or the bay display can't be offered; the work goes on without.",
+    exception="str?",
     **_ERROR,
+)
+CONNECTIONS_REFUSED = _event(
+    "connections.refused",
+    "warning",
+    "As many connections are open as are allowed, of a station's control API or of a receiver;"
+    " further ones are closed.",
+    **_ERROR,
+    failures="int",
+)
+CONNECTIONS_TAKEN = _event(
+    "connections.taken",
+    "info",
+    "Half of the connections have ended, and further ones are taken again.",
+    failures="int",
+    seconds="float",
 )
 STATUS_STALE = _event(
     "status.stale",
     "warning",
     "The ledger can't be read for the status; what is told of clips is from before.",
     failures="int",
+    exception="str?",
     **_ERROR,
 )
 STATUS_FRESH = _event(
@@ -197,6 +231,9 @@ CAMERA_REFUSED = _event(
     "error",
     "A device matches a profile, but is not taken; it is left alone.",
     place="str",
+    profile="str",
+    serial="str",
+    failures="int?",
     **_ERROR,
 )
 VOLUME_UNUSABLE = _event(
@@ -257,6 +294,24 @@ CLIP_UNREADABLE = _event(
     "A clip can't be read, or is too large; it stays there, and a person has to see to it.",
     **_CLIP,
     **_ERROR,
+)
+CLIP_UNSETTLED = _event(
+    "clip.unsettled",
+    "warning",
+    "A file in a folder is not complete for very long; it is taken once it rests.",
+    camera="str",
+    path="str",
+    failures="int",
+    **_ERROR,
+)
+CLIP_SETTLED = _event(
+    "clip.settled",
+    "info",
+    "A file that was not complete for very long is complete, or gone.",
+    camera="str",
+    path="str",
+    failures="int",
+    seconds="float",
 )
 CLIP_UPLOAD_RESUMED = _event(
     "clip.upload_resumed",
@@ -337,10 +392,25 @@ SPOOL_RECOVERED = _event(
 SPOOL_DAMAGED = _event(
     "spool.damaged",
     "error",
-    "A clip's ciphertext is gone from the spool or altered; the clip is read again.",
+    "A clip's ciphertext is gone from the spool or altered; what is left of it is set aside,"
+    " and the clip read again.",
     **_CLIP,
     clip_id="str",
     **_ERROR,
+)
+LEDGER_FAILED = _event(
+    "ledger.failed",
+    "error",
+    "The ledger doesn't say what is to be uploaded; uploads under way go on.",
+    failures="int",
+    **_ERROR,
+)
+LEDGER_RECOVERED = _event(
+    "ledger.recovered",
+    "info",
+    "The ledger says again what is to be uploaded.",
+    failures="int",
+    seconds="float",
 )
 TARGET_DOWN = _event(
     "target.down",
@@ -361,7 +431,8 @@ TARGET_UP = _event(
 CLIP_RETRYING = _event(
     "clip.retrying",
     "warning",
-    "One clip's delivery fails for now and is tried again, for ever.",
+    "One clip's delivery fails for now, or others go through and it doesn't; it is tried again,"
+    " for ever.",
     **_CLIP,
     clip_id="str",
     failures="int",
@@ -384,6 +455,7 @@ RECEIPT_REFUSED = _event(
     **_CLIP,
     clip_id="str",
     reason="str",
+    failures="int",
     **_ERROR,
 )
 WIPE_REFUSED = _event(
@@ -471,6 +543,15 @@ UPLOAD_REFUSED = _event(
     station="str",
     **_ERROR,
 )
+UPLOAD_UNREADABLE = _event(
+    "receiver.upload_unreadable",
+    "error",
+    "The disk can't give back what arrived; it was set aside, and the station uploads it again.",
+    upload="str",
+    clip_id="str",
+    station="str",
+    **_ERROR,
+)
 CLIP_STORED = _event(
     "receiver.clip_stored",
     "info",
@@ -492,10 +573,20 @@ CLIP_KNOWN = _event(
 COPY_DAMAGED = _event(
     "receiver.copy_damaged",
     "error",
-    "A stored clip is missing or has another size; it counts as not stored.",
+    "A stored clip is not what the receiver has signed for; it was set aside, counts as not"
+    " stored, and is uploaded again.",
     clip_id="str",
     file="str",
+    detail="str",
     hint="str",
+)
+LEFTOVER = _event(
+    "receiver.leftover",
+    "warning",
+    "What lies in the store's incoming folder isn't the receiver's, or its disk gives an error;"
+    " it is left there.",
+    file="str",
+    detail="str",
 )
 STORE_FAILED = _event(
     "receiver.store_failed",

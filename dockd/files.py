@@ -155,7 +155,8 @@ def has_writer(fd: int) -> bool | None:
     """Say whether anybody has this file open for writing; None where Linux can't tell.
 
     A read lease is granted only while nobody does (fcntl(2), "Leases"); it takes a file
-    of one's own on a local file system.
+    of one's own. On a network file system the answer means nothing: the server may refuse
+    a lease though nobody writes, and writers elsewhere are not known here.
     """
     try:
         # A writer that comes meanwhile makes the kernel send a signal; SIGIO would kill.

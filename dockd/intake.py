@@ -1,11 +1,12 @@
 """Takes clips off a camera: room in the spool, one reading, a signed manifest, the ledger."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from tenacity import (
@@ -26,7 +27,6 @@ from dockd.errors import (
     ClipChangedError,
     ClipTooLargeError,
     ClipUnreadableError,
-    LedgerError,
     SourceError,
     SpoolError,
 )
@@ -63,6 +63,18 @@ class Stay:
     media: Media
     docking: int
     clock: ClockFacts
+
+
+@dataclass
+class _Reading:
+    """One clip's way through the spool's door, shared with the thread that reads it."""
+
+    media: Media
+    root: Root
+    clip: Clip
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    published: str | None = None
+    """The digest of the ciphertext, once it is durable."""
 
 
 @dataclass(frozen=True)
@@ -216,34 +228,42 @@ class Intake:
             sleep=self._clock.sleep,
             reraise=True,
         )
+        reading = _Reading(media, root, clip)
         with self._activity.working(clip, "ingest", clip.size) as work:
-            async for attempt in tries:
-                with attempt:
-                    cancelled = threading.Event()
-                    return await until_cancelled(
-                        cancelled, self._read_once, media, root, clip, work, cancelled
-                    )
+            try:
+                async for attempt in tries:
+                    with attempt:
+                        return await until_cancelled(
+                            reading.cancelled, self._read_once, reading, work
+                        )
+            except asyncio.CancelledError:
+                if reading.published is not None:
+                    with contextlib.suppress(SpoolError):  # the next start removes it
+                        await self._spool.remove(reading.published)
+                raise
         raise AssertionError("tenacity re-raises the last failure")
 
-    def _read_once(
-        self, media: Media, root: Root, clip: Clip, work: Work, cancelled: threading.Event
-    ) -> Ingested:
+    def _read_once(self, reading: "_Reading", work: Work) -> Ingested:
         try:
-            with open_file(root, clip.path) as source, self._spool.writing() as part:
-                if os.fstat(source).st_size != clip.size:
+            with (
+                open_file(reading.root, reading.clip.path) as source,
+                self._spool.writing() as part,
+            ):
+                if os.fstat(source).st_size != reading.clip.size:
                     raise ClipChangedError("it no longer has the size for which room was made")
                 ingested = ingest(
                     source,
                     lambda block: self._spool.write(part, block),
                     self._seal.recipients,
                     threads=self._threads_for_one_more(),
-                    cancelled=cancelled,
+                    cancelled=reading.cancelled,
                     progress=work.at,
                 )
                 self._spool.publish(part, ingested.ciphertext.sha256)
+                reading.published = ingested.ciphertext.sha256
                 return ingested
         except OSError as error:
-            raise self._explain(error, media) from error
+            raise self._explain(error, reading.media) from error
 
     def _threads_for_one_more(self) -> int:
         """Return how many threads a clip gets: a second one pays only while a core is free."""
@@ -280,7 +300,7 @@ class Intake:
                 facts,
                 lambda head: self._seal.manifest(stay, clip, ingested, now, head),
             )
-        except LedgerError:
+        except Exception:
             await self._spool.remove(ingested.ciphertext.sha256)
             raise
         return facts

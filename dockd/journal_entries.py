@@ -70,6 +70,7 @@ KINDS: Mapping[str, Kind] = {
         "A verified receipt is kept.", {"clip_id": "str", "receipt_sha256": "str"}
     ),
     "wipe.begun": Kind("A clip is about to be removed from its camera.", {"policy": "str"}),
+    "wipe.undone": Kind("A wipe that was cut short has left this clip as it was.", {}),
     "wipe.damaged": Kind(
         "After a wipe, files that were not to go were gone or changed.", {"paths": "list[str]"}
     ),

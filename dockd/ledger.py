@@ -5,30 +5,33 @@ them go through ``_move``. Methods block and may be called from any thread.
 """
 
 import json
-import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from dockd.clock import timestamp
-from dockd.database import Database
 from dockd.errors import LedgerError
+from dockd.ledger_questions import Questions
 from dockd.manifest import Content, JournalHead, statement_sha256
 from dockd.model import (
-    PENDING,
     TRANSITIONS,
     Camera,
     Clip,
     FileStat,
     FoundFile,
-    Match,
     Pausable,
     Pause,
     State,
     display_path,
 )
+from dockd.tree import is_below
 
-_LIVE = "present AND state != 'wiped'"
+_AT_ONCE = 1000
+"""Files of a look that are entered in one transaction."""
+_TURN = 0.001
+"""Seconds between two of those, in which whoever waits for the ledger gets it."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,11 @@ class Observed:
 
     found: int
     vanished: int
+    touched: list[Clip] = field(default_factory=list)
+    """Clips that were read, and whose files have other times by now: perhaps other contents."""
 
 
-class Ledger(Database):
+class Ledger(Questions):
     """The memory of one station."""
 
     def _move(
@@ -103,8 +108,8 @@ class Ledger(Database):
     ) -> Observed:
         """Bring the ledger up to what a look at a camera saw.
 
-        A file at a known path with another size is another clip; one whose times differ is
-        looked at again before its wipe, by content.
+        A file at a known path with another size is another clip. Others have their turns at
+        the ledger meanwhile; a look that is cut short is made up for by the next one.
 
         Args:
             camera: the camera.
@@ -112,37 +117,54 @@ class Ledger(Database):
             files: the clips that are on it.
             unseen: files and folders that could not be looked at: what was there is not gone.
         """
-        found = 0
+        found, touched = 0, []
+        hidden = frozenset(unseen)
+        missing = self._live(camera)
+        remaining = iter(files)
+        while batch := list(islice(remaining, _AT_ONCE)):
+            with self._transaction():
+                for file in batch:
+                    known = missing.pop(file.path, None)
+                    if known is None or known.size != file.size:
+                        if known is not None:
+                            self._leave(known, "clip.replaced")
+                        self._insert(camera, docking, file)
+                        found += 1
+                        continue
+                    if known.wiping and not is_below(known.path, hidden):
+                        self._wipe_undone(known)
+                    if known.modified_ns != file.modified_ns:
+                        if known.state is State.FOUND:
+                            self._touch(known, file.modified_ns)
+                        else:
+                            touched.append(replace(known, modified_ns=file.modified_ns))
+            time.sleep(_TURN)
+        gone = [clip for clip in missing.values() if not is_below(clip.path, hidden)]
         with self._transaction():
-            missing = self._live(camera)
-            for file in files:
-                known = missing.pop(file.path, None)
-                if known is not None and known.size == file.size:
-                    if known.state is State.FOUND and known.modified_ns != file.modified_ns:
-                        self._db.execute(
-                            "UPDATE clips SET modified_ns = ? WHERE id = ?",
-                            (file.modified_ns, known.id),
-                        )
-                    continue
-                if known is not None:
-                    self._gone(known, "clip.replaced")
-                self._insert(camera, docking, file)
-                found += 1
-            gone = [clip for clip in missing.values() if not _is_below(clip.path, unseen)]
             for known in gone:
-                self._gone(known, "clip.vanished")
-        return Observed(found, len(gone))
+                self._gone(known)
+        return Observed(found, len(gone), touched)
 
-    def _live(self, camera: Camera) -> dict[bytes, Clip]:
-        return {clip.path: clip for clip in self._clips(f"camera = ? AND {_LIVE}", camera.id)}
+    def touched(self, clip: Clip) -> None:
+        """Note that a clip's file has other times, and still the content that was read."""
+        with self._transaction():
+            self._touch(clip, clip.modified_ns)
 
-    def _gone(self, clip: Clip, event: str) -> None:
+    def _touch(self, clip: Clip, modified_ns: int) -> None:
+        self._db.execute("UPDATE clips SET modified_ns = ? WHERE id = ?", (modified_ns, clip.id))
+
+    def _wipe_undone(self, clip: Clip) -> None:
+        """Note that a wipe which was cut short has not come to a clip: it is all there."""
+        self._db.execute("UPDATE clips SET wiping = 0 WHERE id = ?", (clip.id,))
+        self._append("wipe.undone", clip.camera.id, clip.id)
+
+    def _gone(self, clip: Clip) -> None:
         """Note that a look did not see a clip's file any more."""
         if clip.wiping:
             # Its wipe was cut short between the removal and the record of it.
             self._move(clip, State.WIPED, "clip.wiped", detail={"recovered": True})
         else:
-            self._leave(clip, event)
+            self._leave(clip, "clip.vanished")
 
     def _leave(self, clip: Clip, event: str) -> None:
         """Note that a clip's file is no longer on its camera, by another hand than dockd's."""
@@ -330,7 +352,7 @@ class Ledger(Database):
                 self._move(clip, State.WIPED, "clip.wiped", detail={"clip_id": clip.clip_id})
 
     def replaced(self, clip: Clip) -> None:
-        """Note that the camera has another content at an acknowledged clip's path.
+        """Note that the camera has another content at a clip's path.
 
         The next look at the camera finds that content as a clip of its own.
         """
@@ -414,157 +436,21 @@ class Ledger(Database):
                 "DELETE FROM pauses WHERE what = ? AND since = ?", (pause.what, pause.since)
             )
 
-    def pauses(self) -> list[Pause]:
-        """Return the orders to hold something."""
-        with self._reading():
-            rows = self._db.execute("SELECT * FROM pauses ORDER BY what").fetchall()
-        return [Pause(**dict(row)) for row in rows]
+    def recover(self, camera: Camera | None = None) -> int:
+        """Take back what a crash cut short, or a ledger that failed meanwhile.
 
-    def recover(self) -> int:
-        """Take back what a crash cut short; returns how many ingests that were."""
+        Args:
+            camera: the one whose clips are not being read now; None where none are.
+
+        Returns:
+            How many ingests that were.
+        """
         with self._transaction():
-            clips = self._clips("state = 'ingesting'")
+            clips = self._clips(
+                "state = 'ingesting' AND (? IS NULL OR camera = ?)", *[camera and camera.id] * 2
+            )
             for clip in clips:
                 self._move(
                     clip, State.FOUND, "clip.ingest_interrupted", detail={"error": "restart"}
                 )
             return len(clips)
-
-    # Questions
-
-    def clip(self, number: int) -> Clip:
-        """Return one clip by its number in this ledger.
-
-        Raises:
-            LedgerError: there is none.
-        """
-        for clip in self._clips("clips.id = ?", number):
-            return clip
-        raise LedgerError(f"there is no clip {number}")
-
-    def clips(self) -> list[Clip]:
-        """Return every clip, oldest first."""
-        return self._clips("1")
-
-    def newest_receipt(self) -> Clip | None:
-        """Return the newest clip that has a receipt, if there is one."""
-        return next(iter(self._clips("receipt IS NOT NULL ORDER BY id DESC LIMIT 1")), None)
-
-    def to_ingest(self, camera: Camera) -> list[Clip]:
-        """Return a docked camera's unread clips: event-flagged first, then oldest."""
-        return self._clips(
-            f"camera = ? AND {_LIVE} AND state = 'found' ORDER BY event DESC, recorded_at, id",
-            camera.id,
-        )
-
-    def to_upload(self, limit: int, *, exclude: Collection[int], receipts: bool) -> list[Clip]:
-        """Return what is to be uploaded next: event-flagged first, then oldest.
-
-        Args:
-            limit: how many clips, at most.
-            exclude: numbers of clips that are under way.
-            receipts: whether the target gives receipts; where it doesn't, an upload that is
-                complete has nothing left to ask for.
-        """
-        clips = self._clips(
-            "state IN ('spooled', 'uploading') AND (? OR NOT uploaded)"
-            " ORDER BY event DESC, recorded_at, id LIMIT ?",
-            receipts,
-            limit + len(exclude),
-        )
-        return [clip for clip in clips if clip.id not in exclude][:limit]
-
-    def pending(self, camera: Camera) -> int:
-        """Return how many clips hold back a docked camera's wipe."""
-        states = ", ".join(f"'{state}'" for state in PENDING)
-        return self._count(f"camera = ? AND {_LIVE} AND state IN ({states})", camera.id)
-
-    def to_wipe(self, camera: Camera) -> list[Clip]:
-        """Return a docked camera's acknowledged clips that are still on it."""
-        return self._clips(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
-
-    def stuck(self, camera: Camera) -> int:
-        """Return how many clips of a docked camera wait for a person."""
-        states = f"'{State.UNREADABLE}', '{State.REJECTED}'"
-        return self._count(f"camera = ? AND {_LIVE} AND state IN ({states})", camera.id)
-
-    def to_resync(self) -> list[Clip]:
-        """Return the clips that an order can give another try: on a camera or in the spool."""
-        return self._clips(
-            "state IN ('unreadable', 'rejected', 'acknowledged', 'spooled', 'uploading')"
-            " AND (present OR state IN ('spooled', 'uploading', 'rejected'))"
-        )
-
-    def cameras_named(self, name: str) -> set[str]:
-        """Return the ids of the known cameras with an id or a serial."""
-        with self._reading():
-            rows = self._db.execute(
-                "SELECT id FROM cameras WHERE id = ? OR serial = ?", (name, name)
-            ).fetchall()
-        return {camera for (camera,) in rows}
-
-    def in_spool(self) -> list[Clip]:
-        """Return the clips whose ciphertext the spool has to hold."""
-        return self._clips("state IN ('spooled', 'uploading', 'rejected')")
-
-    def counts(self) -> dict[State, int]:
-        """Return how many clips are in each state."""
-        with self._reading():
-            rows = self._db.execute("SELECT state, count(*) FROM clips GROUP BY state").fetchall()
-        return {State(state): count for state, count in rows}
-
-    def _count(self, where: str, *arguments: object) -> int:
-        with self._reading():
-            (count,) = self._db.execute(
-                f"SELECT count(*) FROM clips WHERE {where}",  # noqa: S608  # literals
-                arguments,
-            ).fetchone()
-        return int(count)
-
-    def _state(self, clip: Clip) -> State:
-        (state,) = self._db.execute("SELECT state FROM clips WHERE id = ?", (clip.id,)).fetchone()
-        return State(state)
-
-    def _clips(self, where: str, *arguments: object) -> list[Clip]:
-        with self._reading():
-            rows = self._db.execute(
-                "SELECT clips.*, cameras.profile, cameras.serial"  # noqa: S608  # literals
-                f" FROM clips JOIN cameras ON cameras.id = clips.camera WHERE {where}",
-                arguments,
-            ).fetchall()
-        return [_clip(row) for row in rows]
-
-
-def _is_below(path: bytes, places: Collection[bytes]) -> bool:
-    return any(path == place or path.startswith(place + b"/") for place in places)
-
-
-def _clip(row: sqlite3.Row) -> Clip:
-    return Clip(
-        id=row["id"],
-        camera=Camera(row["profile"], row["serial"]),
-        docking=row["docking"],
-        path=row["path"],
-        size=row["size"],
-        modified_ns=row["modified_ns"],
-        match=Match(
-            kind=row["kind"],
-            event=bool(row["event"]),
-            recorded_at=row["recorded_at"],
-            metadata=json.loads(row["metadata"]),
-        ),
-        state=State(row["state"]),
-        present=bool(row["present"]),
-        stat=FileStat(**json.loads(row["stat"])) if row["stat"] else None,
-        clip_id=row["clip_id"],
-        plaintext_sha256=row["plaintext_sha256"],
-        ciphertext_sha256=row["ciphertext_sha256"],
-        ciphertext_size=row["ciphertext_size"],
-        manifest=row["manifest"],
-        receipt=row["receipt"],
-        upload_url=row["upload_url"],
-        uploaded=bool(row["uploaded"]),
-        wiping=bool(row["wiping"]),
-        error=row["error"],
-        problem=row["problem"],
-    )

@@ -105,6 +105,7 @@ class FileStat:
 
     size: int
     modified_ns: int
+    """Nanoseconds since the epoch, within 64 bits: from 1677 to 2262, whatever a camera says."""
     changed_ns: int
     device: int
     inode: int
@@ -113,8 +114,16 @@ class FileStat:
     def of(cls, status: os.stat_result) -> "FileStat":
         """Take it from a stat result."""
         return cls(
-            status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino
+            status.st_size,
+            _within_64_bits(status.st_mtime_ns),
+            _within_64_bits(status.st_ctime_ns),
+            status.st_dev,
+            status.st_ino,
         )
+
+
+def _within_64_bits(nanoseconds: int) -> int:
+    return min(max(nanoseconds, -(1 << 63)), (1 << 63) - 1)
 
 
 @dataclass(frozen=True)

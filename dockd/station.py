@@ -15,6 +15,7 @@ from dockd import __version__, events, upload
 from dockd.activity import Activity
 from dockd.age import parse_recipients
 from dockd.bandwidth import Limiter, current_limit
+from dockd.board import Failing
 from dockd.cleaning import Cleaning
 from dockd.clock import Clock, timestamp
 from dockd.config import Config
@@ -91,9 +92,9 @@ class Station:
         metrics = Metrics()
         self.control = Control(config, metrics)
         self.activity = Activity(self._seams.clock, metrics)
-        self._trouble = Repeats(
-            self._seams.clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, self.activity.board
-        )
+        clock, board = self._seams.clock, self.activity.board
+        self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
+        self._refused = Repeats(clock, events.CAMERA_REFUSED, events.CAMERA_RECOVERED, board)
 
     async def run(self, notifier: Notifier) -> None:
         """Work until cancelled.
@@ -223,14 +224,18 @@ class Station:
 
     async def _fenced(self, docking: Docking) -> None:
         """Run a docking; what goes wrong with one camera stays with it."""
-        camera = docking.media.camera.id
+        camera, place = docking.media.camera.id, docking.media.place
         if camera in self._dockings:
             refusal = CameraRefusedError(
                 f"{camera} is docked already, at {self._dockings[camera].media.place}",
                 hint="give one of the two another serial or profile",
             )
-            emit_error(events.CAMERA_REFUSED, refusal, place=docking.media.place)
+            profile, serial = docking.media.camera.profile, docking.media.camera.serial
+            self._refused.failure(
+                camera, place, error=refusal, place=place, profile=profile, serial=serial
+            )
             return
+        self._refused.success(camera, place, camera=camera)
         self._dockings[camera] = docking
         try:
             await docking.run()
@@ -250,7 +255,8 @@ class Station:
         config, clock = self._config, self._seams.clock
         profiles = {profile.name: Profile(profile) for profile in config.profiles}
         sources: list[Source] = [
-            FolderSource(folder, profiles[folder.profile], clock) for folder in config.folders
+            FolderSource(folder, profiles[folder.profile], clock, self.activity.board)
+            for folder in config.folders
         ]
         if any(profile.usb for profile in config.profiles):
             beat = heartbeats.part("usb", USB_SILENCE + config.usb.rescan_seconds)
@@ -295,6 +301,8 @@ class Station:
             await asyncio.to_thread(ledger.verify_journal)
         except LedgerError as error:
             emit_error(events.JOURNAL_BROKEN, error)
+            failing = Failing.once(events.JOURNAL_BROKEN.name, error, self._seams.clock.now(), {})
+            self.activity.board.put((failing.event,), failing)
 
     def _clip_settled(self, clip: Clip) -> None:
         docking = self._dockings.get(clip.camera.id)
@@ -332,4 +340,5 @@ def _recover(ledger: Ledger, spool: Spool) -> None:
     missing = spool.recover(expected)
     for clip in clips:
         if clip.ciphertext_sha256 in missing:
+            spool.set_aside(clip.ciphertext_sha256, str(clip.clip_id))
             ledger.spool_lost(clip, "spool.damaged", "missing from the spool, or of another size")

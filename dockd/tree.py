@@ -8,7 +8,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from dockd.model import FileStat
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO put in a clip's place must not make the open hang.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+MAIN = b"."
+"""The main volume's root, as a place; another volume's is ``/p2``. Neither is a file's path."""
 
 _LOST_AND_FOUND = (b"lost+found",)
 """What mkfs makes on every ext4 for fsck, and for nobody but root to read."""
@@ -76,6 +79,21 @@ class Root:
         """Return what tells whether an open file of this root still is the same file."""
         stat = FileStat.of(os.fstat(fd))
         return stat if self.stable_inodes else replace(stat, inode=0)
+
+
+def is_below(path: bytes, places: Container[bytes]) -> bool:
+    """Say whether a path is one of some places, or below one of them.
+
+    Args:
+        path: a camera's file or folder.
+        places: files, folders and roots of volumes; a set or a dict, as it is asked for each
+            folder that leads to the path.
+    """
+    while path not in places:
+        path, slash, _ = path.rpartition(b"/")
+        if not path:
+            return not slash and MAIN in places
+    return True
 
 
 @dataclass(frozen=True)

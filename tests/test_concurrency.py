@@ -145,3 +145,25 @@ def test_a_cancellation_from_outside_cancels_every_worker() -> None:
 
     asyncio.run(main())
     assert set(ended) == {1, 2}
+
+
+def test_a_cancellation_that_comes_while_a_failure_winds_up_outweighs_it() -> None:
+    winding_up = asyncio.Event()
+
+    async def work(item: int) -> None:
+        if item == 1:
+            raise ValueError(str(item))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            winding_up.set()
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        task = asyncio.create_task(work_through([0, 1], work, workers=2))
+        await winding_up.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())

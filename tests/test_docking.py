@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import errno
 import os
+import shutil
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from dockd import wipe
+from dockd import docking, wipe
 from dockd.activity import Activity
 from dockd.age import X25519Identity
 from dockd.cleaning import Cleaning
@@ -26,7 +28,7 @@ from dockd.intake import Intake, Seal
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger
 from dockd.manifest import Receipt, Signer, read_unverified_manifest, sign, statement_sha256
-from dockd.model import Camera, FoundFile, Match, Standing, State
+from dockd.model import Camera, FileStat, FoundFile, Match, Standing, State
 from dockd.sources import Look
 from dockd.spool import Spool
 from dockd.tree import Failures, Root, walk
@@ -54,6 +56,7 @@ class FolderCamera:
         self.there = True
         self.failures: Failures = {}
         self.skipped: set[bytes] = set()
+        self.unsettled: set[bytes] = set()
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Root]:
@@ -77,6 +80,8 @@ class FolderCamera:
         self.mounts.append(how)
         try:
             yield Root(self.folder)
+            if not self.there:
+                raise CameraLostError("it is gone")
         finally:
             self.mounts.append("unmounted")
 
@@ -84,11 +89,16 @@ class FolderCamera:
         if not self.there:
             raise CameraLostError("it is gone")
         files = [
-            FoundFile(one.path, one.status.st_size, one.status.st_mtime_ns, Match("video"))
+            FoundFile(
+                one.path, one.status.st_size, FileStat.of(one.status).modified_ns, Match("video")
+            )
             for one in walk(root)
             if one.path.endswith(b".mp4") and one.path not in self.skipped
         ]
-        return Look(files, left_alone=0, failures=self.failures)
+        complete = [file for file in files if file.path not in self.unsettled]
+        return Look(
+            complete, left_alone=0, failures=self.failures, unsettled=sorted(self.unsettled)
+        )
 
     def is_there(self) -> bool:
         return self.there
@@ -106,6 +116,7 @@ class Bench:
         policy: wipe.Policy = "delete",
         files: Files | None = None,
         receiver: SigningKey | None = None,
+        spool_files: Files | None = None,
     ) -> None:
         (folder / "camera").mkdir(exist_ok=True)
         self.media = FolderCamera(folder / "camera")
@@ -113,7 +124,13 @@ class Bench:
         self.ledger = Ledger(folder / "ledger.db", self.clock)
         self.receiver = receiver or SigningKey.generate()
         self.acknowledges = True
-        spool = Spool(folder / "spool", budget=2**33, reserve=0, files=Files(), clock=self.clock)
+        self.spool = spool = Spool(
+            folder / "spool",
+            budget=2**33,
+            reserve=0,
+            files=spool_files or Files(),
+            clock=self.clock,
+        )
         spool.recover({})
         recipients = [X25519Identity.generate().recipient]
         activity = Activity(self.clock, Metrics())
@@ -180,21 +197,25 @@ class Bench:
         """Let the docking work until something holds, and cancel it."""
 
         async def run() -> None:
-            docking = asyncio.create_task(self.docking.run())
+            stay = asyncio.create_task(self.docking.run())
             async with asyncio.timeout(patience):
-                while not (holds() or docking.done()):  # noqa: ASYNC110  # nothing tells of it
+                while not (held := holds()) and not stay.done():  # noqa: ASYNC110  # nothing tells
                     await asyncio.sleep(0.01)
-            docking.cancel()
+            stay.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await docking
+                await stay
+
+            assert held or holds()
 
         asyncio.run(run())
-        assert holds()
 
     def has_acknowledged_all(self) -> bool:
         return self.docking.looked_at is not None and {
             clip.state for clip in self.ledger.clips()
         } == {State.ACKNOWLEDGED}
+
+    def shows(self, event: str) -> bool:
+        return event in {failing.event for failing in self.board.failing()}
 
     def is_safe(self) -> bool:
         return self.docking.standing is Standing.SAFE
@@ -259,7 +280,7 @@ def test_a_file_that_goes_with_a_wipe_and_should_not_is_told(bench: Bench, log: 
     bench.clip("1.mp4")
     bystander = bench.clip("GPS/track.gps", b"51.5,-0.1")
     bench.media.after_window = lambda: bystander.unlink(missing_ok=True)
-    bench.run_until(bench.is_safe)
+    bench.run_until(lambda: bench.is_stuck() and bench.shows("wipe.damaged"))
     (line,) = told(log, "wipe.damaged")
     assert line["paths"] == ["GPS/track.gps"]
     assert [e.detail for e in bench.ledger.entries() if e.event == "wipe.damaged"] == [
@@ -272,7 +293,7 @@ def test_a_file_that_is_altered_by_a_wipe_is_told(bench: Bench, log: list[Any]) 
     bench.clip("1.mp4")
     bystander = bench.clip("GPS/track.gps", b"51.5,-0.1")
     bench.media.after_window = lambda: bystander.write_bytes(b"")
-    bench.run_until(bench.is_safe)
+    bench.run_until(bench.is_stuck)
     assert told(log, "wipe.damaged")
 
 
@@ -500,3 +521,148 @@ def test_a_camera_that_cannot_be_written_still_is_read(tmp_path: Path, log: list
         bench.run_until(lambda: bench.has_acknowledged_all() and bool(told(log, "camera.failed")))
         assert len(bench.ledger.clips()) == 2
     assert aside.exists()
+
+
+def test_what_a_pulled_camera_no_longer_shows_is_not_told_as_damage(
+    bench: Bench, log: list[Any]
+) -> None:
+    def pull() -> None:
+        bench.media.there = False
+        bystander.unlink()
+
+    bench.clip("1.mp4")
+    bystander = bench.clip("GPS/track.gps", b"51.5,-0.1")
+    bench.media.after_window = pull
+    bench.run_until(lambda: bool(told(log, "camera.undocked")))
+    assert not told(log, "wipe.damaged")
+
+
+def test_a_clip_that_is_not_complete_is_not_gone(bench: Bench, log: list[Any]) -> None:
+    bench.clip("1.mp4")
+    bench.acknowledges = False
+    bench.run_until(lambda: bench.ledger.counts() == {State.SPOOLED: 1})
+    bench.media.unsettled = {b"1.mp4"}
+    looked_at = bench.docking.looked_at
+    bench.docking.look_now()
+    bench.run_until(lambda: bench.docking.looked_at != looked_at)
+    assert [clip.present for clip in bench.ledger.clips()] == [True]
+
+
+def test_another_content_under_a_kept_clips_name_and_size_is_a_clip_of_its_own(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, "keep")
+    with closing(bench.ledger):
+        path = bench.clip("1.mp4", b"first")
+        bench.run_until(bench.is_safe)
+        path.write_bytes(b"other")
+        os.utime(path, ns=(1, 1))
+        bench.docking.look_now()
+        bench.run_until(lambda: bench.ledger.counts() == {State.ACKNOWLEDGED: 2})
+        assert [clip.present for clip in bench.ledger.clips()] == [False, True]
+
+
+def test_a_kept_clip_that_was_only_touched_stays_the_same_clip(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "keep")
+    with closing(bench.ledger):
+        path = bench.clip("1.mp4")
+        bench.run_until(bench.is_safe)
+        os.utime(path, ns=(1, 1))
+        bench.docking.look_now()
+        bench.run_until(lambda: [clip.modified_ns for clip in bench.ledger.clips()] == [1])
+        assert bench.ledger.counts() == {State.ACKNOWLEDGED: 1}
+
+
+def test_a_clip_that_cannot_be_taken_for_now_is_tried_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    monkeypatch.setattr(docking, "_TROUBLE_PAUSE", 0.01)
+    bench = Bench(tmp_path)
+    with closing(bench.ledger):
+        bench.clip("1.mp4")
+        shutil.rmtree(tmp_path / "spool")
+
+        def mended() -> bool:
+            if told(log, "spool.failed"):
+                (tmp_path / "spool").mkdir(exist_ok=True)
+            return bench.is_safe()
+
+        bench.run_until(mended)
+        assert bench.ledger.counts() == {State.WIPED: 1}
+
+
+def test_a_clip_whose_ingest_the_ledger_could_not_take_back_is_taken_back_at_the_next_look(
+    bench: Bench,
+) -> None:
+    bench.clip("1.mp4")
+    bench.run_until(bench.is_safe)
+    path = bench.clip("2.mp4")
+    camera, number = bench.media.camera, bench.docking.number
+    status = path.stat()
+    found = FoundFile(b"2.mp4", status.st_size, status.st_mtime_ns, Match("video"))
+    bench.ledger.observe(camera, number, [found])
+    (clip,) = bench.ledger.to_ingest(camera)
+    bench.ledger.begin_ingest(clip, number)
+    bench.docking.look_now()
+    bench.run_until(lambda: bench.ledger.counts() == {State.WIPED: 2})
+
+
+def test_a_camera_that_leaves_while_its_clip_is_made_durable_leaves_nothing_in_the_spool(
+    tmp_path: Path,
+) -> None:
+    class Slow(Files):
+        def __init__(self) -> None:
+            self.entered, self.gate = threading.Event(), threading.Event()
+
+        def publish(self, part: Path, final: Path) -> None:
+            self.entered.set()
+            assert self.gate.wait(PATIENCE)
+            super().publish(part, final)
+
+    async def run(bench: Bench) -> None:
+        stay = asyncio.create_task(bench.docking.run())
+        await asyncio.to_thread(files.entered.wait, PATIENCE)
+        stay.cancel()
+        await asyncio.sleep(0)
+        files.gate.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await stay
+
+    files = Slow()
+    bench = Bench(tmp_path, spool_files=files)
+    with closing(bench.ledger):
+        bench.clip("1.mp4")
+        asyncio.run(run(bench))
+        assert bench.ledger.counts() == {State.FOUND: 1}
+    assert list(bench.spool.folder.iterdir()) == []
+    assert bench.spool.used == 0
+
+
+@pytest.mark.parametrize("where", ["failures", "unsettled"])
+def test_a_clip_that_the_last_look_could_not_see_whole_is_not_wiped(
+    bench: Bench, where: str
+) -> None:
+    bench.clip("DCIM/1.mp4")
+    bench.wipes_are_held = True
+    bench.run_until(bench.has_acknowledged_all)
+    if where == "failures":
+        bench.media.failures = {b"DCIM": OSError(errno.EIO, "Input/output error")}
+        bench.media.skipped = {b"DCIM/1.mp4"}
+    else:
+        bench.media.unsettled = {b"DCIM/1.mp4"}
+    bench.wipes_are_held = False
+    looks, bench.docking.looked_at = bench.docking.looked_at, None
+    bench.docking.look_now()
+    bench.run_until(lambda: bench.docking.looked_at is not None and not bench.is_safe())
+    assert looks is not None
+    assert bench.ledger.counts() == {State.ACKNOWLEDGED: 1}
+    assert (bench.media.folder / "DCIM" / "1.mp4").exists()
+
+
+def test_a_clip_from_the_far_future_is_taken_like_any_other(bench: Bench) -> None:
+    path = bench.clip("1.mp4")
+    try:
+        os.utime(path, ns=(2**63, 2**63))
+    except OSError:
+        pytest.skip("this file system keeps no such time")
+    bench.run_until(bench.is_safe)

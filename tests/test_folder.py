@@ -1,7 +1,354 @@
-from pathlib import Path
+"""Cameras that are folders: which of their files are complete, and what a look tells of them."""
 
-from dockd.sources.folder import filesystem_type
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+import structlog
+
+from dockd.board import Board
+from dockd.clock import Clock
+from dockd.config import FolderConfig
+from dockd.errors import CameraLostError
+from dockd.ledger import Ledger
+from dockd.sources import Look, Media, folder
+from dockd.sources.folder import FolderMedia, FolderSource, Seams, filesystem_type
+from dockd.sources.profile import Profile
+from dockd.tree import MAIN
+from tests.clocks import FakeClock
 from tests.support import small_disk
+from tests.usb import make_profile
+
+PATIENCE = 20
+NOBODY_CAN_TELL = Seams(has_writer=lambda _: None)
+SOMEBODY_WRITES = Seams(has_writer=lambda _: True)
+
+
+class LaterClock(FakeClock):
+    """The machine's clock, and the time that a test lets pass."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.elapsed)
+
+
+class Camera:
+    """A folder that is docked as a camera."""
+
+    def __init__(self, path: Path, settle: float = 60, seams: Seams | None = None) -> None:
+        self.clock = LaterClock()
+        self.board = Board()
+        self.path = path
+        path.mkdir()
+        self.config = FolderConfig(
+            path=path, serial="CAM-1", profile="bodycam", settle_seconds=settle, watch="polling"
+        )
+        self.profile = Profile(make_profile())
+        self.media = FolderMedia(self.config, self.profile, self.clock, self.board, seams)
+
+    def clip(self, name: str = "1.mp4", content: bytes = b"clip") -> Path:
+        path = self.path / name
+        path.write_bytes(content)
+        return path
+
+    def look(self, after: float = 0.0) -> Look:
+        """Look through it as a docking does."""
+        self.clock.elapsed += after
+
+        async def opened() -> Look:
+            async with self.media.opened() as root:
+                return self.media.look(root)
+
+        return asyncio.run(opened())
+
+    def complete(self, after: float = 0.0) -> list[bytes]:
+        return [file.path for file in self.look(after).files]
+
+
+@pytest.fixture
+def log() -> Iterator[list[Any]]:
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+def lie_on(monkeypatch: pytest.MonkeyPatch, filesystem: str) -> None:
+    """Let all folders be on a file system of this type."""
+    monkeypatch.setattr(folder, "filesystem_type", lambda _: filesystem)
+
+
+# Complete or not
+
+
+def test_a_file_that_rests_and_has_no_writer_is_complete(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera")
+    camera.clip()
+    look = camera.look()
+    assert not look.files
+    assert look.again_in == 60
+    look = camera.look(after=61)
+    assert [file.path for file in look.files] == [b"1.mp4"]
+    assert look.again_in is None
+    assert not look.unsettled
+
+
+def test_a_file_that_changes_must_rest_anew(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera", settle=3600)
+    path = camera.clip()
+    camera.look()
+    path.write_bytes(b"clip, and more")
+    os.utime(path, (0, 0))
+    assert camera.complete(after=3000) == []
+    assert camera.complete(after=3000) == [b"1.mp4"]
+
+
+def test_a_file_with_a_writer_is_not_complete_however_long_it_rests(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera", settle=0)
+    with camera.clip().open("ab"):
+        assert camera.complete(after=10_000) == []
+    assert camera.complete() == [b"1.mp4"]
+
+
+def test_what_is_there_and_not_complete_is_told_apart_from_what_is_gone_or_damaged(
+    tmp_path: Path,
+) -> None:
+    camera = Camera(tmp_path / "camera")
+    known, gone = camera.clip("known.mp4"), camera.clip("gone.mp4")
+    assert len(camera.look(after=61).files) == 2
+    gone.unlink()
+    with known.open("ab"):
+        look = camera.look()
+    assert look.unsettled == [b"known.mp4"]
+    assert not look.files
+    assert not look.failures
+
+
+def test_a_file_that_cannot_be_opened_is_left_to_its_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = Camera(tmp_path / "camera")
+    camera.clip()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("dockd.sources.settling.open_file", refuse)
+    assert camera.complete(after=61) == [b"1.mp4"]
+
+
+def test_where_nobody_can_tell_of_writers_the_watch_does(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
+    camera.clip()
+    camera.media.settling.written(b"1.mp4")
+    assert camera.look().unsettled == [b"1.mp4"]
+    camera.media.settling.closed(b"1.mp4")
+    assert camera.complete() == [b"1.mp4"]
+
+
+def test_a_close_that_the_watch_did_not_tell_of_holds_a_file_up_for_minutes_and_not_for_ever(
+    tmp_path: Path,
+) -> None:
+    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
+    camera.clip()
+    camera.media.settling.written(b"1.mp4")
+    assert camera.complete(after=500) == []
+    assert camera.complete(after=200) == [b"1.mp4"]
+
+
+def test_a_write_to_a_file_that_no_look_has_seen_yet_is_not_forgotten(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
+    camera.media.settling.written(b"1.mp4")
+    camera.look()
+    camera.clip()
+    assert camera.look().unsettled == [b"1.mp4"]
+
+
+def test_what_was_written_and_removed_is_another_file_when_it_comes_again(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
+    path = camera.clip()
+    camera.media.settling.written(b"1.mp4")
+    camera.look()
+    path.unlink()
+    camera.look()
+    camera.clip()
+    assert camera.complete() == [b"1.mp4"]
+
+
+# Network file systems, and polling
+
+
+@pytest.mark.parametrize("filesystem", ["nfs4", "cifs", "fuse"])
+def test_on_a_network_a_refused_lease_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str
+) -> None:
+    camera = Camera(tmp_path / "camera", seams=SOMEBODY_WRITES)
+    lie_on(monkeypatch, filesystem)
+    camera.clip()
+    camera.look()
+    assert camera.complete(after=61) == [b"1.mp4"]
+
+
+def test_on_a_network_a_file_rests_when_looks_see_it_so_whatever_the_servers_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = Camera(tmp_path / "camera")
+    lie_on(monkeypatch, "nfs")
+    for content in (b"clip", b"clip, and more"):
+        camera.clip(content=content)
+        # To the server, it was written an hour ago.
+        assert camera.complete(after=3600) == []
+        assert camera.complete(after=30) == []
+        assert camera.complete(after=31) == [b"1.mp4"]
+
+
+async def watched(camera: Camera, file: BinaryIO) -> FolderMedia:
+    """Run the source, and write to a clip until the watch tells of it; returns its media."""
+    got: list[FolderMedia] = []
+
+    async def dock(media: Media) -> None:
+        assert isinstance(media, FolderMedia)
+        got.append(media)
+        while not media.changed.is_set():
+            file.write(b"more")
+            file.flush()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(media.changed.wait(), 0.1)
+        source.cancel()
+
+    run = FolderSource(camera.config, camera.profile, Clock(), seams=NOBODY_CAN_TELL).run(dock)
+    source = asyncio.create_task(run)
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.wait_for(source, PATIENCE)
+    return got[0]
+
+
+def test_a_file_that_polling_saw_being_written_is_complete_once_it_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "_POLL_EVERY", 0.05)
+    camera = Camera(tmp_path / "camera", settle=0)
+    with camera.clip().open("ab") as file:
+        camera.media = asyncio.run(watched(camera, file))
+    assert camera.complete() == [b"1.mp4"]
+
+
+def test_a_file_that_inotify_saw_being_written_is_complete_once_it_was_closed(
+    tmp_path: Path,
+) -> None:
+    camera = Camera(tmp_path / "camera", settle=0)
+    camera.config = camera.config.model_copy(update={"watch": "inotify"})
+    with camera.clip().open("ab") as file:
+        camera.media = asyncio.run(watched(camera, file))
+        assert camera.complete() == []
+    camera.media.settling.closed(b"1.mp4")
+    assert camera.complete() == [b"1.mp4"]
+
+
+# What is told
+
+
+def test_a_file_that_is_not_complete_for_long_is_told_and_shown(
+    tmp_path: Path, log: list[Any]
+) -> None:
+    camera = Camera(tmp_path / "camera", settle=2)
+    path = camera.clip()
+    with path.open("ab"):
+        camera.look()
+        camera.look(after=590)
+        assert log == []
+        camera.look(after=20)
+        (line,) = log
+        assert line["event"] == "clip.unsettled"
+        assert line["camera"] == "bodycam:CAM-1"
+        assert line["path"] == "1.mp4"
+        assert "has it open for writing" in line["detail"]
+        camera.look(after=20)
+        assert len(log) == 1
+        assert [one.event for one in camera.board.failing()] == ["clip.unsettled"]
+    camera.look()
+    assert [line["event"] for line in log] == ["clip.unsettled", "clip.settled"]
+    assert camera.board.failing() == []
+
+
+def test_a_file_that_has_to_rest_for_long_is_not_told_before(
+    tmp_path: Path, log: list[Any]
+) -> None:
+    camera = Camera(tmp_path / "camera", settle=3600)
+    camera.clip()
+    camera.look()
+    camera.look(after=3500)
+    assert log == []
+
+
+def test_a_folder_that_is_not_docked_any_more_shows_no_late_file(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera", seams=SOMEBODY_WRITES)
+    camera.clip()
+    camera.look()
+    camera.look(after=1000)
+    assert camera.board.failing()
+    camera.media.forget()
+    assert camera.board.failing() == []
+
+
+# Its disk
+
+
+def test_a_folder_whose_disk_fails_during_a_look_is_not_seen_in_full(tmp_path: Path) -> None:
+    failures = iter(range(10))
+    camera = Camera(tmp_path / "camera", seams=Seams(errors=lambda _: next(failures)))
+    camera.clip()
+    look = camera.look(after=61)
+    assert list(look.failures) == [MAIN]
+    assert [file.path for file in look.files] == [b"1.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "stable"), [("ext4", True), ("vfat", False), ("exfat", False)]
+)
+def test_inode_numbers_count_where_the_file_system_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str, *, stable: bool
+) -> None:
+    camera = Camera(tmp_path / "camera")
+    lie_on(monkeypatch, filesystem)
+
+    async def scenario() -> None:
+        async with camera.media.opened() as root:
+            assert root.stable_inodes is stable
+        async with camera.media.writable() as root:
+            assert root.stable_inodes is stable
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("seconds", [9_300_000_000, -9_300_000_000])
+def test_a_file_of_a_time_that_no_ledger_holds_is_a_clip_like_others(
+    tmp_path: Path, seconds: int
+) -> None:
+    with small_disk(tmp_path / "disk", size="1m") as disk:
+        camera = Camera(disk / "camera")
+        path = camera.clip()
+        os.utime(path, ns=(0, seconds * 10**9))
+        if path.stat().st_mtime_ns != seconds * 10**9:
+            pytest.skip("this file system keeps no such times")
+        camera.look()
+        look = camera.look(after=61)
+        with closing(Ledger(tmp_path / "ledger.db", Clock())) as ledger:
+            docking = ledger.begin_docking(camera.media.camera, "here")
+            ledger.observe(camera.media.camera, docking, look.files)
+            (clip,) = ledger.clips()
+    years = datetime.fromtimestamp(clip.modified_ns / 1e9, UTC).year
+    assert years == (2262 if seconds > 0 else 1677)
+
+
+def test_a_folder_that_went_away_is_a_lost_camera(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera")
+    camera.path.rmdir()
+    with pytest.raises(CameraLostError):
+        camera.look()
 
 
 def test_the_file_system_under_a_path_is_known_by_its_type(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dockd.tree import Failures, Root, open_file, parent_of, walk
+from dockd.tree import MAIN, Failures, Root, is_below, open_file, parent_of, walk
 from tests.support import open_descriptors
 
 DEPTH = 1200
@@ -147,6 +147,26 @@ def test_a_path_to_no_volume_leads_nowhere(tmp_path: Path, path: bytes) -> None:
     root = Root(tmp_path / "first", {b"p2": tmp_path / "second"})
     with pytest.raises(FileNotFoundError), open_file(root, path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("path", "places", "below"),
+    [
+        (b"DCIM/1.mp4", {b"DCIM/1.mp4"}, True),
+        (b"DCIM/1.mp4", {b"DCIM"}, True),
+        (b"DCIM/1.mp4", {MAIN}, True),
+        (b"1.mp4", {MAIN}, True),
+        (b"DCIM/1.mp4", {b"DC", b"DCIM/1", b"DCIM/1.mp4/x", b"1.mp4", b"", b"/"}, False),
+        (b"/p2/DCIM/1.mp4", {b"/p2"}, True),
+        (b"/p2/1.mp4", {b"/p2"}, True),
+        (b"/p2/1.mp4", {MAIN, b"p2", b"/p", b"", b"/"}, False),
+        (b"p2/1.mp4", {b"/p2"}, False),
+    ],
+)
+def test_a_path_is_below_its_folders_and_its_volume(
+    path: bytes, places: set[bytes], *, below: bool
+) -> None:
+    assert is_below(path, places) is below
 
 
 def test_a_camera_without_its_first_volume_has_the_others(tmp_path: Path) -> None:

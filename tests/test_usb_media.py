@@ -1,6 +1,8 @@
 import asyncio
+import itertools
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from dockd.errors import CameraLostError, MountError
 from dockd.sources.devices import Volume
 from dockd.sources.identity import camera_of
 from dockd.sources.usb_media import UsbMedia
-from dockd.tree import Root
+from dockd.tree import MAIN, Root
 from tests.usb import FakeMounter, FakeUdev, make_profile
 
 
@@ -23,6 +25,8 @@ class Camera:
         self.folder = folder
         self.when_done = when_done
         self.volumes: list[Volume] = []
+        self.errors: Iterator[int] = itertools.repeat(0)
+        """How often its disk has failed, each time when somebody asks."""
 
     def volume(self, partition: int = 1, lun: int = 0, filesystem: str = "vfat") -> Volume:
         volume = self.mounter.volume(
@@ -39,7 +43,14 @@ class Camera:
     def media(self) -> UsbMedia:
         device = self.udev.plug(volumes=tuple(self.volumes))
         profile = make_profile(when_done=self.when_done)
-        return UsbMedia(device, camera_of(device, profile), "bay 3", profile, self.mounter)
+        return UsbMedia(
+            device,
+            camera_of(device, profile),
+            "bay 3",
+            profile,
+            self.mounter,
+            errors=lambda _: next(self.errors),
+        )
 
 
 @pytest.fixture
@@ -251,6 +262,61 @@ def test_a_look_finds_the_clips_of_all_volumes_by_the_same_rules(camera: Camera)
         assert look.left_alone == 2
         assert look.again_in is None
         assert not look.failures
+
+    asyncio.run(scenario())
+
+
+def test_a_look_during_which_the_disk_fails_does_not_show_all_there_is(camera: Camera) -> None:
+    volume = camera.volume()
+    (camera.mounter.folders[volume.node] / "1.mp4").write_bytes(b"clip")
+    camera.errors = itertools.count()
+
+    async def scenario() -> None:
+        media = camera.media()
+        async with media.opened() as root:
+            look = media.look(root)
+        assert [file.path for file in look.files] == [b"1.mp4"]
+        assert list(look.failures) == [MAIN]
+
+    asyncio.run(scenario())
+
+
+def test_a_disk_that_is_gone_in_a_look_is_a_lost_camera(camera: Camera) -> None:
+    camera.volume()
+
+    def pulled() -> Iterator[int]:
+        yield 0
+        camera.udev.unplug()
+        raise FileNotFoundError
+
+    camera.errors = pulled()
+
+    async def scenario() -> None:
+        media = camera.media()
+        async with media.opened() as root:
+            media.look(root)
+
+    with pytest.raises(CameraLostError):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("way", ["opened", "writable"])
+def test_what_was_swapped_while_it_was_mounted_is_not_touched(camera: Camera, way: str) -> None:
+    volume = camera.volume()
+    gate = camera.mounter.gates["mount"] = asyncio.Event()
+
+    async def scenario() -> None:
+        async def use() -> None:
+            async with getattr(camera.media(), way)():
+                pytest.fail("it may be another camera by now")
+
+        task = asyncio.create_task(use())
+        await camera.mounter.reached.wait()
+        camera.udev.unplug()
+        gate.set()
+        with pytest.raises(CameraLostError):
+            await task
+        assert volume.node not in camera.mounter.mounted
 
     asyncio.run(scenario())
 

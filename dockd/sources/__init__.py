@@ -22,6 +22,8 @@ class Look:
     """Seconds after which files that are still being written may be complete, if any are."""
     failures: Failures = field(default_factory=dict)
     """Files and folders that could not be looked at, and why."""
+    unsettled: Sequence[bytes] = ()
+    """Files that it selects, and that are not complete yet."""
 
 
 class Media(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from watchdog.events import FileClosedEvent, FileModifiedEvent, FileSystemEvent
@@ -12,26 +13,54 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
+from dockd import events
+from dockd.board import Board
 from dockd.clock import Clock
 from dockd.config import FolderConfig
-from dockd.errors import CameraLostError
+from dockd.errors import CameraLostError, ClipUnsettledError
 from dockd.files import has_writer
-from dockd.model import Camera, FileStat, FoundFile
+from dockd.logs import Repeats
+from dockd.model import Camera, display_path
 from dockd.sources import Dock, Look
+from dockd.sources.devices import FORGETFUL
+from dockd.sources.medium import CountErrors, count_errors, look_through
 from dockd.sources.mounting import read_mounts
 from dockd.sources.profile import Profile
-from dockd.tree import Failures, Listed, Root, open_file, walk
+from dockd.sources.settling import HasWriter, Settling
+from dockd.tree import Root
 
-_NETWORK_TYPES = {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse", "fuseblk", "virtiofs"}
+_NETWORK_TYPES = {
+    *("9p", "afs", "ceph", "cifs", "fuse", "fuseblk", "gfs2", "lustre", "nfs", "nfs4", "ocfs2"),
+    *("orangefs", "smb3", "vboxsf", "virtiofs"),
+}
+"""File systems that others change as well, unseen by inotify and by this kernel's leases."""
 _APPEARS_EVERY = 2.0
 _POLL_EVERY = 2.0
 _READERS = 64
+_LONG = 600.0
+"""Seconds that a file may take to be complete, beside the time that it has to rest."""
+
+
+@dataclass(frozen=True)
+class Seams:
+    """What a test of folders replaces: a kernel that can't tell, a disk that fails."""
+
+    has_writer: HasWriter = has_writer
+    errors: CountErrors = count_errors
 
 
 class FolderMedia:
     """One folder, as a docked camera."""
 
-    def __init__(self, config: FolderConfig, profile: Profile, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: FolderConfig,
+        profile: Profile,
+        clock: Clock,
+        board: Board | None = None,
+        seams: Seams | None = None,
+    ) -> None:
+        seams = seams or Seams()
         self.camera = Camera(config.profile, config.serial)
         self.place = str(config.path)
         self.facts: Mapping[str, str] = {}
@@ -39,23 +68,27 @@ class FolderMedia:
         self.look_every = config.rescan_seconds
         self.readers = _READERS
         self.ours_alone = False
-        self._settle = config.settle_seconds
+        self.path = config.path
+        self.settling = Settling(clock, config.settle_seconds, seams.has_writer)
         self._profile = profile
         self._clock = clock
-        self.path = config.path
-        self._seen: dict[bytes, tuple[FileStat, float]] = {}
-        self.writing: set[bytes] = set()
-        """Paths that were written to and not closed since, as far as a watch has said."""
+        self._errors = seams.errors
+        self._waiting: dict[bytes, float] = {}
+        """The files that are not complete, and since when."""
+        self._late = Repeats(clock, events.CLIP_UNSETTLED, events.CLIP_SETTLED, board)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Root]:
         """A folder is readable at all times."""
-        yield Root(self.path)
+        yield await asyncio.to_thread(self._root)
 
     @contextlib.asynccontextmanager
     async def writable(self) -> AsyncIterator[Root]:
         """A folder is writable at all times, and every removal is durable."""
-        yield Root(self.path)
+        yield await asyncio.to_thread(self._root)
+
+    def _root(self) -> Root:
+        return Root(self.path, stable_inodes=filesystem_type(self.path) not in FORGETFUL)
 
     def look(self, root: Root) -> Look:
         """Look through the folder for complete files; blocks.
@@ -64,45 +97,42 @@ class FolderMedia:
             CameraLostError: the folder is gone.
             OSError: it could not be read.
         """
-        files, unsettled, left_alone = [], 0, 0
-        failures: Failures = {}
-        seen: dict[bytes, tuple[FileStat, float]] = {}
         try:
-            for listed in walk(root, failures):
-                match = self._profile.match(listed.path)
-                if match is None:
-                    left_alone += 1
-                    continue
-                stat = FileStat.of(listed.status)
-                before, since = self._seen.get(listed.path, (None, 0.0))
-                since = since if before == stat else self._clock.monotonic()
-                seen[listed.path] = (stat, since)
-                if self._is_complete(root, listed, since):
-                    files.append(FoundFile(listed.path, stat.size, stat.modified_ns, match))
-                else:
-                    unsettled += 1
+            sight = look_through(root, self._profile, self._errors)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CameraLostError(f"{self.path} is gone") from error
-        self._seen = seen
-        self.writing &= seen.keys()
-        again_in = max(self._settle, 0.1) if unsettled else None
-        return Look(files, left_alone, again_in, failures)
+        unsettled = self.settling.unsettled(
+            root,
+            {path: stat for path, (_, stat) in sight.clips.items()},
+            is_local=filesystem_type(self.path) not in _NETWORK_TYPES,
+        )
+        self._tell_of(unsettled)
+        return Look(
+            [file for path, (file, _) in sight.clips.items() if path not in unsettled],
+            sight.left_alone,
+            again_in=max(self.settling.settle_seconds, 0.1) if unsettled else None,
+            failures=sight.failures,
+            unsettled=list(unsettled),
+        )
 
-    def _is_complete(self, root: Root, listed: Listed, since: float) -> bool:
-        newest = max(listed.status.st_mtime, listed.status.st_ctime)
-        idle = self._clock.now().timestamp() - newest
-        unchanged = max(self._clock.monotonic() - since, idle)
-        if unchanged < self._settle:
-            return False
-        try:
-            with open_file(root, listed.path) as fd:
-                written_to = has_writer(fd)
-        except OSError:
-            # Reading it will fail as well, and tell what is wrong.
-            return True
-        if written_to is None:
-            return listed.path not in self.writing
-        return not written_to
+    def _tell_of(self, unsettled: Mapping[bytes, str]) -> None:
+        """Tell of files that take long to be complete: perhaps they never will be."""
+        camera, now = self.camera.id, self._clock.monotonic()
+        for path in self._waiting.keys() - unsettled.keys():
+            self._late.success(camera, display_path(path), camera=camera, path=display_path(path))
+        self._waiting = {path: self._waiting.get(path, now) for path in unsettled}
+        for path, since in self._waiting.items():
+            if now - since < self.settling.settle_seconds + _LONG:
+                continue
+            shown = display_path(path)
+            error = ClipUnsettledError(
+                f"{camera}: {shown}: {unsettled[path]}", hint="see who writes to it, and end that"
+            )
+            self._late.failure(camera, shown, error=error, camera=camera, path=shown)
+
+    def forget(self) -> None:
+        """Show no file as late any longer: the folder is not docked any more."""
+        self._late.forget(self.camera.id)
 
     def is_there(self) -> bool:
         """Say whether the folder still exists."""
@@ -115,10 +145,19 @@ class FolderMedia:
 class FolderSource:
     """A configured folder that comes and goes."""
 
-    def __init__(self, config: FolderConfig, profile: Profile, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: FolderConfig,
+        profile: Profile,
+        clock: Clock,
+        board: Board | None = None,
+        seams: Seams | None = None,
+    ) -> None:
         self._config = config
         self._profile = profile
         self._clock = clock
+        self._board = board
+        self._seams = seams
 
     async def run(self, dock: Dock) -> None:
         """Dock the folder whenever it exists, until cancelled."""
@@ -128,11 +167,12 @@ class FolderSource:
             await self._clock.sleep(_APPEARS_EVERY)
 
     async def _docked(self, dock: Dock) -> None:
-        media = FolderMedia(self._config, self._profile, self._clock)
+        media = FolderMedia(self._config, self._profile, self._clock, self._board, self._seams)
         observer = await asyncio.to_thread(self._watch, media, asyncio.get_running_loop())
         try:
             await dock(media)
         finally:
+            media.forget()
             if observer is not None:
                 observer.stop()
                 await asyncio.to_thread(observer.join)
@@ -144,7 +184,7 @@ class FolderSource:
         )
         observer: BaseObserver = PollingObserver(timeout=_POLL_EVERY) if polls else Observer()
         try:
-            observer.schedule(_Hints(media, loop), str(media.path), recursive=True)
+            observer.schedule(_Hints(media, loop, polls=polls), str(media.path), recursive=True)
             observer.start()
         except OSError:
             return None
@@ -154,9 +194,10 @@ class FolderSource:
 class _Hints(EventHandler):
     """Turns the watch's events, on its thread, into a hint for the event loop."""
 
-    def __init__(self, media: FolderMedia, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, media: FolderMedia, loop: asyncio.AbstractEventLoop, *, polls: bool) -> None:
         self._media = media
         self._loop = loop
+        self._polls = polls
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type in {"opened", "closed_no_write"}:
@@ -167,10 +208,10 @@ class _Hints(EventHandler):
     def _note(self, event: FileSystemEvent) -> None:
         path = os.path.relpath(os.fsencode(event.src_path), os.fsencode(self._media.path))
         match event:
-            case FileModifiedEvent():
-                self._media.writing.add(path)
+            case FileModifiedEvent() if not self._polls:  # polling never tells of a close
+                self._media.settling.written(path)
             case FileClosedEvent():
-                self._media.writing.discard(path)
+                self._media.settling.closed(path)
         self._media.changed.set()
 
 

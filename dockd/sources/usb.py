@@ -177,8 +177,7 @@ class UsbSource:
             elif isinstance(verdict, CameraRefusedError):
                 refused[device] = verdict
                 if self._is_news(device, verdict.detail):
-                    place = place_of(device, self._bays)
-                    emit_error(events.CAMERA_REFUSED, verdict, place=place)
+                    emit_error(events.CAMERA_REFUSED, verdict, **self._about(device))
         self._show(refused)
 
     def _show(self, refused: Mapping[Device, CameraRefusedError]) -> None:
@@ -187,23 +186,18 @@ class UsbSource:
             self._board.remove((events.CAMERA_REFUSED.name, device.path))
         for device, error in refused.items():
             if self._refused.get(device) != error.detail:
-                profile = match(device, self._profiles)
-                now = self._clock.now()
-                failing = Failing(
-                    event=events.CAMERA_REFUSED.name,
-                    fields={
-                        "place": place_of(device, self._bays),
-                        "profile": profile.name if profile else "",
-                        "serial": device.serial,
-                    },
-                    error=error,
-                    since=now,
-                    at=now,
-                    failures=1,
-                    next_try=None,
-                )
+                fields = self._about(device)
+                failing = Failing.once(events.CAMERA_REFUSED.name, error, self._clock.now(), fields)
                 self._board.put((failing.event, device.path), failing)
         self._refused = {device: error.detail for device, error in refused.items()}
+
+    def _about(self, device: Device) -> dict[str, object]:
+        profile = match(device, self._profiles)
+        return {
+            "place": place_of(device, self._bays),
+            "profile": profile.name if profile else "",
+            "serial": device.serial,
+        }
 
     def _is_news(self, device: Device, what: str) -> bool:
         told = (device.path, device.plugged, what)

@@ -10,12 +10,13 @@ from pathlib import Path
 from dockd.concurrency import finished, to_the_end
 from dockd.config import ProfileConfig
 from dockd.errors import CameraLostError, MountError
-from dockd.model import Camera, FileStat, FoundFile
+from dockd.model import Camera
 from dockd.sources import Look
 from dockd.sources.devices import FORGETFUL, Device, Volume
+from dockd.sources.medium import CountErrors, count_errors, look_through
 from dockd.sources.mounting import Mounter
 from dockd.sources.profile import Profile
-from dockd.tree import Failures, Root, walk
+from dockd.tree import Root
 
 _LOOK_EVERY = 3600.0
 """Nobody else changes a camera's files while the station is its host."""
@@ -33,6 +34,7 @@ class UsbMedia:
         place: str,
         profile: ProfileConfig,
         mounter: Mounter,
+        errors: CountErrors = count_errors,
     ) -> None:
         assert profile.usb is not None
         self.camera = camera
@@ -46,6 +48,7 @@ class UsbMedia:
         self._profile = Profile(profile)
         self._powers_off = profile.usb.when_done == "power-off"
         self._mounter = mounter
+        self._errors = errors
 
     def opened(self) -> contextlib.AbstractAsyncContextManager[Root]:
         """Mount all of its file systems afresh, read-only, for as long as the context lasts.
@@ -69,6 +72,7 @@ class UsbMedia:
         folders: dict[Volume, Path] = {}
         try:
             await finished(self._mount(folders, writable=writable))
+            await to_the_end(self._check, folders)
             yield _root(folders)
             await to_the_end(self._check, folders)
             if writable:
@@ -118,22 +122,15 @@ class UsbMedia:
             CameraLostError: it went away.
             OSError: it could not be read.
         """
-        files, left_alone = [], 0
-        failures: Failures = {}
         try:
-            for listed in walk(root, failures):
-                match = self._profile.match(listed.path)
-                if match is None:
-                    left_alone += 1
-                    continue
-                stat = FileStat.of(listed.status)
-                files.append(FoundFile(listed.path, stat.size, stat.modified_ns, match))
+            sight = look_through(root, self._profile, self._errors)
         except OSError as error:
             if not self.is_there():
                 raise self._lost() from error
             raise
         self._check(self._folders_of(root))
-        return Look(files, left_alone, failures=failures)
+        files = [file for file, _ in sight.clips.values()]
+        return Look(files, sight.left_alone, failures=sight.failures)
 
     def _folders_of(self, root: Root) -> dict[Volume, Path]:
         folders = {name.strip(b"/").decode(): folder for name, folder in root.folders()}
