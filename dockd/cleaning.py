@@ -96,6 +96,18 @@ class Cleaning:
         self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED, board)
         self._rehearsed: set[int] = set()
 
+    async def put_back(self, media: Media, root: Root) -> None:
+        """Give files that a wipe was holding when it was cut short their names again.
+
+        Raises:
+            OSError: one of them could not be renamed.
+        """
+        if media.ours_alone:
+            return  # held only where others change files, and writable without a window
+        for clip in await self._acknowledged(media.camera):
+            if clip.wiping:
+                await to_the_end(wipe.put_back, root, clip)
+
     async def cut_short(self, camera: Camera, root: Root) -> list[Clip]:
         """Return the clips that a wipe which was cut short has left under another name."""
         clips = await self._acknowledged(camera)
@@ -170,7 +182,9 @@ class Cleaning:
                     await to_the_end(wipe.finish, root, clip, self._files)
                     sweep.finished += 1
             await to_the_end(self._ledger.begin_wipe, clips, self._policy)
-            removed = [one.clip for one in sweep.checked if await self._remove(root, one, sweep)]
+            removed = [
+                one.clip for one in sweep.checked if await self._remove(media, root, one, sweep)
+            ]
         async with media.opened() as root:
             gone = [clip for clip in removed if await self._is_gone(root, clip)]
             harmed = await asyncio.to_thread(_harmed, root, sweep) if media.ours_alone else []
@@ -202,11 +216,16 @@ class Cleaning:
             return False
         return True
 
-    async def _remove(self, root: Root, one: Checked, sweep: Sweep) -> bool:
-        overwrite = self._policy == "overwrite"
+    async def _remove(self, media: Media, root: Root, one: Checked, sweep: Sweep) -> bool:
         async with self._fenced(one.clip, sweep):
             await to_the_end(
-                wipe.remove, root, one.clip, one.stat, self._files, overwrite=overwrite
+                wipe.remove,
+                root,
+                one.clip,
+                one.stat,
+                self._files,
+                overwrite=self._policy == "overwrite",
+                shared=not media.ours_alone,
             )
             return True
         return False

@@ -198,6 +198,7 @@ class Docking:
 
     async def _look_and_ingest(self, root: Root) -> None:
         camera, began = self.media.camera, self._clock.now()
+        await self._cleaning.put_back(self.media, root)
         look = await asyncio.to_thread(self.media.look, root)
         # A clip that a wipe has set aside neither is gone nor is another clip.
         aside = {wipe.aside(clip): clip for clip in await self._cleaning.cut_short(camera, root)}

@@ -7,6 +7,7 @@ that was hashed. Overwriting is no sanitisation: flash keeps old blocks out of r
 import contextlib
 import hashlib
 import os
+import secrets
 from typing import Literal
 
 from dockd.errors import WipeFailedError, WipeRefusedError
@@ -50,8 +51,18 @@ def check(root: Root, clip: Clip, docking: int) -> FileStat:
         return stat
 
 
-def remove(root: Root, clip: Clip, checked: FileStat, files: Files, *, overwrite: bool) -> None:
+def remove(
+    root: Root, clip: Clip, checked: FileStat, files: Files, *, overwrite: bool, shared: bool
+) -> None:
     """Remove a clip that ``check`` has passed, durably; blocks.
+
+    Args:
+        root: the camera's root.
+        clip: the clip.
+        checked: what ``check`` returned.
+        files: does it.
+        overwrite: whether its blocks are overwritten with zeros before.
+        shared: whether others may put files there meanwhile.
 
     Raises:
         WipeRefusedError: it is no longer the file that was checked.
@@ -63,19 +74,60 @@ def remove(root: Root, clip: Clip, checked: FileStat, files: Files, *, overwrite
         try:
             if root.stat(fd) != checked:
                 raise WipeRefusedError("it changed after it was checked")
+            here = _hold(folder_fd, name, clip, fd) if shared else name
             # Another hard link to it may be anywhere, and is none of dockd's business.
             if overwrite and os.fstat(fd).st_nlink == 1:
                 # Under its own name, a crash would leave zeros that look like a new clip.
                 aside = _aside(clip)
-                files.rename_at(folder_fd, name, aside)
+                files.rename_at(folder_fd, here, aside)
                 try:
                     _overwrite(fd, clip.size, files)
                 finally:
                     files.unlink_at(folder_fd, aside)
             else:
-                files.unlink_at(folder_fd, name)
+                files.unlink_at(folder_fd, here)
         finally:
             os.close(fd)
+
+
+def put_back(root: Root, clip: Clip) -> None:
+    """Give a file that a removal was holding when it was cut short its name again; blocks.
+
+    Raises:
+        OSError: it could not be renamed.
+    """
+    with contextlib.suppress(FileNotFoundError), parent_of(root, clip.path) as (folder_fd, name):
+        _put_back(folder_fd, _held(clip), name)
+
+
+def _hold(folder_fd: int, name: bytes, clip: Clip, fd: int) -> bytes:
+    """Take a file out of everybody's way, and make sure that it is the one that is open.
+
+    Who removes by name may remove what was put there since: a rename can be looked at, and
+    undone.
+    """
+    held = _held(clip)
+    os.rename(name, held, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    there = os.stat(held, dir_fd=folder_fd, follow_symlinks=False)
+    if not os.path.samestat(there, os.fstat(fd)):
+        _put_back(folder_fd, held, name)
+        raise WipeRefusedError("another file took its place after it was checked")
+    return held
+
+
+def _put_back(folder_fd: int, held: bytes, name: bytes) -> None:
+    try:
+        # Unlike a rename, a link replaces nothing.
+        os.link(held, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
+    except FileExistsError:
+        stem, dot, suffix = name.rpartition(b".")
+        free = stem + b"." + secrets.token_hex(4).encode() + dot + suffix
+        os.rename(held, free, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    except PermissionError:  # the file system has no links
+        os.rename(held, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    else:
+        os.unlink(held, dir_fd=folder_fd)
+    os.fsync(folder_fd)
 
 
 def aside(clip: Clip) -> bytes:
@@ -117,6 +169,10 @@ def _digest(fd: int) -> str:
     for block in read_fd_from_disk(fd):
         digest.update(block)
     return digest.hexdigest()
+
+
+def _held(clip: Clip) -> bytes:
+    return f".dockd-held-{clip.clip_id}".encode()
 
 
 def _aside(clip: Clip) -> bytes:

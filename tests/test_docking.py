@@ -666,3 +666,22 @@ def test_a_clip_from_the_far_future_is_taken_like_any_other(bench: Bench) -> Non
     except OSError:
         pytest.skip("this file system keeps no such time")
     bench.run_until(bench.is_safe)
+
+
+def test_a_clip_that_a_crash_left_held_in_a_shared_folder_is_wiped_in_the_end(
+    tmp_path: Path, log: list[Any]
+) -> None:
+    bench = Bench(tmp_path, "keep")
+    with closing(bench.ledger):
+        path = bench.clip("1.mp4")
+        bench.run_until(bench.is_safe)
+        (clip,) = bench.ledger.clips()
+        bench.ledger.begin_wipe([clip], "delete")
+    path.rename(path.with_name(f".dockd-held-{clip.clip_id}"))
+    bench = Bench(tmp_path, receiver=bench.receiver)
+    bench.media.ours_alone = False
+    with closing(bench.ledger):
+        bench.run_until(bench.is_safe)
+        assert bench.ledger.counts() == {State.WIPED: 1}
+    assert list(bench.media.folder.iterdir()) == []
+    assert not told(log, "clip.vanished")

@@ -65,9 +65,16 @@ def read_clip(root: Path, *, docking: int = DOCKING) -> Clip:
     )
 
 
-def remove(root: Path, clip: Clip, files: Files | None = None, *, overwrite: bool = False) -> None:
+def remove(
+    root: Path,
+    clip: Clip,
+    files: Files | None = None,
+    *,
+    overwrite: bool = False,
+    shared: bool = False,
+) -> None:
     checked = wipe.check(Root(root), clip, DOCKING)
-    wipe.remove(Root(root), clip, checked, files or Files(), overwrite=overwrite)
+    wipe.remove(Root(root), clip, checked, files or Files(), overwrite=overwrite, shared=shared)
 
 
 def rest(root: Path) -> set[str]:
@@ -242,7 +249,7 @@ def test_what_is_swapped_in_after_the_check_is_not_removed(
     change(file_of(root))
     before = rest(root.parent)
     with pytest.raises((OSError, WipeRefusedError)):
-        wipe.remove(Root(root), clip, checked, Files(), overwrite=overwrite)
+        wipe.remove(Root(root), clip, checked, Files(), overwrite=overwrite, shared=False)
     assert rest(root.parent) == before
 
 
@@ -254,7 +261,7 @@ def test_content_changed_after_the_check_is_not_removed(root: Path, overwrite: b
         file.write(OTHER)
     os.utime(file_of(root), ns=(clip.modified_ns, clip.modified_ns))
     with pytest.raises(WipeRefusedError, match="after it was checked"):
-        wipe.remove(Root(root), clip, checked, Files(), overwrite=overwrite)
+        wipe.remove(Root(root), clip, checked, Files(), overwrite=overwrite, shared=False)
     assert file_of(root).read_bytes() == OTHER
 
 
@@ -264,7 +271,7 @@ def test_another_file_with_the_same_content_is_checked_anew_before_it_goes(root:
     (root / "copy").write_bytes(DATA)
     (root / "copy").rename(file_of(root))
     with pytest.raises(WipeRefusedError):
-        wipe.remove(Root(root), clip, checked, Files(), overwrite=False)
+        wipe.remove(Root(root), clip, checked, Files(), overwrite=False, shared=False)
     remove(root, clip)
     assert rest(root) == BYSTANDERS
 
@@ -392,6 +399,60 @@ def test_finishing_where_nothing_was_begun_does_nothing(root: Path) -> None:
     wipe.finish(Root(root), clip, Files())
     wipe.finish(Root(root), replace(clip, path=b"nowhere/0001.mp4"), Files())
     assert file_of(root).read_bytes() == DATA
+
+
+# A folder that others write to
+
+
+class Intruder(Root):
+    """Puts another file into the clip's place once the clip's file has been looked at."""
+
+    def stat(self, fd: int) -> FileStat:
+        stat = super().stat(fd)
+        assert self.main is not None
+        (self.main / "new").write_bytes(OTHER)
+        (self.main / "new").rename(file_of(self.main))
+        return stat
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_shared_clip_is_removed_like_any_other(root: Path, overwrite: bool) -> None:
+    remove(root, read_clip(root), overwrite=overwrite, shared=True)
+    assert rest(root) == BYSTANDERS
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_put_in_a_clips_place_at_the_last_moment_stays(root: Path, overwrite: bool) -> None:
+    clip = read_clip(root)
+    checked = wipe.check(Root(root), clip, DOCKING)
+    with pytest.raises(WipeRefusedError, match="took its place"):
+        wipe.remove(Intruder(root), clip, checked, Files(), overwrite=overwrite, shared=True)
+    assert file_of(root).read_bytes() == OTHER
+    assert rest(root) == BYSTANDERS | {"DCIM/a/0001.mp4"}
+
+
+def held(root: Path, clip: Clip) -> Path:
+    return file_of(root).with_name(f".dockd-held-{clip.clip_id}")
+
+
+def test_what_a_crash_left_held_gets_its_name_back(root: Path) -> None:
+    clip = read_clip(root)
+    file_of(root).rename(held(root, clip))
+    wipe.put_back(Root(root), clip)
+    assert file_of(root).read_bytes() == DATA
+    assert not held(root, clip).exists()
+    wipe.put_back(Root(root), clip)
+    assert file_of(root).read_bytes() == DATA
+
+
+def test_what_was_held_gets_a_name_of_its_own_where_its_own_is_taken(root: Path) -> None:
+    clip = read_clip(root)
+    file_of(root).rename(held(root, clip))
+    file_of(root).write_bytes(OTHER)
+    wipe.put_back(Root(root), clip)
+    assert file_of(root).read_bytes() == OTHER
+    (other,) = file_of(root).parent.glob("0001.*.mp4")
+    assert other.read_bytes() == DATA
 
 
 # The absence
