@@ -73,7 +73,8 @@ def look_through(root: Root, profile: Profile, errors: CountErrors) -> Sight:
     sight = _look(root, profile)
     third = _count(root, errors)
     for place, count in third.items():
-        if count is None or count != second[place]:
+        counted_no_more = count is None and first[place] is not None
+        if count != second[place] or counted_no_more:
             sight.failures[place] = OSError(
                 errno.EIO, "the medium has read errors, and may hold more than is listed"
             )
