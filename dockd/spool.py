@@ -1,7 +1,8 @@
 """The station's ciphertext: written durably, within a budget, until its receipt is there.
 
 A finished file is named after its own SHA-256, so that nothing is ever replaced; one that
-is being written ends in ``.part``.
+is being written ends in ``.part``. What is left of a damaged one is set aside under its clip's
+id, ending in ``.damaged``: it may be the last copy.
 """
 
 import asyncio
@@ -25,8 +26,45 @@ from dockd.logs import Repeats
 from dockd.settings import format_size
 
 _OWN_NAME = re.compile(r"[0-9a-f]{64}\.age|[0-9a-f]{32}\.part")
+_MARKER = ".dockd-spool"
+"""A file by which a spool knows itself."""
 _LOOK_AGAIN = 5.0
 """Seconds after which a wait for room looks at the disk again, which others use as well."""
+_DAMAGE_HINT = "look at the disk that holds the spool; docs/operate.md says what is left"
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell a ciphertext that is gone from one that only can't be read now.
+
+    Raises:
+        SpoolDamagedError: it is gone; SpoolError: the disk, or this process, has a trouble
+            that may pass.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SpoolDamagedError(f"{path} is gone", hint=_DAMAGE_HINT) from error
+    except OSError as error:
+        raise SpoolError(
+            f"{path}: {error.strerror}", hint="check the disk that holds the spool, and dmesg"
+        ) from error
+
+
+def check_ciphertext(path: Path, sha256: str) -> None:
+    """Re-read a ciphertext from the disk, past the page cache; blocks.
+
+    Raises:
+        SpoolDamagedError: it is gone, or not what was written; SpoolError: it can't be read.
+    """
+    digest = hashlib.sha256()
+    with reading(path):
+        for block in read_from_disk(path):
+            digest.update(block)
+    if digest.hexdigest() != sha256:
+        raise SpoolDamagedError(
+            f"{path}: the disk returns other bytes than were written", hint=_DAMAGE_HINT
+        )
 
 
 @dataclass
@@ -58,6 +96,8 @@ class Spool:
         self._files = files
         self._clock = clock
         self._sizes: dict[str, int] = {}
+        self._place: tuple[int, int] | None = None
+        """Device and inode of the folder."""
         self._promised = 0
         self._freed = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -66,19 +106,23 @@ class Spool:
     def recover(self, expected: Mapping[str, int]) -> set[str]:
         """Throw away what no clip needs, and return the digests of what is not there.
 
-        Files with names that dockd doesn't give, such as ``lost+found``, are left alone.
+        Files with names that dockd doesn't give, such as ``lost+found``, are left alone, and
+        so is what was set aside.
 
         Args:
             expected: SHA-256 and size of each ciphertext that the ledger counts on.
 
         Returns:
-            Those that are missing or have another size; their clips must be read again.
+            Those that are missing or have another size; they must be set aside, and their
+            clips read again.
 
         Raises:
             SpoolError: the folder can't be used.
         """
         with self._explained():
             self._files.make_folder(self.folder)
+            self._recognise(expected)
+            self._place = self._where()
             missing = dict(expected)
             for path in self.folder.iterdir():
                 if not _OWN_NAME.fullmatch(path.name):
@@ -87,9 +131,28 @@ class Spool:
                 if missing.get(path.stem) == size and path.suffix == ".age":
                     del missing[path.stem]
                     self._sizes[path.stem] = size
-                else:
+                elif path.stem not in expected:
                     self._files.remove(path)
         return set(missing)
+
+    def _recognise(self, expected: Mapping[str, int]) -> None:
+        """Make sure that this is the spool, and not the folder that its disk is mounted on.
+
+        To take everything for lost would be to throw it away once the disk is back.
+        """
+        marker = self.folder / _MARKER
+        if not marker.exists():
+            if expected and not any(self.path(sha256).exists() for sha256 in expected):
+                raise SpoolError(
+                    f"{self.folder} holds none of the {len(expected)} ciphertexts that it should",
+                    hint="mount the spool's disk, or set spool.path right; only if all of them are"
+                    f" lost for good: touch {marker}",
+                )
+            marker.touch(0o600)
+
+    def _where(self) -> tuple[int, int]:
+        status = self.folder.stat()
+        return status.st_dev, status.st_ino
 
     @property
     def used(self) -> int:
@@ -220,24 +283,35 @@ class Spool:
         self._sizes.pop(sha256, None)
         self._freed.set()
 
-    def check(self, sha256: str) -> None:
-        """Re-read a ciphertext from the disk; blocks.
+    def set_aside(self, sha256: str, clip_id: str) -> None:
+        """Keep what is left of a damaged ciphertext until its clip is acknowledged; blocks.
+
+        It counts against the budget no longer, as no upload ever makes its room again; the
+        disk's reserve still holds.
 
         Raises:
-            SpoolDamagedError: it is missing, or not what was written.
-            SpoolError: it could not be read for another reason.
+            SpoolError: it could not be, or all of the folder is gone: that is no damage.
         """
-        digest = hashlib.sha256()
         with self._explained():
-            try:
-                for block in read_from_disk(self.path(sha256)):
-                    digest.update(block)
-            except OSError as error:
-                if error.errno in {errno.ENOENT, errno.EIO}:
-                    raise SpoolDamagedError(f"{sha256}: {error.strerror}") from error
-                raise
-        if digest.hexdigest() != sha256:
-            raise SpoolDamagedError(f"{sha256}: the disk returns other bytes than were written")
+            if self._where() != self._place:
+                raise SpoolError(
+                    f"{self.folder} is another folder than before",
+                    hint="mount the disk that holds the spool; dockd tries again",
+                )
+            kept = self.folder / f"{clip_id}-{sha256}.damaged"
+            with contextlib.suppress(FileNotFoundError):
+                self._files.publish(self.path(sha256), kept)
+        self._sizes.pop(sha256, None)
+
+    def remove_set_aside(self, clip_id: str) -> None:
+        """Remove what was set aside of a clip that is acknowledged; blocks.
+
+        Raises:
+            SpoolError: it could not be.
+        """
+        with self._explained():
+            for path in self.folder.glob(f"{clip_id}-*.damaged"):
+                self._files.remove(path)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -1,17 +1,18 @@
-"""Delivers spooled clips: what goes first, how many at once, until each has its receipt."""
+"""Which clip is delivered when: order, how many at once, tries without end."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import ParamSpec
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from weakref import WeakValueDictionary
 
 from dockd import events
 from dockd.activity import Activity
 from dockd.clock import Clock
-from dockd.concurrency import finished, to_the_end
+from dockd.concurrency import finished
 from dockd.config import TargetConfig
-from dockd.delivery import Delivery, TargetHealth
+from dockd.delivery import Delivery, Means
 from dockd.errors import (
     DockdError,
     LedgerError,
@@ -25,22 +26,31 @@ from dockd.errors import (
 )
 from dockd.keys import VerifyKey
 from dockd.ledger import Ledger
-from dockd.logs import Repeats, emit, emit_error
-from dockd.manifest import Receipt, verify_receipt
+from dockd.logs import Repeats
 from dockd.model import Clip
 from dockd.retry import Wakeup, retrying
 from dockd.slots import Priority, PrioritySlots
 from dockd.spool import Spool
-from dockd.targets import NotStored, Received, Sealed, Target, Verifying
-
-P = ParamSpec("P")
+from dockd.targets import Target
 
 _WAITING_PER_SLOT = 8
 """Clips that may be between tries for each one that is being sent."""
-_LEDGER_PAUSE = 5.0
+_OWN_DISK_PAUSE = 5.0
+"""Seconds until the ledger or the spool is tried again."""
 _LOOK_AGAIN = 30.0
 SILENCE = 120.0
 """Seconds without a sign of life after which the uploading is stuck."""
+
+
+@dataclass
+class TargetHealth:
+    """How the target answers."""
+
+    reachable: bool | None = None
+    """None: nothing was sent to it yet."""
+    last_success: datetime | None = None
+    successes: int = 0
+    """Clips that have gone through."""
 
 
 class Uploader:
@@ -58,13 +68,10 @@ class Uploader:
         receiver_keys: Sequence[VerifyKey],
         settled: Callable[[Clip], None],
     ) -> None:
-        self._ledger = ledger
-        self._spool = spool
-        self._target = target
+        self._means = Means(ledger, spool, target, clock, activity, receiver_keys)
         self._clock = clock
-        self._activity = activity
+        self._counting = activity.counting
         self._config = config
-        self._keys = receiver_keys
         self._settled = settled
         self._slots = PrioritySlots(config.concurrency)
         self._most_under_way = config.concurrency * _WAITING_PER_SLOT
@@ -75,8 +82,10 @@ class Uploader:
         self._let_go = asyncio.Event()
         self._let_go.set()
         board = activity.board
+        self._ledger_trouble = Repeats(clock, events.LEDGER_FAILED, events.LEDGER_RECOVERED, board)
         self._target_trouble = Repeats(clock, events.TARGET_DOWN, events.TARGET_UP, board)
         self._clip_trouble = Repeats(clock, events.CLIP_RETRYING, events.CLIP_RECOVERED, board)
+        self._refusals = Repeats(clock, events.RECEIPT_REFUSED, events.CLIP_RECOVERED, board)
         self.target = TargetHealth()
 
     async def run(self, beat: Callable[[], None] = lambda: None) -> None:
@@ -88,7 +97,7 @@ class Uploader:
         async with asyncio.TaskGroup() as group:
             while True:
                 for clip in await self._next(beat):
-                    self._under_way[clip.id] = delivery = Delivery(clip)
+                    self._under_way[clip.id] = delivery = Delivery(clip, self._means)
                     group.create_task(self._fenced(delivery))
                 await self._clock.wait(self._more, _LOOK_AGAIN)
                 self._more.clear()
@@ -116,8 +125,7 @@ class Uploader:
         """Begin a clip's upload again, if it is under way: the ledger knows it no longer."""
         delivery = self._under_way.get(clip.id)
         if delivery is not None:
-            delivery.url = None
-            delivery.break_off()
+            delivery.start_anew()
 
     async def _next(self, beat: Callable[[], None]) -> list[Clip]:
         """Return the clips to begin with now.
@@ -135,67 +143,52 @@ class Uploader:
         while True:
             beat()
             try:
-                return await asyncio.to_thread(
-                    self._ledger.to_upload,
+                clips = await asyncio.to_thread(
+                    self._means.ledger.to_upload,
                     limit,
                     exclude=frozenset(self._under_way),
-                    receipts=self._target.gives_receipts,
+                    receipts=self._means.target.gives_receipts,
                 )
             except LedgerError as error:
-                self._target_trouble.failure(
-                    error=error, retry_in=_LEDGER_PAUSE, target=self._config.url
-                )
-                await self._wakeup.pause(_LEDGER_PAUSE)
+                self._ledger_trouble.failure(error=error, retry_in=_OWN_DISK_PAUSE)
+                await self._wakeup.pause(_OWN_DISK_PAUSE)
+            else:
+                self._ledger_trouble.success()
+                return clips
 
     async def _fenced(self, delivery: Delivery) -> None:
         """Deliver one clip to its end; what goes wrong with it stays with it."""
-        clip = delivery.clip
         try:
             await self._conclude(delivery)
-        except LedgerError as error:
-            await self._give_up_for_now(clip, error, _LEDGER_PAUSE)
+        except (LedgerError, SpoolError) as error:
+            await self._give_up_for_now(delivery, error, _OWN_DISK_PAUSE)
         except Exception as error:  # noqa: BLE001  # the boundary of one clip
             cap = self._config.retry_cap_seconds
-            await self._give_up_for_now(clip, UnforeseenError.of(error), cap)
+            await self._give_up_for_now(delivery, UnforeseenError.of(error), cap)
         finally:
-            del self._under_way[clip.id]
-            self._settled(clip)
+            del self._under_way[delivery.clip.id]
+            self._settled(delivery.clip)
             self._more.set()
 
-    async def _give_up_for_now(self, clip: Clip, error: DockdError, pause: float) -> None:
-        self._activity.counting.retried(error.event)
-        self._clip_trouble.failure(str(clip.id), error=error, retry_in=pause, **_about(clip))
+    async def _give_up_for_now(self, delivery: Delivery, error: DockdError, pause: float) -> None:
+        self._counting.retried(error.event)
+        key = str(delivery.clip.id)
+        self._clip_trouble.failure(key, error=error, retry_in=pause, **delivery.about)
         await self._wakeup.pause(pause)
 
     async def _conclude(self, delivery: Delivery) -> None:
-        clip = delivery.clip
         try:
             await self._deliver(delivery)
         except RejectedError as error:
-            await to_the_end(self._ledger.reject, clip, error.event, error.message)
-            self._clip_trouble.forget(str(clip.id))
-            emit_error(events.CLIP_REJECTED, error, **_about(clip))
+            await delivery.reject(error)
+            self._forget(delivery)
         except SpoolDamagedError as error:
-            await to_the_end(self._ledger.spool_lost, clip, error.event, error.message)
-            self._clip_trouble.forget(str(clip.id))
-            emit_error(events.SPOOL_DAMAGED, error, **_about(clip))
-            await self._spool.remove(str(clip.ciphertext_sha256))
+            await delivery.give_up_ciphertext(error)
+            self._forget(delivery)
 
-    def _failed(self, clip: Clip, error: TransientError, pause: float) -> None:
-        self._activity.counting.retried(error.event)
-        if isinstance(error, TargetDownError):
-            self.target.reachable = False
-            self._target_trouble.failure(error=error, retry_in=pause, target=self._config.url)
-        else:
-            self._clip_trouble.failure(str(clip.id), error=error, retry_in=pause, **_about(clip))
-
-    def _went_through(self, clip: Clip) -> None:
-        self.target.reachable = True
-        self.target.last_success = self._clock.now()
-        self._clip_trouble.success(str(clip.id), **_about(clip))
-        if self._target_trouble.success(target=self._config.url):
-            # What waits out a pause now would go after what comes new.
-            self._wakeup.wake()
+    def _forget(self, delivery: Delivery) -> None:
+        self._clip_trouble.forget(str(delivery.clip.id))
+        self._refusals.forget(str(delivery.clip.id))
 
     async def _deliver(self, delivery: Delivery) -> None:
         """Try until there is a receipt, or as good as the target can give.
@@ -204,33 +197,68 @@ class Uploader:
             RejectedError: the server never will store the clip.
             SpoolDamagedError: the ciphertext is not what was written.
         """
-        clip = delivery.clip
         tries = retrying(
             first=self._config.retry_first_seconds,
             cap=self._config.retry_cap_seconds,
-            pause=self._wakeup.pause,
+            pause=lambda seconds: self._wakeup.pause(seconds, at_least=delivery.at_least),
             progressed=delivery.progressed,
-            on_wait=lambda error, seconds: self._failed(clip, error, seconds),
+            on_wait=lambda error, seconds: self._failed(delivery, error, seconds),
         )
         async for attempt in tries:
             with attempt:
-                await self._attempt_unless_held(delivery)
-                self._went_through(clip)
+                while (ask_again_in := await self._attempt_unless_held(delivery)) is not None:
+                    await self._wakeup.pause(ask_again_in)
+                self._went_through(delivery)
 
-    async def _attempt_unless_held(self, delivery: Delivery) -> None:
+    def _failed(self, delivery: Delivery, error: DockdError, pause: float) -> None:
+        """Tell of a failed attempt what it is: the target's trouble, or this clip's own."""
+        if isinstance(error, TargetDownError) and self._goes_through_for_others(delivery):
+            error = TransientError(error.detail, hint=error.hint, retry_after=error.retry_after)
+        self._counting.retried(error.event)
+        key = str(delivery.clip.id)
+        delivery.at_least = None
+        match error:
+            case TargetDownError():
+                # What waits out a pause when it is up again would go after what comes new.
+                delivery.at_least = error.retry_after or 0.0
+                self.target.reachable = False
+                self._target_trouble.failure(error=error, retry_in=pause, target=self._config.url)
+            case ReceiptRefusedError():
+                self._refusals.failure(
+                    key, error=error, retry_in=pause, **delivery.about, reason=error.reason
+                )
+            case _:
+                self._clip_trouble.failure(key, error=error, retry_in=pause, **delivery.about)
+
+    def _goes_through_for_others(self, delivery: Delivery) -> bool:
+        """Say whether other clips went through since this one began to fail."""
+        if delivery.failing_since is None:
+            delivery.failing_since = self.target.successes
+        return self.target.successes > delivery.failing_since
+
+    def _went_through(self, delivery: Delivery) -> None:
+        self.target.reachable = True
+        self.target.last_success = self._clock.now()
+        self.target.successes += 1
+        self._clip_trouble.success(str(delivery.clip.id), **delivery.about)
+        self._refusals.success(str(delivery.clip.id), **delivery.about)
+        if self._target_trouble.success(target=self._config.url):
+            self._wakeup.ease()
+
+    async def _attempt_unless_held(self, delivery: Delivery) -> float | None:
         """Make one attempt; one that an order breaks off begins again."""
         while not delivery.settled:
             await self._let_go.wait()
-            delivery.attempt = attempt = asyncio.ensure_future(self._attempt_in_turn(delivery))
+            delivery.under_way = attempt = asyncio.ensure_future(self._attempt_in_turn(delivery))
             await finished(asyncio.wait({attempt}), delivery.break_off)
             if not attempt.cancelled():
-                attempt.result()
-                return
+                return attempt.result()
+        return None
 
-    async def _attempt_in_turn(self, delivery: Delivery) -> None:
+    async def _attempt_in_turn(self, delivery: Delivery) -> float | None:
         clip = delivery.clip
         async with self._alone(clip), self._slots.slot(_priority(clip)):
-            await self._attempt(delivery)
+            return await delivery.attempt()
 
     @contextlib.asynccontextmanager
     async def _alone(self, clip: Clip) -> AsyncIterator[None]:
@@ -239,137 +267,6 @@ class Uploader:
         async with lock:
             yield
 
-    async def _attempt(self, delivery: Delivery) -> None:
-        clip = delivery.clip
-        sealed = Sealed(
-            clip_id=str(clip.clip_id),
-            manifest=str(clip.manifest),
-            path=self._spool.path(str(clip.ciphertext_sha256)),
-            size=int(clip.ciphertext_size or 0),
-            sha256=str(clip.ciphertext_sha256),
-        )
-        await self._ledger_call(self._ledger.begin_upload, clip)
-        if await self._has_receipt(delivery, sealed):
-            return
-        await self._send(delivery, sealed)
-        if self._target.gives_receipts and not await self._has_receipt(delivery, sealed):
-            await self._look_for_damage(delivery, sealed)
-
-    async def _send(self, delivery: Delivery, sealed: Sealed) -> None:
-        clip = delivery.clip
-
-        async def remember(url: str) -> None:
-            await self._ledger_call(self._ledger.remember_upload, clip, url)
-            delivery.url = url
-
-        began = self._clock.monotonic()
-        with self._activity.working(clip, "upload", sealed.size) as work:
-            began_at: int | None = None
-
-            def progress(done: int) -> None:
-                nonlocal began_at
-                # A first number is where the server stands, and so is one that falls back.
-                if (began_at is None and done) or (began_at is not None and done < work.done):
-                    emit(events.CLIP_UPLOAD_RESUMED, **_about(clip), offset=done)
-                if began_at is None:
-                    began_at = done
-                    work.begin_at(done)
-                work.at(done)
-                delivery.sent = done
-
-            with _spool_trouble():
-                await self._target.upload(sealed, delivery.url, remember, progress)
-        await self._ledger_call(self._ledger.uploaded, clip)
-        sent = sealed.size - (began_at or 0)
-        seconds = round(self._clock.monotonic() - began, 3)
-        emit(events.CLIP_UPLOADED, **_about(clip), size=sealed.size, sent=sent, seconds=seconds)
-        self._activity.counting.uploaded(sent, seconds)
-
-    async def _has_receipt(self, delivery: Delivery, sealed: Sealed) -> bool:
-        """Ask for the receipt until the target has made up its mind; keep it if it holds."""
-        if not self._target.gives_receipts:
-            return False
-        while True:
-            match await self._target.receipt(sealed):
-                case Received(token):
-                    await self._accept(delivery, token)
-                    return True
-                case Verifying(retry_after):
-                    await self._wakeup.pause(retry_after)
-                case NotStored():
-                    return False
-
-    async def _accept(self, delivery: Delivery, token: str) -> None:
-        clip = delivery.clip
-        try:
-            receipt = verify_receipt(token, self._keys, str(clip.manifest))
-        except ReceiptRefusedError as refused:
-            if delivery.refused != refused.reason:
-                delivery.refused = refused.reason
-                emit_error(events.RECEIPT_REFUSED, refused, **_about(clip), reason=refused.reason)
-            self._activity.counting.receipt_refused(refused.reason)
-            await self._ledger_call(self._ledger.note_problem, clip, refused.event, refused.message)
-            raise TransientError(
-                f"a receipt was refused ({refused.reason})",
-                hint="check target.receiver_keys and the receiver; nothing is wiped meanwhile",
-            ) from refused
-        await finished(self._keep(delivery, token, receipt))
-
-    async def _keep(self, delivery: Delivery, token: str, receipt: Receipt) -> None:
-        """Enter a receipt that holds; whatever is ordered meanwhile, this is not left halfway."""
-        clip = delivery.clip
-        await self._ledger_call(self._ledger.acknowledge, clip, token)
-        delivery.settled = True
-        emit(events.CLIP_ACKNOWLEDGED, **_about(clip), receiver=receipt.receiver.id)
-        self._activity.counting.acknowledged()
-        with contextlib.suppress(SpoolError):  # the next start removes what stays behind
-            await self._spool.remove(str(clip.ciphertext_sha256))
-
-    async def _look_for_damage(self, delivery: Delivery, sealed: Sealed) -> None:
-        """Find out why a server that was sent everything says that it has nothing.
-
-        Raises:
-            SpoolDamagedError: what was sent is not what the manifest says.
-            TransientError: it is; so the server lost it, and is sent it again.
-        """
-        with _spool_trouble():
-            await to_the_end(self._spool.check, sealed.sha256)
-        await self._ledger_call(self._ledger.remember_upload, delivery.clip, None)
-        delivery.url = None
-        raise TransientError(
-            f"the server no longer has clip {sealed.clip_id}, all of which it was sent",
-            hint="look at the receiver's log; the clip is uploaded again",
-        )
-
-    async def _ledger_call(
-        self, change: Callable[P, None], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        """Change the ledger; one that fails is waited for as the server is."""
-        try:
-            await to_the_end(change, *args, **kwargs)
-        except LedgerError as error:
-            raise TransientError(error.message, hint=error.hint) from error
-
-
-@contextlib.contextmanager
-def _spool_trouble() -> Iterator[None]:
-    """Make trouble with the spool something to try again, unless a ciphertext is damaged."""
-    try:
-        yield
-    except SpoolDamagedError:
-        raise
-    except SpoolError as error:
-        raise TransientError(error.message, hint=error.hint) from error
-
 
 def _priority(clip: Clip) -> Priority:
     return (not clip.match.event, clip.match.recorded_at or 0.0, clip.id)
-
-
-def _about(clip: Clip) -> dict[str, object]:
-    return {
-        "camera": clip.camera.id,
-        "clip": clip.id,
-        "path": clip.name,
-        "clip_id": clip.clip_id,
-    }

@@ -4,7 +4,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from dockd.clock import Clock
-from dockd.errors import RejectedError, TransientError
+from dockd.errors import (
+    DockdError,
+    LedgerError,
+    ReceiptRefusedError,
+    RejectedError,
+    SpoolDamagedError,
+    SpoolError,
+    TransientError,
+)
 from dockd.retry import Wakeup, retrying
 from tests.clocks import FakeClock
 
@@ -16,9 +24,9 @@ def run_failing(
     *,
     pause: Callable[[float], Awaitable[None]],
     progressed: Callable[[], bool] = lambda: False,
-) -> list[tuple[TransientError, float]]:
+) -> list[tuple[DockdError, float]]:
     """Fail with each error in turn, then succeed; returns what was waited for."""
-    waits: list[tuple[TransientError, float]] = []
+    waits: list[tuple[DockdError, float]] = []
     remaining = iter(errors)
 
     async def run() -> None:
@@ -88,7 +96,15 @@ def test_each_pause_is_announced_with_its_error() -> None:
     assert [seconds for _, seconds in waits] == clock.slept
 
 
-@pytest.mark.parametrize("error", [RejectedError("too large"), ValueError("a bug")])
+@pytest.mark.parametrize("error", [SpoolError(), LedgerError(), ReceiptRefusedError()])
+def test_trouble_that_is_not_the_servers_is_retried_as_well(error: DockdError) -> None:
+    clock = FakeClock()
+    assert [raised for raised, _ in run_failing([error], pause=clock.sleep)] == [error]
+
+
+@pytest.mark.parametrize(
+    "error", [RejectedError("too large"), SpoolDamagedError("gone"), ValueError("a bug")]
+)
 def test_other_errors_end_the_attempts_as_they_are(error: Exception) -> None:
     clock = FakeClock()
     with pytest.raises(type(error)) as raised:
@@ -149,7 +165,54 @@ def test_a_wake_up_ends_every_pause_that_is_under_way_and_no_later_one() -> None
     asyncio.run(run())
 
 
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_good_news_ends_a_pause_as_far_as_it_allows() -> None:
+    async def run() -> None:
+        wakeup = Wakeup(Clock())
+        whole = asyncio.create_task(wakeup.pause(3600))
+        first_part = asyncio.create_task(wakeup.pause(3600, at_least=1800))
+        none_of_it = asyncio.create_task(wakeup.pause(3600, at_least=0))
+        await asyncio.sleep(0.01)
+        wakeup.ease()
+        await none_of_it
+        await settled()
+        assert not whole.done()
+        assert not first_part.done()
+        wakeup.wake()
+        await asyncio.gather(whole, first_part)
+
+    asyncio.run(run())
+
+
+def test_good_news_that_came_too_early_counts_when_the_pause_allows_it() -> None:
+    async def run() -> None:
+        wakeup = Wakeup(Clock())
+        pausing = asyncio.create_task(wakeup.pause(3600, at_least=0.01))
+        await asyncio.sleep(0)
+        wakeup.ease()
+        await pausing
+
+    asyncio.run(run())
+
+
+def test_an_order_ends_both_parts_of_a_pause() -> None:
+    async def run() -> None:
+        wakeup = Wakeup(Clock())
+        pauses = [asyncio.create_task(wakeup.pause(3600, at_least=least)) for least in (0, 60)]
+        await asyncio.sleep(0.01)
+        wakeup.wake()
+        await asyncio.gather(*pauses)
+
+    asyncio.run(run())
+
+
 def test_a_pause_ends_by_itself() -> None:
     clock = FakeClock()
     asyncio.run(Wakeup(clock).pause(7))
     assert clock.elapsed == 7
+    asyncio.run(Wakeup(clock).pause(7, at_least=3))
+    assert clock.slept == [7, 3, 4]

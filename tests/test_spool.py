@@ -1,6 +1,7 @@
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 
 from dockd.errors import ClipTooLargeError, SpoolDamagedError, SpoolError, SpoolFullError
 from dockd.files import Files
-from dockd.spool import Spool
+from dockd.spool import Spool, check_ciphertext
 from tests.clocks import FakeClock
 from tests.support import fill, open_descriptors, small_disk
 
 MIB = 1 << 20
+CLIP = "c" * 64
+"""A clip id."""
 
 
 class Disk(Files):
@@ -62,7 +65,27 @@ def store(spool: Spool, data: bytes) -> str:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    return {path.name for path in folder.iterdir()} - {".dockd-spool"}
+
+
+def test_an_empty_mount_point_is_not_taken_for_the_spool(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path / "disk")
+    sha256 = store(spool, b"ciphertext")
+    expected = {sha256: len(b"ciphertext")}
+    (tmp_path / "disk").rename(tmp_path / "elsewhere")
+    with pytest.raises(SpoolError, match="holds none of the 1 ciphertexts") as caught:
+        open_spool(tmp_path / "disk", expected=expected)
+    assert "mount" in caught.value.hint
+    shutil.rmtree(tmp_path / "disk")
+    (tmp_path / "elsewhere").rename(tmp_path / "disk")
+    assert open_spool(tmp_path / "disk", expected=expected).holds(sha256)
+
+
+def test_a_spool_that_lost_a_ciphertext_is_still_the_spool(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    sha256 = store(spool, b"ciphertext")
+    spool.path(sha256).unlink()
+    assert spool.recover({sha256: 10}) == {sha256}
 
 
 def test_a_published_ciphertext_lies_under_its_digest(tmp_path: Path) -> None:
@@ -71,7 +94,7 @@ def test_a_published_ciphertext_lies_under_its_digest(tmp_path: Path) -> None:
     assert names(spool.folder) == {f"{sha256}.age"}
     assert spool.path(sha256).read_bytes() == b"ciphertext"
     assert spool.path(sha256).stat().st_mode & 0o777 == 0o600
-    spool.check(sha256)
+    check_ciphertext(spool.path(sha256), sha256)
 
 
 def test_a_part_that_is_not_published_is_gone(tmp_path: Path) -> None:
@@ -123,9 +146,12 @@ def test_a_restart_keeps_what_is_expected_and_throws_the_rest_of_its_own_away(
     missing = "f" * 64
     again = Spool(tmp_path, budget=MIB, reserve=0, files=Disk(), clock=StillClock())
     assert again.recover({kept: 4, cut: 9, missing: 5}) == {cut, missing}
-    assert names(tmp_path) == {f"{kept}.age"}
+    assert names(tmp_path) == {f"{kept}.age", f"{cut}.age"}
     assert dropped not in {path.stem for path in tmp_path.iterdir()}
     assert again.used == 4
+    again.set_aside(cut, CLIP)
+    again.set_aside(missing, CLIP)
+    assert names(tmp_path) == {f"{kept}.age", f"{CLIP}-{cut}.damaged"}
 
 
 def test_a_restart_leaves_what_is_not_dockds_alone(tmp_path: Path) -> None:
@@ -169,7 +195,46 @@ def test_a_damaged_ciphertext_is_found_out(tmp_path: Path, damage: Callable[[Pat
     sha256 = store(spool, b"ciphertext")
     damage(spool.path(sha256))
     with pytest.raises(SpoolDamagedError, match=sha256):
-        spool.check(sha256)
+        check_ciphertext(spool.path(sha256), sha256)
+
+
+def test_a_ciphertext_that_only_cannot_be_read_now_is_not_damaged(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    sha256 = store(spool, b"ciphertext")
+    spool.path(sha256).unlink()
+    spool.path(sha256).mkdir()
+    with pytest.raises(SpoolError, match="Is a directory") as caught:
+        check_ciphertext(spool.path(sha256), sha256)
+    assert not isinstance(caught.value, SpoolDamagedError)
+    assert caught.value.hint
+
+
+def test_what_is_left_of_a_damaged_ciphertext_outlives_restarts_and_goes_with_its_clip(
+    tmp_path: Path,
+) -> None:
+    spool = open_spool(tmp_path, budget=10)
+    sha256, kept = store(spool, b"damaged"), store(spool, b"kept")
+    spool.set_aside(sha256, CLIP)
+    assert spool.used == 4
+    again = open_spool(tmp_path, expected={kept: 4})
+    assert (tmp_path / f"{CLIP}-{sha256}.damaged").read_bytes() == b"damaged"
+    again.remove_set_aside("d" * 64)
+    assert len(names(tmp_path)) == 2
+    again.remove_set_aside(CLIP)
+    assert names(tmp_path) == {f"{kept}.age"}
+
+
+def test_a_folder_that_is_another_one_has_nothing_to_set_aside(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path / "spool")
+    sha256 = store(spool, b"ciphertext")
+    spool.folder.rename(tmp_path / "away")
+    with pytest.raises(SpoolError, match="No such file"):
+        spool.set_aside(sha256, CLIP)
+    spool.folder.mkdir()
+    with pytest.raises(SpoolError, match="another folder") as caught:
+        spool.set_aside(sha256, CLIP)
+    assert "mount" in caught.value.hint
+    assert spool.holds(sha256)
 
 
 # Room
@@ -336,7 +401,7 @@ def test_what_never_fits_the_budget_is_too_large(tmp_path: Path) -> None:
 def test_a_spool_that_went_away_has_no_room(tmp_path: Path) -> None:
     async def main() -> None:
         spool = open_spool(tmp_path / "spool", files=Files())
-        (tmp_path / "spool").rmdir()
+        shutil.rmtree(tmp_path / "spool")
         with pytest.raises(SpoolError, match="No such file"):
             async with spool.room(1):
                 pass
@@ -357,13 +422,13 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_done(tmp_path: Path) -> Non
         assert names(disk / "spool") == {f"{kept}.age"}
         assert open_descriptors() == before
         filler.unlink()
-        spool.check(kept)
+        check_ciphertext(spool.path(kept), kept)
         store(spool, bytes(100_000))
 
 
 def test_another_failure_of_the_disk_is_said_as_well(tmp_path: Path) -> None:
     spool = open_spool(tmp_path / "spool")
-    (tmp_path / "spool").rmdir()
+    shutil.rmtree(tmp_path / "spool")
     with pytest.raises(SpoolError, match="No such file") as caught, spool.writing():
         pass
     assert not isinstance(caught.value, SpoolFullError)

@@ -15,7 +15,10 @@ _PERSONS = {ClipTooLargeError.event} | {
         events.CLIP_REJECTED,
         events.CLIP_UNREADABLE,
         events.FOLDER_UNREADABLE,
+        events.JOURNAL_BROKEN,
         events.RECEIPT_REFUSED,
+        events.SPOOL_DAMAGED,
+        events.WIPE_DAMAGED,
         events.WIPE_REFUSED,
     )
 }
@@ -28,7 +31,8 @@ HINTS = {
     events.CLIP_REJECTED.name: "mend what the server names, then: dockd resync --failed",
     events.CLIP_UNREADABLE.name: "copy it by other means, or: dockd resync --failed",
     events.RECEIPT_REFUSED.name: "check target.receiver_keys and the receiver",
-    events.SPOOL_DAMAGED.name: "look at the disk that holds the spool",
+    events.SPOOL_DAMAGED.name: "dock its camera, and look at the disk that holds the spool;"
+    " docs/operate.md says what is left",
     events.WIPE_REFUSED.name: "check target.receiver_keys; docs/operate.md says what it means",
 }
 """What to do about the errors that the ledger keeps with a clip."""

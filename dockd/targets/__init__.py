@@ -54,7 +54,7 @@ class Target(Protocol):
         """Whether the place signs for what it keeps; otherwise nothing is ever wiped."""
 
     async def receipt(self, sealed: Sealed) -> ReceiptAnswer:
-        """Ask for a clip's receipt, handing over its manifest.
+        """Ask for a clip's receipt, handing over its manifest; where none is given, none is there.
 
         Raises:
             TransientError: no answer now.
@@ -83,7 +83,8 @@ class Target(Protocol):
         Raises:
             TransientError: it broke; another attempt goes on where this one ended.
             RejectedError: the server never will store this.
-            SpoolDamagedError: the ciphertext can't be read, or is not what was written.
+            SpoolDamagedError: the ciphertext is gone, or not what was written.
+            SpoolError: it can't be read now.
         """
 
     async def aclose(self) -> None:

@@ -8,6 +8,7 @@ from typing import Self
 from dockd.bandwidth import Limiter
 from dockd.concurrency import to_the_end
 from dockd.errors import SpoolDamagedError
+from dockd.spool import check_ciphertext, reading
 from dockd.targets import Sealed
 
 BLOCK = 1 << 20
@@ -26,23 +27,19 @@ class SpoolFile:
         """Open a clip's ciphertext.
 
         Raises:
-            SpoolDamagedError: it is gone, or can't be read.
+            SpoolDamagedError: it is gone; SpoolError: it can't be opened now.
         """
-        try:
+        with reading(sealed.path):
             return cls(sealed, os.open(sealed.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
-        except OSError as error:
-            raise SpoolDamagedError(f"{sealed.path}: {error.strerror}") from error
 
     def read(self, size: int, offset: int) -> bytes:
         """Read at most ``size`` bytes at an offset, and at least one.
 
         Raises:
-            SpoolDamagedError: the file ends before the offset, or can't be read.
+            SpoolDamagedError: the file ends before the offset; SpoolError: it can't be read now.
         """
-        try:
+        with reading(self._sealed.path):
             data = os.pread(self._fd, size, offset)
-        except OSError as error:
-            raise SpoolDamagedError(f"{self._sealed.path}: {error.strerror}") from error
         if not data:
             raise SpoolDamagedError(
                 f"{self._sealed.path} has {offset} bytes instead of {self._sealed.size}"
@@ -59,13 +56,8 @@ class SpoolFile:
         return sha256.digest()
 
     def check(self) -> None:
-        """Read all of it.
-
-        Raises:
-            SpoolDamagedError: it is not what was written, or can't be read.
-        """
-        if self.digest(0, self._sealed.size).hex() != self._sealed.sha256:
-            raise SpoolDamagedError(f"{self._sealed.path} has another SHA-256 than was recorded")
+        """Read all of it from the disk; raises as :func:`dockd.spool.check_ciphertext` does."""
+        check_ciphertext(self._sealed.path, self._sealed.sha256)
 
     def close(self) -> None:
         """Close it."""

@@ -1,5 +1,6 @@
 """HTTP as targets use it: TLS, credentials, bounded answers, and what failures mean."""
 
+import asyncio
 import ipaddress
 import json
 import re
@@ -9,6 +10,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 
 import httpx
@@ -86,6 +88,8 @@ _FAILURES: tuple[tuple[type[Exception], str, str], ...] = (
     (httpx.ConnectError, "it can't be reached", "check the network and its firewalls"),
     (httpx.RemoteProtocolError, "it hung up", "look into the server's log"),
 )
+_PATIENCE = 2
+"""How many times the longest silence a whole answer may take."""
 _BROKEN = ("the connection broke", "check the network")
 
 Origin = tuple[str, str, int | None]
@@ -204,6 +208,7 @@ def open_client(
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and needs no CA bundle
     return httpx.AsyncClient(
         auth=auth,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # keeps none
         headers={"User-Agent": f"dockd/{__version__}", "Accept-Encoding": "identity"},
         verify=tls,
         timeout=httpx.Timeout(config.timeout_seconds, pool=None),
@@ -217,15 +222,34 @@ def open_client(
 async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -> Reply:
     """Send a request and return the answer, whatever its status.
 
+    Sending may take as long as the link needs; the whole answer, once it is waited for, twice
+    the client's timeout, which is for each silence alone.
+
     Raises:
         TransientError: there was no answer.
     """
+    loop = asyncio.get_running_loop()
+    seconds = client.timeout.read
+
+    async def trace(step: str, _: object) -> None:
+        if step == "http11.send_request_headers.started":
+            deadline.reschedule(None)  # what was received before is a proxy's answer to CONNECT
+        elif step == "http11.receive_response_headers.started" and seconds is not None:
+            deadline.reschedule(loop.time() + _PATIENCE * seconds)
+
+    request.extensions["trace"] = trace
     try:
-        response = await client.send(request, stream=True)
-        try:
-            body = await _read_limited(response)
-        finally:
-            await response.aclose()
+        async with asyncio.timeout(None) as deadline:
+            response = await client.send(request, stream=True)
+            try:
+                body = await _read_limited(response)
+            finally:
+                await response.aclose()
+    except TimeoutError as error:
+        raise TargetDownError(
+            f"{request.url.host}: its answer takes too long",
+            hint="check the server and the network, or raise target.timeout_seconds",
+        ) from error
     # httpcore lets ssl.SSLError through when a server refuses the client's certificate.
     except (httpx.TransportError, ssl.SSLError) as error:
         raise _failure(request.url.host, error) from error

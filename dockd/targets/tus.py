@@ -26,6 +26,8 @@ PATIENCE = 3
 """How often one attempt asks the server where the upload stands, and goes on from there."""
 
 _GONE = frozenset({404, 410})
+_UNKNOWN = _GONE | {403}
+"""How HEAD may answer for an upload that the server doesn't have (tus 1.0.0, "HEAD")."""
 _CHECKSUM_MISMATCH = frozenset({460, 417})  # 417 is what rustus says
 
 
@@ -180,7 +182,7 @@ class _Attempt:
         if self.url is None:
             return await self._create()
         reply = await self._ask("HEAD", self.url)
-        if reply.status in _GONE:
+        if reply.status in _UNKNOWN:
             return await self._create()
         if reply.status not in {200, 204}:
             raise to_error(reply)

@@ -96,6 +96,6 @@ def assert_each_clip_came_through_once(
     finally:
         ledger.close()
     assert len(acknowledged) == len(set(acknowledged)), step
-    assert list((site.folder / "camden" / "spool").iterdir()) == [], step
+    assert list((site.folder / "camden" / "spool").glob("[!.]*")) == [], step
     incoming = site.folder / "store" / "incoming"
     assert [path for path in incoming.iterdir() if path.suffix == ".part"] == [], step

@@ -121,5 +121,5 @@ def test_a_day_of_refused_receipts_is_a_line_an_hour_for_each_clip_under_way(
     fill(site)
     said = a_day(site, log, lambda _: httpx.Response(200, content=b"nonsense"))
     clips = len(CAMERAS) * CLIPS
-    assert said["receipt.refused"] == clips
-    assert 0 < said["clip.retrying"] <= clips * A_LASTING_FAILURE
+    assert clips <= said["receipt.refused"] <= clips * A_LASTING_FAILURE
+    assert said["clip.retrying"] == 0

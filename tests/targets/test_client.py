@@ -128,6 +128,25 @@ def test_a_token_that_others_can_read_is_not_sent(sealed: Sealed, token: Path) -
     assert server.requests == []
 
 
+# Cookies --------------------------------------------------------------------------------
+
+
+def test_a_cookie_is_neither_kept_nor_shown() -> None:
+    shown: list[str | None] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        shown.append(request.headers.get("Cookie"))
+        return httpx.Response(202, headers={"Set-Cookie": "session=secret; Path=/"})
+
+    async def run() -> None:
+        async with open_client(make_config(), httpx.MockTransport(handle)) as client:
+            for _ in range(2):
+                await ask(client, client.build_request("PUT", ENDPOINT), Clock())
+
+    asyncio.run(run())
+    assert shown == [None, None]
+
+
 # Proxies --------------------------------------------------------------------------------
 
 

@@ -45,11 +45,13 @@ class Uploads:
         self.config = config
         self.url: str | None = None
         self.progress: list[int] = []
+        self.rate = 0
 
     @contextlib.asynccontextmanager
     async def target(self) -> AsyncIterator[TusTarget]:
         clock = Clock()
-        target = TusTarget(self.config, open_client(self.config), Limiter(clock, lambda: 0), clock)
+        limiter = Limiter(clock, lambda: self.rate)
+        target = TusTarget(self.config, open_client(self.config), limiter, clock)
         try:
             yield target
         finally:
@@ -124,6 +126,64 @@ def test_a_server_that_stays_silent_is_given_up_after_the_timeout(
             with pytest.raises(TransientError, match="silent") as raised:
                 await uploads.attempt(sealed)
             assert "target.timeout_seconds" in raised.value.hint
+
+    asyncio.run(run())
+
+
+@contextlib.asynccontextmanager
+async def dripping(beginning: bytes) -> AsyncIterator[int]:
+    """Serve answers that begin so, and go on a byte at a time without end; yields the port."""
+    ended: list[asyncio.Future[None]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended.append(end := asyncio.get_running_loop().create_future())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(beginning)
+        with contextlib.suppress(OSError):
+            while not writer.is_closing():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        end.set_result(None)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*ended)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX: ",
+        b"HTTP/1.1 503 Later\r\nContent-Length: 60000\r\n\r\n",
+    ],
+    ids=["head", "head after another", "body"],
+)
+def test_an_answer_that_drips_without_end_is_given_up(sealed: Sealed, beginning: bytes) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(30), dripping(beginning) as port:
+            uploads = Uploads(make_config(url=f"http://127.0.0.1:{port}/", timeout_seconds=0.2))
+            with pytest.raises(TransientError, match="takes too long") as raised:
+                await uploads.attempt(sealed)
+            assert "target.timeout_seconds" in raised.value.hint
+
+    asyncio.run(run())
+
+
+def test_sending_may_take_longer_than_any_answer(tmp_path: Path) -> None:
+    async def run() -> None:
+        server = WireServer()
+        async with server.running() as url:
+            uploads = Uploads(make_config(url=url, chunk_size=64 * MIB, timeout_seconds=0.4))
+            uploads.rate = 2 * MIB
+            sealed = make_sealed(tmp_path, 4 * MIB)
+            await uploads.attempt(sealed)
+        assert server.tus.methods() == ["OPTIONS", "POST", "PATCH"]
+        assert_stored(server, sealed)
 
     asyncio.run(run())
 

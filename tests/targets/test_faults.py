@@ -18,6 +18,8 @@ from .support import Station, TusServer, make_sealed, problem
 
 TUS = {"Tus-Resumable": "1.0.0"}
 REDIRECTS = [301, 302, 303, 307, 308]
+CLIENT_ERRORS = [401, 402, 403, 405, 407, 408, 412, 423, 425, 429]
+WAITED_FOR = [*REDIRECTS, *CLIENT_ERRORS, *range(500, 512), 599, 600, 999]
 
 
 @pytest.fixture
@@ -60,10 +62,14 @@ def test_a_server_that_never_will_store_the_clip_rejects_it(
     assert "the manifest is for another clip" in error.detail
 
 
-@pytest.mark.parametrize("method", ["POST", "HEAD", "PATCH"])
 @pytest.mark.parametrize(
-    "status",
-    [*REDIRECTS, 401, 402, 403, 405, 407, 408, 412, 423, 425, 429, *range(500, 512), 599, 600, 999],
+    ("method", "status"),
+    [
+        (method, status)
+        for method in ("POST", "HEAD", "PATCH")
+        for status in WAITED_FOR
+        if (method, status) != ("HEAD", 403)  # there is no such upload: another one is created
+    ],
 )
 def test_what_an_operator_can_mend_is_waited_for(
     server: TusServer, station: Station, sealed: Sealed, method: str, status: int

@@ -3,13 +3,15 @@
 import base64
 import hashlib
 import itertools
+import resource
 from pathlib import Path
 
 import httpx
 import pytest
 
-from dockd.errors import RejectedError, SpoolDamagedError, TransientError
+from dockd.errors import RejectedError, SpoolDamagedError, SpoolError, TransientError
 from dockd.targets import Sealed
+from dockd.targets.chunks import SpoolFile
 from dockd.targets.tus import PATIENCE, TusTarget
 
 from .support import ENDPOINT, MANIFEST, MIB, Station, TusServer, make_config, make_sealed, problem
@@ -147,7 +149,7 @@ def test_an_upload_that_is_whole_already_sends_nothing(
     assert server.methods() == ["OPTIONS", "HEAD"]
 
 
-@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("status", [403, 404, 410])
 def test_a_server_that_forgot_the_upload_gets_it_anew(
     server: TusServer, station: Station, sealed: Sealed, status: int
 ) -> None:
@@ -157,6 +159,18 @@ def test_a_server_that_forgot_the_upload_gets_it_anew(
     station.upload(sealed)
     assert station.remembered == [f"{ENDPOINT}1", f"{ENDPOINT}2"]
     assert_stored_once(server, sealed)
+
+
+def test_a_server_that_allows_no_upload_at_all_is_waited_for(
+    server: TusServer, station: Station, sealed: Sealed
+) -> None:
+    break_after(server, station, sealed, 1)
+    server.script["HEAD"].append(httpx.Response(403))
+    server.script["POST"].append(httpx.Response(403))
+    with pytest.raises(TransientError, match="answered POST with 403") as raised:
+        station.upload(sealed)
+    assert "enrol this station" in raised.value.hint
+    assert station.url == f"{ENDPOINT}1"
 
 
 def test_an_upload_that_expires_while_it_is_sent_begins_anew(
@@ -331,7 +345,7 @@ def test_a_checksum_mismatch_that_comes_from_the_spool_is_told_from_one_of_the_n
     data = bytearray(sealed.path.read_bytes())
     data[5000] ^= 1
     sealed.path.write_bytes(data)
-    with pytest.raises(SpoolDamagedError, match="another SHA-256"):
+    with pytest.raises(SpoolDamagedError, match="other bytes than were written"):
         Station(server, make_config(chunk_size=10 * MIB)).upload(sealed)
 
 
@@ -340,7 +354,7 @@ def test_a_checksum_mismatch_that_comes_from_the_spool_is_told_from_one_of_the_n
 
 def test_a_missing_ciphertext_is_damage(station: Station, sealed: Sealed) -> None:
     sealed.path.unlink()
-    with pytest.raises(SpoolDamagedError, match="No such file"):
+    with pytest.raises(SpoolDamagedError, match="is gone"):
         station.upload(sealed)
 
 
@@ -354,11 +368,25 @@ def test_a_ciphertext_that_was_cut_short_is_damage(
         station.upload(sealed)
 
 
-def test_a_ciphertext_that_cannot_be_read_is_damage(station: Station, sealed: Sealed) -> None:
+def test_a_ciphertext_that_cannot_be_read_now_is_not_damaged(
+    station: Station, sealed: Sealed
+) -> None:
     sealed.path.unlink()
     sealed.path.mkdir()
-    with pytest.raises(SpoolDamagedError, match="Is a directory"):
+    with pytest.raises(SpoolError, match="Is a directory") as raised:
         station.upload(sealed)
+    assert not isinstance(raised.value, SpoolDamagedError)
+
+
+def test_a_station_that_is_short_of_descriptors_takes_nothing_for_damaged(sealed: Sealed) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, before[1]))
+    try:
+        with pytest.raises(SpoolError, match="Too many open files") as raised:
+            SpoolFile.open(sealed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not isinstance(raised.value, SpoolDamagedError)
 
 
 # What the server can do -----------------------------------------------------------------
