@@ -97,7 +97,7 @@ install:
 	done
 	install -D -m 644 -t '$(DESTDIR)$(DOC)' README.md LICENSE \
 		config.example.toml receiver.example.toml systemd/dockd-power-off.polkit.rules
-	install -D -m 644 -t '$(DESTDIR)$(DOC)/docs' docs/*.md
+	install -D -m 644 -t '$(DESTDIR)$(DOC)/docs' docs/*
 	umask 022; '$(DESTDIR)$(APP)/bin/python' -I -m dockd.commands.man '$(DESTDIR)$(MAN)'
 	umask 022; set -e; for pair in $(COMPLETIONS); do \
 		file="$(DESTDIR)$${pair#*:}"; mkdir -p "$${file%/*}"; \

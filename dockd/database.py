@@ -159,16 +159,17 @@ class Database:
         Raises:
             JournalBrokenError: what is stored is no entry.
         """
+        return map(_entry, self._paged("SELECT * FROM journal WHERE seq > ? ORDER BY seq", after))
+
+    def _paged(self, query: str, after: int = 0) -> Iterator[sqlite3.Row]:
+        """Yield what a query selects behind a key, its first column; others get a turn between."""
         while True:
             with self._reading():
-                rows = self._db.execute(
-                    "SELECT * FROM journal WHERE seq > ? ORDER BY seq LIMIT 1000", (after,)
-                ).fetchall()
+                rows = self._db.execute(f"{query} LIMIT 1000", (after,)).fetchall()
             if not rows:
                 return
-            for row in rows:
-                yield _entry(row)
-            after = rows[-1]["seq"]
+            yield from rows
+            after = rows[-1][0]
 
     def record(
         self, event: str, camera: str | None = None, clip: int | None = None, **detail: Any
@@ -178,12 +179,11 @@ class Database:
             self._append(event, camera, clip, **detail)
             return self._head().seq
 
-    def anchors(self) -> list[JournalHead]:
-        """Return the journal heads that this station's manifests carry."""
-        with self._reading():
-            rows = self._db.execute("SELECT manifest FROM clips WHERE manifest IS NOT NULL")
-            tokens = [row["manifest"] for row in rows]
-        return [read_unverified_manifest(token).journal for token in tokens]
+    def anchors(self) -> Iterator[JournalHead]:
+        """Yield the journal heads that this station's manifests carry."""
+        query = "SELECT id, manifest FROM clips WHERE id > ? AND manifest IS NOT NULL ORDER BY id"
+        for row in self._paged(query):
+            yield read_unverified_manifest(row["manifest"]).journal
 
     def verify_journal(self) -> JournalHead:
         """Check the whole chain against what the manifests say of it.

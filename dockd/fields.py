@@ -16,7 +16,7 @@ from dockd.errors import AgeKeyError
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\A[^\x00-\x1f\x7f:/]+\z")]
+Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\A[^\p{Cc}:/]+\z")]
 """A name that may stand in ids, logs and file names."""
 
 

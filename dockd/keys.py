@@ -25,6 +25,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from dockd.errors import KeyFileError
+from dockd.files import Files
+
+_FILES = Files()
 
 
 @dataclass(frozen=True)
@@ -140,24 +143,40 @@ def read_secret_file(path: Path) -> bytes:
     return data
 
 
-def write_secret_file(path: Path, data: bytes) -> None:
-    """Write a new secret file with mode 0600; an existing one is never replaced.
+def write_secret_file(path: Path, data: bytes, files: Files = _FILES) -> None:
+    """Write a new secret file with mode 0600, durably; an existing one is never replaced.
 
     Raises:
         KeyFileError: it is there already, or can't be written.
     """
+    _write_new(path, data, 0o600, files)
+
+
+def write_public_file(path: Path, data: bytes, files: Files = _FILES) -> None:
+    """Write a new file for everybody to read, durably; an existing one is never replaced.
+
+    Raises:
+        KeyFileError: it is there already, or can't be written.
+    """
+    _write_new(path, data, 0o644, files)
+
+
+def _write_new(path: Path, data: bytes, mode: int, files: Files) -> None:
     try:
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        fd = files.create(path)
     except FileExistsError as error:
         hint = "choose another place; a key that is in use can't be made again"
         raise KeyFileError(f"{path} is there already", hint=hint) from error
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from error
     try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
+        try:
+            os.fchmod(fd, mode)
+            files.write(fd, data)
+            files.fsync(fd)
+        finally:
+            os.close(fd)
+        files.fsync_folder(path.parent)
     except OSError as error:
         path.unlink()
         raise KeyFileError(f"{path}: {error.strerror}") from error

@@ -1,8 +1,8 @@
 """The two signed statements: a station's manifest and a receiver's receipt.
 
 Both are JSON Web Signatures in compact form (RFC 7515) with ``EdDSA`` over Ed25519
-(RFC 8037): a JSON payload whose ``typ`` and ``v`` say what it is. Members that a reader
-doesn't know are ignored. docs/formats.md describes every member.
+(RFC 8037): a JSON payload whose ``typ`` and ``v`` say what it is, the first in the header as
+well. Members that a reader doesn't know are ignored. docs/formats.md describes every member.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ MAX_STATEMENT = 64 * 1024
 """Characters of the longest statement that is looked at."""
 
 Digest = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\A[^\x00-\x1f\x7f]+\z")]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\A\P{Cc}+\z")]
 Moment = Annotated[str, Field(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\z")]
 
 
@@ -46,7 +46,7 @@ class Signer(_Part):
 class CameraIdentity(_Part):
     """A camera, by its profile and serial."""
 
-    profile: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\A[^:\x00-\x1f\x7f]+\z")]
+    profile: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\A[^:\p{Cc}]+\z")]
     serial: Name
 
     @property
@@ -199,9 +199,9 @@ def read_unverified_manifest(token: str) -> Manifest:
     """
     try:
         payload = PyJWS().decode_complete(token, options={"verify_signature": False})["payload"]
-        return Manifest.model_validate_json(payload)
-    except (jwt.InvalidTokenError, ValidationError) as error:
+    except jwt.InvalidTokenError as error:
         raise ManifestRefusedError("it is not a manifest") from error
+    return _parse(payload, Manifest, ManifestRefusedError)
 
 
 def _check_own_upload(receipt: Receipt, manifest: Manifest) -> None:
@@ -250,18 +250,25 @@ def _verify(
         raise refused("its signature does not match its content", reason="signature") from error
     except jwt.InvalidTokenError as error:
         raise refused("it is not a signed statement", reason="malformed") from error
-    return _parse(payload, statement, refused)
+    parsed = _parse(payload, statement, refused)
+    if header.get("typ") != parsed.typ:
+        raise refused("its header does not name its type", reason="content")
+    return parsed
 
 
 def _parse(
     payload: bytes, statement: type[_StatementT], refused: type[StatementError]
 ) -> _StatementT:
     try:
-        return statement.model_validate_json(payload)
+        parsed = statement.model_validate_json(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "payload"
         raise refused(f"{place}: {first['msg'].lower()}", reason="content") from error
+    # The defaults are for those who make one; who reads one has to be told.
+    if not {"typ", "v"} <= parsed.model_fields_set:
+        raise refused("it does not say its type and version", reason="content")
+    return parsed
 
 
 def _header(token: str, refused: type[StatementError]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from dockd.age import Identity, open_stream
 from dockd.errors import DockdError, JournalBrokenError, StatementError
 from dockd.keys import VerifyKey
 from dockd.manifest import (
+    MAX_STATEMENT,
     Content,
+    JournalHead,
     Manifest,
-    Receipt,
     statement_sha256,
     verify_manifest,
     verify_receipt,
@@ -32,15 +33,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What was handed in; what is missing is not checked."""
+    """The files that were handed in, and whose words count; what is missing is not checked."""
 
-    manifest: str
+    manifest: Path
     station_keys: Sequence[VerifyKey]
-    receipt: str | None = None
+    receipt: Path | None = None
     receiver_keys: Sequence[VerifyKey] = ()
     clip: Path | None = None
     identities: Sequence[Identity] = ()
     journal: Path | None = None
+    anchors: Sequence[Path] = ()
+    """Further manifests of the station, whose journal heads the journal has to hold."""
 
 
 def prove(exhibits: Exhibits) -> Iterator[Finding]:
@@ -48,36 +51,50 @@ def prove(exhibits: Exhibits) -> Iterator[Finding]:
 
     A finding that the others build on and that doesn't hold ends the proof.
     """
+    station_keys = {key.kid: key for key in exhibits.station_keys}
     try:
-        manifest = verify_manifest(
-            exhibits.manifest, {key.kid: key for key in exhibits.station_keys}
-        )
-    except StatementError as error:
-        yield Finding("manifest", holds=False, detail=error.message)
+        token = _statement(exhibits.manifest)
+        manifest = verify_manifest(token, station_keys)
+    except (OSError, StatementError) as error:
+        yield _failed("manifest", exhibits.manifest, error)
         return
     yield Finding(
         "manifest", holds=True, detail=f"clip {manifest.clip_id}, signed by {manifest.station.id}"
     )
+    telling = _Telling(clip_spooled=token)
     stored = manifest.ciphertext
     if exhibits.receipt is not None:
         try:
-            receipt = verify_receipt(exhibits.receipt, exhibits.receiver_keys, exhibits.manifest)
-        except StatementError as error:
-            yield Finding("receipt", holds=False, detail=error.message)
+            receipt_token = _statement(exhibits.receipt)
+            receipt = verify_receipt(receipt_token, exhibits.receiver_keys, token)
+        except (OSError, StatementError) as error:
+            yield _failed("receipt", exhibits.receipt, error)
             return
-        yield _receipt(receipt)
+        detail = f"{receipt.receiver.id} re-read and kept it at {receipt.stored_at}"
+        yield Finding("receipt", holds=True, detail=detail)
+        telling.expect_acknowledged(receipt_token)
         stored = receipt.ciphertext
     if exhibits.clip is not None:
         yield _ciphertext(exhibits.clip, stored)
         if exhibits.identities:
             yield _plaintext(exhibits.clip, exhibits.identities, manifest)
+    heads = [manifest.journal]
+    for path in exhibits.anchors:
+        try:
+            anchor = verify_manifest(_statement(path), station_keys)
+        except (OSError, StatementError) as error:
+            yield _failed("anchor", path, error)
+            continue
+        heads.append(anchor.journal)
+        detail = f"{anchor.station.id} signed entry {anchor.journal.seq} at {anchor.sealed_at}"
+        yield Finding("anchor", holds=True, detail=detail)
     if exhibits.journal is not None:
-        yield _journal(exhibits.journal, exhibits, manifest)
+        yield _journal(exhibits.journal, heads, telling)
 
 
-def _receipt(receipt: Receipt) -> Finding:
-    detail = f"{receipt.receiver.id} re-read and kept it at {receipt.stored_at}"
-    return Finding("receipt", holds=True, detail=detail)
+def _statement(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(2 * MAX_STATEMENT).decode("ascii", "replace").strip()
 
 
 def _ciphertext(clip: Path, expected: Content) -> Finding:
@@ -85,7 +102,7 @@ def _ciphertext(clip: Path, expected: Content) -> Finding:
         with clip.open("rb") as file:
             content = _content(iter(lambda: file.read(_BLOCK), b""))
     except OSError as error:
-        return Finding("ciphertext", holds=False, detail=f"{clip}: {error.strerror}")
+        return _failed("ciphertext", clip, error)
     return _compare("ciphertext", content, expected)
 
 
@@ -93,41 +110,59 @@ def _plaintext(clip: Path, identities: Sequence[Identity], manifest: Manifest) -
     try:
         with clip.open("rb") as file:
             content = _content(open_stream(file, identities))
-    except OSError as error:
-        return Finding("plaintext", holds=False, detail=f"{clip}: {error.strerror}")
-    except DockdError as error:
-        return Finding("plaintext", holds=False, detail=error.message)
+    except (OSError, DockdError) as error:
+        return _failed("plaintext", clip, error)
     return _compare("plaintext", content, manifest.plaintext)
 
 
-def _journal(path: Path, exhibits: Exhibits, manifest: Manifest) -> Finding:
-    """Check the chain, that the manifest's anchor is in it, and that it tells of the clip."""
-    told = {"clip.spooled": ("manifest_sha256", statement_sha256(exhibits.manifest))}
-    if exhibits.receipt is not None:
-        told["clip.acknowledged"] = ("receipt_sha256", statement_sha256(exhibits.receipt))
+class _Telling:
+    """What a journal tells of one clip from its ``clip.spooled`` on.
+
+    What it tells before that, the clip's own manifest anchors.
+    """
+
+    def __init__(self, *, clip_spooled: str) -> None:
+        self.missing = {"clip.spooled": ("manifest_sha256", statement_sha256(clip_spooled))}
+        """What it still has to tell: events, and the digest that each has to name."""
+        self.last = 0
+        """The number of the clip's last entry."""
+        self._clip: int | None = None
+
+    def expect_acknowledged(self, receipt: str) -> None:
+        """Have it tell of a receipt as well."""
+        self.missing["clip.acknowledged"] = ("receipt_sha256", statement_sha256(receipt))
+
+    def heard(self, entries: Iterable[journal.Entry]) -> Iterator[journal.Entry]:
+        """Pass entries on, and note those of the clip."""
+        for entry in entries:
+            member, digest = self.missing.get(entry.event, ("", ""))
+            named = bool(member) and entry.detail.get(member) == digest
+            if named and entry.event == "clip.spooled":
+                self._clip = entry.clip
+            if self._clip is not None and entry.clip == self._clip:
+                self.last = entry.seq
+                if named:
+                    del self.missing[entry.event]
+            yield entry
+
+
+def _journal(path: Path, heads: Sequence[JournalHead], telling: _Telling) -> Finding:
+    """Check the chain, that the anchors are in it, and that it tells of the clip."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            head = journal.verify(_telling(map(journal.parse, lines), told), [manifest.journal])
-    except OSError as error:
-        return Finding("journal", holds=False, detail=f"{path}: {error.strerror}")
-    except (JournalBrokenError, UnicodeDecodeError) as error:
-        return Finding("journal", holds=False, detail=str(error))
-    if told:
-        return Finding("journal", holds=False, detail=f"it has no {' and no '.join(told)} for it")
-    return Finding(
-        "journal", holds=True, detail=f"unbroken up to entry {head.seq}, and tells of this clip"
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            end = journal.verify(telling.heard(map(journal.parse, lines)), heads)
+    except (OSError, JournalBrokenError, UnicodeDecodeError) as error:
+        return _failed("journal", path, error)
+    if telling.missing:
+        missing = " and no ".join(telling.missing)
+        return Finding("journal", holds=False, detail=f"it has no {missing} for this clip")
+    witnessed = max(head.seq for head in heads)
+    detail = (
+        f"unbroken up to entry {end.seq}, witnessed by signed anchors up to entry {witnessed};"
+        f" of this clip it tells up to entry {telling.last}, which is"
+        f" {'within' if telling.last <= witnessed else 'beyond'} that"
     )
-
-
-def _telling(
-    entries: Iterable[journal.Entry], told: dict[str, tuple[str, str]]
-) -> Iterator[journal.Entry]:
-    """Pass entries on, and cross off what they tell."""
-    for entry in entries:
-        member, digest = told.get(entry.event, ("", ""))
-        if member and entry.detail.get(member) == digest:
-            del told[entry.event]
-        yield entry
+    return Finding("journal", holds=True, detail=detail)
 
 
 def _content(blocks: Iterable[bytes]) -> Content:
@@ -147,3 +182,8 @@ def _compare(what: str, content: Content, expected: Content) -> Finding:
         detail=f"{content.size} bytes with SHA-256 {content.sha256},"
         f" instead of {expected.size} with {expected.sha256}",
     )
+
+
+def _failed(what: str, path: Path, error: Exception) -> Finding:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return Finding(what, holds=False, detail=f"{path}: {reason}")

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from dockd.cli import main
 from dockd.clock import Clock
 from dockd.keys import SigningKey, VerifyKey
 from dockd.ledger import Ledger
-from dockd.manifest import Content, sign
+from dockd.manifest import Content, sign, statement_sha256
 from dockd.model import Camera
 from tests.support import make_manifest, make_receipt, write_config
 
@@ -92,6 +93,9 @@ def seal(data: bytes, identity: X25519Identity) -> bytes:
         ["decrypt", "x"],
         ["verify"],
         ["verify", "--manifest", "m", "--station-key", "k", "--receipt", "r"],
+        ["verify", "--manifest", "m", "--station-key", "k", "--receiver-key", "k"],
+        ["verify", "--manifest", "m", "--station-key", "k", "--identity", "i"],
+        ["verify", "--manifest", "m", "--station-key", "k", "--anchor", "a"],
         ["journal", "extra"],
     ],
 )
@@ -391,6 +395,48 @@ def test_a_manifest_that_is_none_ends_with_65(
     assert said.out.startswith("FAILED manifest: ")
 
 
+@pytest.mark.parametrize("statement", ["manifest", "receipt"])
+def test_a_statement_that_is_not_there_is_a_finding(
+    dockd: Shell, case: list[str], tmp_path: Path, statement: str
+) -> None:
+    path = tmp_path / f"{statement}.jws"
+    path.unlink()
+    said = dockd(*case)
+    assert (said.code, said.err) == (65, "")
+    assert f"FAILED {statement}: {path}: No such file or directory\n" in said.out
+
+
+def test_a_journal_is_proved_with_the_anchors_that_are_given(
+    dockd: Shell, case: list[str], tmp_path: Path
+) -> None:
+    station = SigningKey.load(tmp_path / "station.key")
+    token = sign(make_manifest(station, journal=journal.GENESIS), station)
+    entry = journal.link(
+        journal.GENESIS,
+        at="2026-11-21T12:00:00.000Z",
+        event="clip.spooled",
+        camera="generic:CAM-0001",
+        clip=1,
+        detail={"manifest_sha256": statement_sha256(token)},
+    )
+    later = sign(make_manifest(station, journal=entry.head), station)
+    for name, content in [
+        ("manifest.jws", token),
+        ("journal.jsonl", entry.as_json() + "\n"),
+        ("later.jws", later),
+    ]:
+        (tmp_path / name).write_text(content)
+    command = ["verify", "--manifest", tmp_path / "manifest.jws"]
+    command += ["--station-key", tmp_path / "station.key.pub"]
+    command += ["--journal", tmp_path / "journal.jsonl"]
+    assert "entry 1, which is beyond that" in dockd(*command).out
+    said = dockd(*command, "--anchor", tmp_path / "later.jws", "--anchor", tmp_path / "none.jws")
+    assert said.code == 65
+    assert "ok     anchor: camden-07 signed entry 1 at 2026-11-21T12:00:00.000Z\n" in said.out
+    assert f"FAILED anchor: {tmp_path}/none.jws: No such file or directory\n" in said.out
+    assert "entry 1, which is within that" in said.out
+
+
 def test_a_key_that_is_not_there_ends_with_78(
     dockd: Shell, case: list[str], tmp_path: Path
 ) -> None:
@@ -424,6 +470,38 @@ def test_the_journal_is_printed_while_the_daemon_writes_to_it(dockd: Shell, conf
     with closing(Ledger(config.parent / "state" / "ledger.db", Clock())) as daemons:
         daemons.record("camera.docked")
         assert len(dockd("journal", "--config", config).out.splitlines()) == 3
+
+
+def test_an_export_leaves_the_ledger_as_a_power_cut_left_it(dockd: Shell, tmp_path: Path) -> None:
+    """With a write-ahead log that was not taken over, modes of its own, and an older form."""
+    with closing(Ledger(tmp_path / "ledger.db", Clock())) as ledger:
+        ledger.record("order.resume", what="wipes", uid=1)
+        ledger._db.execute("PRAGMA user_version = 1")
+        state = tmp_path / "state"
+        state.mkdir()
+        for name in ("ledger.db", "ledger.db-wal"):
+            shutil.copy(tmp_path / name, state)
+            (state / name).chmod(0o440)
+    before = {path: (path.read_bytes(), mode(path)) for path in state.iterdir()}
+    assert len(before) == 2
+    said = dockd("journal", "--config", write_config(tmp_path))
+    assert (said.code, said.err) == (0, "")
+    assert len(said.out.splitlines()) == 1
+    assert {path: (path.read_bytes(), mode(path)) for path in before} == before
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_the_journal_is_exported_in_utf_8_whatever_the_terminal_speaks(
+    config: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    with closing(Ledger(config.parent / "state" / "ledger.db", Clock())) as ledger:
+        ledger.record("order.pause", what="wipes", reason="Prüfung, Žižkov", uid=1, until=None)
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    exported = run("journal", "--config", config)
+    assert (exported.returncode, exported.stderr) == (0, b"")
+    entries = [journal.parse(line) for line in exported.stdout.decode("utf-8").splitlines()]
+    assert journal.verify(entries).seq == 3
+    assert entries[-1].detail["reason"] == "Prüfung, Žižkov"
 
 
 def test_a_broken_journal_is_printed_and_ends_with_65(dockd: Shell, config: Path) -> None:

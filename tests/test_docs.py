@@ -24,9 +24,9 @@ from dockd.receiver import config as receiver_config
 from dockd.receiver import problems
 from dockd.receiver.problems import Problem
 from dockd.settings import Section
+from tests.pages import FENCE, PAGES, ROOT, blocks, links, prose
+from tests.test_errors import classes
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 STORY = ["try", "prove", "formats", "protocol", "configure", "operate"]
 """The pages whose ``sh`` blocks are run, one after the other, in one folder."""
 IN_A_MACHINE = ["install"]
@@ -39,25 +39,11 @@ PATIENCE = 300
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
-_FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_COMMAND = re.compile(r"(?<![\'\w])dockd (?P<name>[a-z]+)\b(?P<arguments>(?:[^\n`&|]|\\\n)*)")
+_COMMAND = re.compile(r"(?<![\x22\x27\w])dockd (?P<name>[a-z]+)\b(?P<arguments>(?:[^\n`&|]|\\\n)*)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-
-
-def _blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of a page's fenced blocks in a language."""
-    text = page.read_text()
-    for block in _FENCE.finditer(text):
-        if block["language"] == language:
-            yield text.count("\n", 0, block.start()) + 2, block["text"]
-
-
-def _prose(page: Path) -> str:
-    return _FENCE.sub("", page.read_text())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +62,7 @@ def test_the_commands_of_the_pages_run_one_after_the_other(
     lines = ["set -euo pipefail"]
     for name in story:
         page = ROOT / "docs" / f"{name}.md"
-        for line, text in _blocks(page, "sh"):
+        for line, text in blocks(page.read_text(), "sh"):
             lines += [f"echo '== {page.name}, line {line}'", text]
     script = "\n".join(lines)
     for port in ("8443", "8470"):
@@ -115,25 +101,23 @@ def _kill_session(leader: int) -> None:
 
 @pytest.mark.parametrize("name", STORY + IN_A_MACHINE)
 def test_every_page_of_the_story_has_commands(name: str) -> None:
-    assert list(_blocks(ROOT / "docs" / f"{name}.md", "sh"))
+    assert list(blocks((ROOT / "docs" / f"{name}.md").read_text(), "sh"))
 
 
 @each_page
 def test_no_command_stands_in_a_page_that_is_not_run(page: Path) -> None:
     if page.stem not in STORY + IN_A_MACHINE:
-        assert not list(_blocks(page, "sh"))
+        assert not list(blocks(page.read_text(), "sh"))
 
 
 @each_page
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in _LINK.findall(_prose(page)):
-        if link.startswith("https://"):
-            continue
+    for link in links(page):
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
         assert target.exists(), f"{page.name} links to {link}"
         if anchor:
-            anchors = {_anchor(heading) for heading in _HEADING.findall(_prose(target))}
+            anchors = {_anchor(heading) for heading in _HEADING.findall(prose(target))}
             assert anchor in anchors, f"{page.name} links to {link}"
 
 
@@ -152,8 +136,8 @@ def test_commands_and_options_exist(page: Path) -> None:
 
 
 def _in_code(page: Path) -> str:
-    blocks = [block["text"] for block in _FENCE.finditer(page.read_text())]
-    return "\n".join([*blocks, *_CODE.findall(_prose(page))])
+    blocks = [block["text"] for block in FENCE.finditer(page.read_text())]
+    return "\n".join([*blocks, *_CODE.findall(prose(page))])
 
 
 def _commands() -> dict[str, set[str]]:
@@ -178,8 +162,9 @@ def test_make_targets_exist(page: Path) -> None:
 @each_page
 def test_dotted_names_are_keys_events_or_members(page: Path) -> None:
     known = {*_keys(Config), *_keys(receiver_config.Config), *EVENTS, *KINDS}
+    known |= {error.event for error in classes()}
     known |= {*_members(Manifest), *_members(Receipt), "dockd.manifest", "dockd.receipt"}
-    for code in _CODE.findall(_prose(page)):
+    for code in _CODE.findall(prose(page)):
         if re.fullmatch(r"[a-z]+\.[a-z_]+", code) and Path(code).suffix not in FILES:
             assert code in known, f"{page.name}: {code}"
 

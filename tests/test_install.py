@@ -11,8 +11,8 @@ import pytest
 
 from dockd import __version__
 from dockd.commands import man
+from tests.pages import PAGES, ROOT, links
 
-ROOT = Path(__file__).parents[1]
 INSTALLED = {f"usr/share/man/man1/{name}" for name in man.pages()} | {
     "usr/bin/dockd",
     "usr/lib/sysctl.d/50-dockd.conf",
@@ -83,11 +83,13 @@ def test_files_go_where_the_system_looks_for_them(installed: Path) -> None:
 
 
 def test_links_between_the_installed_pages_hold(installed: Path) -> None:
-    pages = {
-        path for path in _files(installed / "usr/share/doc/dockd") if not path.endswith(".rules")
-    }
-    examples = {"README.md", "LICENSE", "config.example.toml", "receiver.example.toml"}
-    assert pages == examples | {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    documentation = installed / "usr/share/doc/dockd"
+    pages = list(documentation.rglob("*.md"))
+    assert {page.name for page in pages} == {page.name for page in PAGES}
+    for page in pages:
+        for link in links(page):
+            target = page.parent / link.partition("#")[0]
+            assert target.exists(), f"{page.name} links to {link}"
 
 
 def test_nothing_in_the_environment_depends_on_where_it_was_made(installed: Path) -> None:

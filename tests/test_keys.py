@@ -2,6 +2,7 @@ import json
 import os
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,14 @@ from cryptography.hazmat.primitives.serialization import (
 from joserfc.jwk import OKPKey
 
 from dockd.errors import KeyFileError
-from dockd.keys import SigningKey, VerifyKey, read_secret_file, write_secret_file
+from dockd.files import Files
+from dockd.keys import (
+    SigningKey,
+    VerifyKey,
+    read_secret_file,
+    write_public_file,
+    write_secret_file,
+)
 from tests.support import fill, small_disk
 
 
@@ -57,14 +65,48 @@ def test_joserfc_names_a_key_alike() -> None:
     assert OKPKey.import_key(key.verify_key.pem()).thumbprint() == key.kid
 
 
-def test_a_secret_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0)
+@pytest.mark.parametrize(
+    ("write", "mode"), [(write_secret_file, 0o600), (write_public_file, 0o644)]
+)
+@pytest.mark.parametrize("umask", [0, 0o077, 0o777])
+def test_a_secret_file_is_its_owners_alone_and_a_public_one_everybodys_whatever_the_umask(
+    tmp_path: Path, write: Callable[[Path, bytes], None], mode: int, umask: int
+) -> None:
+    before = os.umask(umask)
     try:
-        write_secret_file(tmp_path / "key", b"secret")
+        write(tmp_path / "key", b"content")
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
-    assert (tmp_path / "key").read_bytes() == b"secret"
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == mode
+    assert (tmp_path / "key").read_bytes() == b"content"
+
+
+class Recording(Files):
+    """Notes the steps that make a file durable."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def write(self, fd: int, data: bytes | memoryview) -> None:
+        super().write(fd, data)
+        self.steps.append("write")
+
+    def fsync(self, fd: int) -> None:
+        super().fsync(fd)
+        self.steps.append("fsync")
+
+    def fsync_folder(self, folder: Path) -> None:
+        super().fsync_folder(folder)
+        self.steps.append(f"fsync {folder}")
+
+
+@pytest.mark.parametrize("write", [write_secret_file, write_public_file])
+def test_a_key_file_is_durable_with_its_name(
+    tmp_path: Path, write: Callable[[Path, bytes, Files], None]
+) -> None:
+    files = Recording()
+    write(tmp_path / "key", b"content", files)
+    assert files.steps == ["write", "fsync", f"fsync {tmp_path}"]
 
 
 @pytest.mark.parametrize("dangling", [False, True])

@@ -69,7 +69,7 @@ def receipt_token(**changes: Any) -> str:
     return sign(receipt(**changes), RECEIVER)
 
 
-HEADER = {"alg": "EdDSA", "kid": RECEIVER.kid}
+HEADER = {"alg": "EdDSA", "kid": RECEIVER.kid, "typ": "dockd.receipt"}
 
 
 def refused(token: str) -> str:
@@ -92,11 +92,11 @@ def by_another_key_under_our_kid() -> str:
 
 
 def unsigned() -> str:
-    return hand_made({"alg": "none", "kid": RECEIVER.kid}, payload_of(receipt()), b"")
+    return hand_made({**HEADER, "alg": "none"}, payload_of(receipt()), b"")
 
 
 def mac_with_the_public_key() -> str:
-    head = encode(json.dumps({"alg": "HS256", "kid": RECEIVER.kid}).encode())
+    head = encode(json.dumps({**HEADER, "alg": "HS256"}).encode())
     text = f"{head}.{encode(payload_of(receipt()))}"
     mac = hmac.digest(RECEIVER.verify_key.pem(), text.encode(), "sha256")
     return f"{text}.{encode(mac)}"
@@ -184,6 +184,23 @@ def of_a_later_version() -> str:
     return signed(HEADER, json.dumps(receipt().model_dump() | {"v": 2}).encode())
 
 
+def without(name: str) -> Callable[[], str]:
+    def make() -> str:
+        members = receipt().model_dump()
+        del members[name]
+        return signed(HEADER, json.dumps(members).encode())
+
+    return make
+
+
+def under_a_header_that_says(typ: object) -> Callable[[], str]:
+    return lambda: signed({**HEADER, "typ": typ}, payload_of(receipt()))
+
+
+def under_a_header_without_typ() -> str:
+    return signed({"alg": "EdDSA", "kid": RECEIVER.kid}, payload_of(receipt()))
+
+
 def naming_another_receiver_key() -> str:
     return receipt_token(receiver=Signer(id="evidence-1", kid=STRANGER.kid))
 
@@ -201,11 +218,11 @@ def with_a_detached_payload() -> str:
 
 
 def with_a_kid_that_is_no_text() -> str:
-    return signed({"alg": "EdDSA", "kid": [RECEIVER.kid]}, payload_of(receipt()))
+    return signed({**HEADER, "kid": [RECEIVER.kid]}, payload_of(receipt()))
 
 
 def without_kid() -> str:
-    return signed({"alg": "EdDSA"}, payload_of(receipt()))
+    return signed({"alg": "EdDSA", "typ": "dockd.receipt"}, payload_of(receipt()))
 
 
 def huge() -> str:
@@ -246,6 +263,13 @@ REFUSED: list[tuple[Callable[[], str], str]] = [
     (signed_deep_json, "content"),
     (the_manifest_handed_back, "content"),
     (of_a_later_version, "content"),
+    (without("typ"), "content"),
+    (without("v"), "content"),
+    (under_a_header_without_typ, "content"),
+    (under_a_header_that_says("dockd.manifest"), "content"),
+    (under_a_header_that_says("JWT"), "content"),
+    (under_a_header_that_says(None), "content"),
+    (under_a_header_that_says(["dockd.receipt"]), "content"),
     (naming_another_receiver_key, "signer"),
     (asking_for_an_extension, "extension"),
     (asking_for_an_unknown_extension, "malformed"),
@@ -342,6 +366,7 @@ def test_members_that_are_not_known_are_ignored() -> None:
 
 
 ENROLLED = {STATION.kid: STATION.verify_key}
+MANIFEST_HEADER = {"alg": "EdDSA", "kid": STATION.kid, "typ": "dockd.manifest"}
 
 
 def manifest_refused(token: str) -> str:
@@ -380,7 +405,9 @@ def test_a_manifest_whose_clip_id_is_not_that_of_its_content_is_refused() -> Non
         {"plaintext": {"sha256": "1" * 64, "size": 10.5}},
         {"plaintext": {"sha256": "1" * 64, "size": "1000"}},
         {"station": {"id": "camden\n07", "kid": STATION.kid}},
+        {"station": {"id": "camden\x8507", "kid": STATION.kid}},
         {"station": {"id": "", "kid": STATION.kid}},
+        {"camera": {"profile": "generic\x9b", "serial": "CAM-0001"}},
         {"sealed_at": "yesterday"},
         {"docking": None},
         {"typ": "dockd.receipt"},
@@ -389,8 +416,23 @@ def test_a_manifest_whose_clip_id_is_not_that_of_its_content_is_refused() -> Non
 )
 def test_a_manifest_with_a_malformed_member_is_refused(change: dict[str, Any]) -> None:
     payload = json.dumps(MANIFEST.model_dump() | change).encode()
-    token = signed({"alg": "EdDSA", "kid": STATION.kid}, payload, STATION)
+    assert manifest_refused(signed(MANIFEST_HEADER, payload, STATION)) == "content"
+
+
+@pytest.mark.parametrize("member", ["typ", "v"])
+def test_a_manifest_that_does_not_say_what_it_is_is_refused(member: str) -> None:
+    members = MANIFEST.model_dump()
+    del members[member]
+    token = signed(MANIFEST_HEADER, json.dumps(members).encode(), STATION)
     assert manifest_refused(token) == "content"
+    with pytest.raises(ManifestRefusedError):
+        read_unverified_manifest(token)
+
+
+@pytest.mark.parametrize("header", [{}, {"typ": "dockd.receipt"}, {"typ": "JWT"}])
+def test_a_manifest_whose_header_says_otherwise_is_refused(header: dict[str, str]) -> None:
+    header = {"alg": "EdDSA", "kid": STATION.kid, **header}
+    assert manifest_refused(signed(header, payload_of(MANIFEST), STATION)) == "content"
 
 
 def test_ones_own_manifest_is_read_back_as_it_was_signed() -> None:
@@ -463,11 +505,11 @@ def test_joserfc_refuses_what_was_altered() -> None:
 
 @with_eddsa
 def test_dockd_verifies_what_joserfc_signs() -> None:
-    header = {"alg": "EdDSA", "kid": STATION.kid}
-    token = jws.serialize_compact(header, payload_of(MANIFEST), okp(STATION), algorithms=["EdDSA"])
-    assert verify_manifest(token, ENROLLED) == MANIFEST
-    header = {"alg": "EdDSA", "kid": RECEIVER.kid}
     token = jws.serialize_compact(
-        header, payload_of(receipt()), okp(RECEIVER), algorithms=["EdDSA"]
+        MANIFEST_HEADER, payload_of(MANIFEST), okp(STATION), algorithms=["EdDSA"]
+    )
+    assert verify_manifest(token, ENROLLED) == MANIFEST
+    token = jws.serialize_compact(
+        HEADER, payload_of(receipt()), okp(RECEIVER), algorithms=["EdDSA"]
     )
     assert verify_receipt(token, [RECEIVER.verify_key], TOKEN) == receipt()

@@ -59,10 +59,12 @@ def _add_verify(commands: Commands) -> None:
         examples={
             "dockd verify --manifest m.jws --station-key station.key.pub --receipt r.jws"
             " --receiver-key receiver.key.pub --clip clip.age": "the ciphertext is what was sealed",
+            "dockd verify --manifest m.jws --station-key station.key.pub --journal journal.jsonl"
+            " --anchor newest.manifest.jws": "the journal is whole up to that later manifest",
         },
         exits={0: "all of it holds", 65: "something does not; the line says FAILED"},
     )
-    several = {"action": "append", "metavar": "FILE"}
+    several = {"action": "append", "metavar": "FILE", "default": []}
     add_file(parser, "--manifest", required=True, metavar="FILE", help="what the station signed")
     add_file(parser, "--station-key", required=True, help="the station's public key", **several)
     add_file(parser, "--receipt", metavar="FILE", help="what the receiver signed")
@@ -70,6 +72,7 @@ def _add_verify(commands: Commands) -> None:
     add_file(parser, "--clip", metavar="FILE", help="the ciphertext")
     add_file(parser, "-i", "--identity", help="opens the clip, to check its plaintext", **several)
     add_file(parser, "--journal", metavar="FILE", help="from dockd journal")
+    add_file(parser, "--anchor", help="a later manifest of the station's", **several)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=_verify)
 
@@ -80,7 +83,8 @@ def _add_journal(commands: Commands) -> None:
         help="print the journal",
         description=(
             "Prints the station's journal, an entry a line, and checks its hash chain; beside"
-            " the running daemon or without it. docs/events.md lists the entries."
+            " the running daemon or without it, and without changing the ledger. docs/events.md"
+            " lists the entries."
         ),
         examples={"dockd journal > journal.jsonl": "export it, to prove clips with"},
         exits={0: "the chain holds", 65: "it is broken", 74: "there is none"},
@@ -99,16 +103,24 @@ def _decrypt(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    if options.receipt is not None and not options.receiver_key:
-        raise UsageError("--receipt needs --receiver-key", hint="dockd verify --help")
+    for option, needed in (
+        ("receipt", "receiver_key"),
+        ("receiver_key", "receipt"),
+        ("identity", "clip"),
+        ("anchor", "journal"),
+    ):
+        if getattr(options, option) and not getattr(options, needed):
+            names = [f"--{name.replace('_', '-')}" for name in (option, needed)]
+            raise UsageError(" needs ".join(names), hint="dockd verify --help")
     exhibits = Exhibits(
-        manifest=_statement(options.manifest),
+        manifest=options.manifest,
         station_keys=[VerifyKey.load(path) for path in options.station_key],
-        receipt=_statement(options.receipt) if options.receipt else None,
-        receiver_keys=[VerifyKey.load(path) for path in options.receiver_key or ()],
+        receipt=options.receipt,
+        receiver_keys=[VerifyKey.load(path) for path in options.receiver_key],
         clip=options.clip,
-        identities=_identities(options.identity or ()),
+        identities=_identities(options.identity),
         journal=options.journal,
+        anchors=options.anchor,
     )
     findings = list(prove(exhibits))
     holds = all(finding.holds for finding in findings)
@@ -124,18 +136,16 @@ def _journal(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
     if not config.ledger_path.exists():
         raise LedgerError(f"{config.ledger_path} is not there", hint="has this station ever run?")
-    ledger = Ledger(config.ledger_path, Clock())
+    ledger = Ledger(config.ledger_path, Clock(), read_only=True)
     try:
+        # Bytes, as they were hashed: text would be put into the terminal's encoding.
         for entry in ledger.entries():
-            print(entry.as_json())
+            sys.stdout.buffer.write(entry.as_json().encode() + b"\n")
+        sys.stdout.buffer.flush()
         ledger.verify_journal()
     finally:
         ledger.close()
     return 0
-
-
-def _statement(path: Path) -> str:
-    return read_key_file(path).decode("ascii", "replace").strip()
 
 
 def _identities(paths: Sequence[Path]) -> list[Identity]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from dockd.age import HybridIdentity, X25519Identity
 from dockd.commands.parser import Commands, add_file
 from dockd.errors import KeyFileError, UsageError
-from dockd.keys import SigningKey, write_secret_file
+from dockd.keys import SigningKey, write_public_file, write_secret_file
 
 
 def add_to(commands: Commands) -> None:
@@ -51,13 +51,13 @@ def _keygen(options: argparse.Namespace) -> int:
         kind = HybridIdentity if options.post_quantum else X25519Identity
         identity = kind.generate()
         write_secret_file(output, f"# public key: {identity.recipient}\n{identity}\n".encode())
-        public.write_text(f"{identity.recipient}\n")
+        write_public_file(public, f"{identity.recipient}\n".encode())
         print(identity.recipient)
         return 0
     if options.post_quantum:
         raise UsageError("--post-quantum is for identities; statements are signed with Ed25519")
     key = SigningKey.generate()
     write_secret_file(output, key.pem())
-    public.write_bytes(key.verify_key.pem())
+    write_public_file(public, key.verify_key.pem())
     print(key.kid)
     return 0
