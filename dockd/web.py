@@ -2,22 +2,27 @@
 
 import asyncio
 import contextlib
+import socket
+import ssl
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from dockd import events
+from dockd.clock import Clock
+from dockd.errors import CrowdedError
+from dockd.logs import Repeats
 
 MAX_HEAD = 128 * 1024
 """Bytes that may arrive without a message, its headers or its body getting further."""
-
-
-class SignalFreeServer(uvicorn.Server):
-    """uvicorn's server, which leaves signals to whoever runs it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
+HANDSHAKE_SECONDS = 10.0
+"""How long TLS may take to begin, and to end."""
+BACKLOG = 128
+"""Connections that the kernel keeps until they are accepted."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -88,3 +93,109 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = None
         if seconds is not None:
             self._timer = self.loop.call_later(seconds, self.transport.close)
+
+
+class BoundedServer(uvicorn.Server):
+    """uvicorn's server, for so many connections at once.
+
+    Both of dockd's servers are one of these::
+
+        server = BoundedServer(app, most_connections=64, protocol=PeerProtocol)
+        await server.serve(sockets=[listener])  # until ``should_exit`` is set
+
+    The listener is a bound stream socket, TCP or Unix, which the server takes over. Signals
+    are left to whoever runs it.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        most_connections: int,
+        protocol: type[BoundedProtocol] = BoundedProtocol,
+        tls: ssl.SSLContext | None = None,
+        grace_seconds: int | None = None,
+    ) -> None:
+        """Make a server; nothing listens yet.
+
+        Args:
+            app: what is served.
+            most_connections: those that are open at once, from accept to close and with their
+                TLS handshakes; one more is closed unread.
+            protocol: how it is spoken.
+            tls: how it is encrypted, if it is.
+            grace_seconds: how long requests may take to end after ``should_exit`` was set.
+        """
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                # A request may outlast its connection. uvicorn refuses when this is reached.
+                limit_concurrency=most_connections + 1,
+                timeout_graceful_shutdown=grace_seconds,
+            )
+        )
+        self._most = most_connections
+        self._protocol = protocol
+        self.tls = tls
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen; uvicorn's own way knows no limit for connections and handshakes."""
+        self.servers = [await self._listen(listener) for listener in sockets or ()]
+        self.started = True
+
+    async def _listen(self, listener: socket.socket) -> asyncio.Server:
+        seconds = None if self.tls is None else HANDSHAKE_SECONDS
+        return await asyncio.get_running_loop().create_server(
+            lambda: self._protocol(self.config, self.server_state, {}),
+            sock=_BoundedListener(listener, self._most),
+            ssl=self.tls,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=seconds,
+            ssl_shutdown_timeout=seconds,
+        )
+
+
+class _BoundedListener(socket.socket):
+    """A listener that counts its connections, and closes those that are too many."""
+
+    def __init__(self, listener: socket.socket, most: int) -> None:
+        super().__init__(listener.family, listener.type, listener.proto, listener.detach())
+        self._most = most
+        self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._refusals = Repeats(Clock(), events.CONNECTIONS_REFUSED, events.CONNECTIONS_TAKEN)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection.
+
+        Raises:
+            ConnectionAbortedError: it was one too many; asyncio goes on.
+        """
+        connection, address = super().accept()
+        # What asyncio has done with is closed, whether anything was ever spoken or not.
+        count = sum(known.fileno() != -1 for known in self._connections)
+        if count >= self._most:
+            connection.close()
+            error = CrowdedError(
+                f"{count} are open",
+                hint="see who connects (ss -tn); listen.max_connections is the receiver's bound",
+            )
+            self._refusals.failure(error=error)
+            raise ConnectionAbortedError
+        if count <= self._most // 2:
+            self._refusals.success()
+        self._connections.add(connection)
+        return connection, address

@@ -12,6 +12,10 @@ BATCH = 1 << 20
 """Bytes after which a batch is handed on."""
 IDLE_SECONDS = 60.0
 """How long a body may stop arriving."""
+BATCH_SECONDS = 300.0
+"""How long a batch may take: no connection is held for less than some 3.5 KB/s."""
+SMALL_SECONDS = 30.0
+"""How long a body may take that is read at once."""
 
 
 class End(enum.Enum):
@@ -19,16 +23,23 @@ class End(enum.Enum):
 
     COMPLETE = "complete"
     GONE = "gone"
-    IDLE = "idle"
+    SLOW = "slow"
     STOPPED = "stopped"
 
 
 class Body:
     """A body that is read in batches, and can be stopped from outside."""
 
-    def __init__(self, receive: Receive, *, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        batch_seconds: float = BATCH_SECONDS,
+    ) -> None:
         self._receive = receive
         self._idle_seconds = idle_seconds
+        self._batch_seconds = batch_seconds
         self._waiting: asyncio.Timeout | None = None
         self._stopped = False
         self.end: End | None = None
@@ -45,8 +56,13 @@ class Body:
         batch: list[bytes] = []
         size = 0
         now = asyncio.get_running_loop().time
+        deadline = now() + self._batch_seconds
+
+        def due() -> float:
+            return min(now() + self._idle_seconds, deadline)
+
         try:
-            async with asyncio.timeout(self._idle_seconds) as self._waiting:
+            async with asyncio.timeout_at(due()) as self._waiting:
                 while size < BATCH and self.end is None and not self._stopped:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
@@ -57,9 +73,9 @@ class Body:
                         size += len(data)
                     if not message.get("more_body", False):
                         self.end = End.COMPLETE
-                    self._waiting.reschedule(now() + self._idle_seconds)
+                    self._waiting.reschedule(due())
         except TimeoutError:
-            self.end = End.STOPPED if self._stopped else End.IDLE
+            self.end = End.STOPPED if self._stopped else End.SLOW
         finally:
             self._waiting = None
         if self._stopped and self.end is None:
@@ -71,14 +87,13 @@ async def read_small(receive: Receive, limit: int) -> bytes:
     """Read a whole body of at most ``limit`` bytes.
 
     Raises:
-        RequestError: it is longer, or stopped arriving.
+        RequestError: it is longer, or did not arrive in time.
     """
-    body = Body(receive)
-    parts: list[bytes] = []
-    while batch := await body.batch():
-        parts += batch
-        if sum(map(len, parts)) > limit:
-            raise RequestError(problems.TOO_LARGE, f"the body is longer than {limit} bytes")
+    assert limit < BATCH  # so that one batch is all
+    body = Body(receive, batch_seconds=SMALL_SECONDS)
+    content = b"".join(await body.batch())
+    if len(content) > limit:
+        raise RequestError(problems.TOO_LARGE, f"the body is longer than {limit} bytes")
     if body.end is not End.COMPLETE:
         raise RequestError(problems.TOO_SLOW, "the body did not arrive whole")
-    return b"".join(parts)
+    return content

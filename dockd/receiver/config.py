@@ -58,7 +58,7 @@ class ListenConfig(Section):
         default=128,
         ge=1,
         le=10_000,
-        description="Connections at once; more are answered 503. Each may take 3 MiB of memory.",
+        description="Connections at once; more are closed. Each may take 3 MiB (see MemoryMax=).",
     )
 
     @model_validator(mode="after")

@@ -4,16 +4,21 @@ A part is created before its record, so that a record without a part belongs to 
 whose bytes have moved on into the store; a part without a record is nobody's.
 """
 
+import contextlib
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dockd.events import LEFTOVER
 from dockd.files import Files
+from dockd.logs import emit
 
 _VERSION = 1
+_OWN_NAME = re.compile(r"[0-9a-f]{32}\.(json|part)|.+\.(json|jws)\.[0-9a-f]{8}\.part")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Record:
 
 
 class Incoming:
-    """The folder of unfinished uploads; nothing else in it outlives a start."""
+    """The folder of unfinished uploads; nothing else of the receiver's in it outlives a start."""
 
     def __init__(self, folder: Path, files: Files) -> None:
         self.folder = folder
@@ -46,9 +51,13 @@ class Incoming:
         record = Record(secrets.token_hex(16), manifest_token, metadata)
         os.close(self._files.create(self.part(record.id)))
         content = {"v": _VERSION, "manifest": manifest_token, "metadata": metadata}
-        self._files.publish_bytes(
-            json.dumps(content, indent=1).encode() + b"\n", self._record(record.id)
-        )
+        text = json.dumps(content, indent=1).encode() + b"\n"
+        try:
+            self._files.publish_bytes(text, self._record(record.id))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.discard(record.id)
+            raise
         return record
 
     def offset(self, upload_id: str) -> int | None:
@@ -76,14 +85,35 @@ class Incoming:
         self._files.remove(self.part(upload_id))
 
     def load(self) -> tuple[list[Record], int]:
-        """Return the uploads of earlier runs, and how many leftovers were removed."""
-        parsed = map(_parse, sorted(self.folder.glob("*.json")))
-        records = [record for record in parsed if record is not None]
-        expected = {p for r in records for p in (self.part(r.id), self._record(r.id))}
-        junk = sorted(set(self.folder.iterdir()) - expected)
-        for path in junk:
-            self._files.remove(path)
-        return records, len(junk)
+        """Return the uploads of earlier runs, and how many leftovers were removed.
+
+        What has no name of the receiver's, or can't be read or removed, is logged and left.
+        """
+        records: dict[str, Record | None] = {}
+        junk = 0
+        # An upload's record sorts before its part.
+        for path in sorted(self.folder.iterdir()):
+            if not _OWN_NAME.fullmatch(path.name):
+                emit(LEFTOVER, file=str(path), detail="the receiver gives no such names")
+                continue
+            try:
+                junk += self._clear(path, records)
+            except OSError as error:
+                emit(LEFTOVER, file=str(path), detail=str(error.strerror))
+        return [record for record in records.values() if record is not None], junk
+
+    def _clear(self, path: Path, records: dict[str, Record | None]) -> bool:
+        """Remember a record, and remove what belongs to none; return whether it did."""
+        if path.suffix == ".json":
+            records[path.stem] = None  # of a record that can't be read, the part stays as well
+            if (record := _parse(path)) is not None:
+                records[path.stem] = record
+                return False
+            del records[path.stem]
+        elif path.stem in records:
+            return False
+        self._files.remove(path)
+        return True
 
 
 def _parse(path: Path) -> Record | None:

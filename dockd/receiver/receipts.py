@@ -20,11 +20,9 @@ from dockd.receiver.body import read_small
 from dockd.receiver.problems import RequestError
 from dockd.receiver.stations import Stations
 from dockd.receiver.store import Sign
-from dockd.receiver.uploads import Uploads
+from dockd.receiver.uploads import MAX_WAIT, Uploads
 
 STATEMENT_TYPE = "application/jose"
-MAX_WAIT = 30
-"""Seconds that a request may ask to wait for a verification."""
 
 _CLIP_ID = re.compile(r"[0-9a-f]{64}")
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """What an earlier run of the receiver left unfinished, however it ended."""
 
 from dockd.errors import ManifestRefusedError
-from dockd.events import RECEIVER_RECOVERED, UPLOAD_REFUSED
+from dockd.events import LEFTOVER, RECEIVER_RECOVERED, UPLOAD_REFUSED
 from dockd.logs import emit, emit_error
 from dockd.manifest import read_unverified_manifest
 from dockd.receiver.incoming import Record
@@ -14,16 +14,15 @@ def recover(store: Store, stations: Stations) -> list[Upload]:
     """Return the uploads that go on, some of them complete, and remove what can't.
 
     Raises:
-        OSError: the disk fails.
+        OSError: the disk fails altogether; a single upload that it fails is logged and left.
     """
     records, junk = store.incoming.load()
     uploads = []
     for record in records:
         try:
             upload = _pick_up(record, store, stations)
-        except ManifestRefusedError as error:
-            emit_error(UPLOAD_REFUSED, error, upload=record.id, clip_id="", station="")
-            store.incoming.discard(record.id)
+        except OSError as error:
+            emit(LEFTOVER, file=str(store.incoming.part(record.id)), detail=str(error))
             continue
         if upload is not None:
             uploads.append(upload)
@@ -33,11 +32,16 @@ def recover(store: Store, stations: Stations) -> list[Upload]:
 
 
 def _pick_up(record: Record, store: Store, stations: Stations) -> Upload | None:
-    manifest = read_unverified_manifest(record.manifest_token)
-    if store.take_back(record, manifest):
+    try:
+        manifest = read_unverified_manifest(record.manifest_token)
+        if store.take_back(record, manifest):
+            return None
+        # A station may have been struck off since.
+        stations.verify(record.manifest_token)
+    except ManifestRefusedError as error:
+        emit_error(UPLOAD_REFUSED, error, upload=record.id, clip_id="", station="")
+        store.incoming.discard(record.id)
         return None
-    # A station may have been struck off since.
-    stations.verify(record.manifest_token)
     offset = store.incoming.offset(record.id)
     if offset is None or offset > manifest.ciphertext.size:
         store.incoming.discard(record.id)

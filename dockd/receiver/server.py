@@ -2,18 +2,18 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from dockd import __version__
 from dockd.clock import Clock
-from dockd.errors import ConfigError, DockdError, KeyFileError, StoreError
+from dockd.errors import ConfigError, DockdError, KeyFileError, ListenError, StoreError
 from dockd.events import RECEIVER_FAILED, RECEIVER_STARTED, RECEIVER_STOPPED
 from dockd.keys import read_secret_file
 from dockd.logs import configure, emit, emit_error
@@ -22,11 +22,12 @@ from dockd.notify import Heartbeats, Notifier, feed
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
 from dockd.receiver.uploads import Uploads
-from dockd.web import BoundedProtocol, SignalFreeServer
+from dockd.web import BACKLOG, BoundedServer
 
 GRACE_SECONDS = 5
 """How long requests may take to end once a stop was asked for."""
-BACKLOG = 128
+_PASSING = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, socket.EAI_AGAIN}
+"""Why an address may not be listened on yet: it is taken, not there, or can't be looked up."""
 
 
 def run(config_path: Path) -> int:
@@ -85,31 +86,15 @@ async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None])
     """Serve an application until SIGTERM or SIGINT; ``on_stop`` is to end its requests.
 
     Raises:
-        ConfigError: the address can't be listened on.
+        ListenError: the address can't be listened on now.
+        ConfigError: it never can be.
         KeyFileError: certificate, key or CA can't be used.
     """
-    context = tls_context(listen)
-    config = uvicorn.Config(
-        app,
-        loop="none",
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=listen.max_connections + 1,  # uvicorn refuses when it is reached
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        backlog=BACKLOG,
-        ssl_context_factory=(lambda _config, _default: context) if context else None,
-    )
+    tls = tls_context(listen)
     listener = _listen(listen)
-    address = listener.getsockname()
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    scheme = "https" if context else "http"
-    server = _Server(config, f"{scheme}://{host}:{address[1]}/")
+    server = _Server(
+        app, most_connections=listen.max_connections, tls=tls, grace_seconds=GRACE_SECONDS
+    )
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -126,16 +111,15 @@ async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None])
             loop.remove_signal_handler(number)
 
 
-class _Server(SignalFreeServer):
+class _Server(BoundedServer):
     """A server that says where it listens."""
-
-    def __init__(self, config: uvicorn.Config, address: str) -> None:
-        super().__init__(config)
-        self._address = address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        emit(RECEIVER_STARTED, version=__version__, address=self._address)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        scheme = "http" if self.tls is None else "https"
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+        emit(RECEIVER_STARTED, version=__version__, address=address)
         Notifier().ready()
 
 
@@ -146,11 +130,17 @@ def _listen(listen: ListenConfig) -> socket.socket:
         )
         family, _, _, _, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except OSError as error:
+    except UnicodeError as error:
         raise ConfigError(
-            f"listen: {listen.host} port {listen.port}: {error.strerror}",
-            hint="another process may have the port, or the address is not this machine's",
+            f"listen: {listen.host} is no name", hint="correct listen.host"
         ) from error
+    except OSError as error:
+        detail = f"{listen.host} port {listen.port}: {error.strerror}"
+        if error.errno in _PASSING:
+            hint = "another process may have the port, or this machine not yet the address"
+            raise ListenError(detail, hint=hint) from error
+        hint = "look at listen.host, and whether the receiver may use the port"
+        raise ConfigError(f"listen: {detail}", hint=hint) from error
 
 
 def tls_context(listen: ListenConfig) -> ssl.SSLContext | None:

@@ -130,13 +130,13 @@ class Tus:
             )
         with_upload = _media_type(headers) == BODY_TYPE
         checksum = _parse_checksum(headers) if with_upload else None
+        size = _content_length(headers)
         upload = await self._uploads.create(manifest, token, metadata)
         if with_upload:
             body = Body(request.receive)
-            size = _content_length(headers)
             try:
                 await self._uploads.append(upload, 0, body, size, checksum)
-            except RequestError:
+            except (RequestError, OSError):
                 # Its address was never told, so that nobody could resume it.
                 await self._uploads.remove(upload)
                 raise

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dockd.manifest import Manifest
+from dockd.receiver import problems
 from dockd.receiver.body import Body
 from dockd.receiver.incoming import Record
+from dockd.receiver.problems import RequestError
 
 
 @dataclass
@@ -20,10 +22,10 @@ class Upload:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     body: Body | None = None
     """The body that is being written, if any."""
+    written: int = 0
+    """How many bytes of that body are on the disk; ``offset`` counts them when it has ended."""
     turn: int = 0
     """Counts the requests for it, so that the newest one wins."""
-    failure: OSError | None = None
-    """Why it could not be verified yet."""
 
     @property
     def id(self) -> str:
@@ -41,6 +43,11 @@ class Upload:
         return self.offset == self.length
 
     @property
+    def missing(self) -> int:
+        """Bytes that are still to be written."""
+        return self.length - self.offset - self.written
+
+    @property
     def names(self) -> dict[str, str]:
         """What a log line calls it."""
         return {
@@ -48,3 +55,24 @@ class Upload:
             "clip_id": self.manifest.clip_id,
             "station": self.manifest.station.id,
         }
+
+    def check_fits(self, offset: int, size: int | None) -> None:
+        """Check that a body belongs at the end, and doesn't go past the length.
+
+        Raises:
+            RequestError: it doesn't, or does.
+        """
+        if offset != self.offset:
+            raise RequestError(
+                problems.OFFSET_CONFLICT,
+                f"it ends at {self.offset}, not at {offset}",
+                headers={"Upload-Offset": str(self.offset)},
+            )
+        if size is not None and offset + size > self.length:
+            raise self.too_long()
+
+    def too_long(self) -> RequestError:
+        """Return the refusal of a body that goes past the length."""
+        return RequestError(
+            problems.TOO_LARGE, f"the body goes past the upload's length of {self.length} bytes"
+        )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
@@ -15,14 +16,17 @@ from dockd.receiver.body import Body, End
 from dockd.receiver.config import StoreConfig
 from dockd.receiver.problems import RequestError
 from dockd.receiver.recovery import recover
+from dockd.receiver.room import Room
 from dockd.receiver.stations import Stations
 from dockd.receiver.store import Outcome, Sign, Store
 from dockd.receiver.upload import Upload
-from dockd.receiver.verifier import Faults, Verifier
+from dockd.receiver.verifier import Faults, Verification, Verifier
 from dockd.receiver.writing import Checksum, Verdict, write_body
 
 LOCK_SECONDS = 5.0
 """How long a request waits for an upload that another one writes to."""
+MAX_WAIT = 30
+"""Seconds that a request waits for a verification, at most."""
 SWEEP_SECONDS = 60.0
 """How often expired uploads are looked for."""
 MAX_UNFINISHED = 1000
@@ -41,12 +45,12 @@ class Uploads:
         self.faults = Faults(clock)
         self.stopping = asyncio.Event()
         self._stations = stations
-        self._reserve = config.reserve
         self._expiry = timedelta(seconds=config.upload_expiry_seconds)
         self._clock = clock
         self._uploads: dict[str, Upload] = {}
+        self._room = Room(store, self._uploads, config.reserve)
         self._stored: dict[str, Upload] = {}
-        self._creating = asyncio.Lock()
+        self._creating: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._verifier = Verifier(
             store, sign, self.faults, config.verify_concurrency, self._verified
         )
@@ -57,7 +61,7 @@ class Uploads:
         for upload in await asyncio.to_thread(recover, self.store, self._stations):
             self._uploads[upload.id] = upload
             if upload.complete:
-                self._verifier.start(upload)
+                self._verifier.finish(upload)
         sweeper = asyncio.create_task(self._sweep_forever())
         try:
             yield
@@ -100,8 +104,8 @@ class Uploads:
         Raises:
             RequestError: the clip is here already, or there is no room.
         """
-        async with self._creating:
-            known = await asyncio.to_thread(self.store.claim, manifest, token)
+        async with self._creating[manifest.station.id]:
+            known = await asyncio.to_thread(self.store.has, manifest)
             for upload in self._of_station(manifest.station.id):
                 if upload.record.manifest_token == token:
                     await self.remove(upload)
@@ -114,13 +118,13 @@ class Uploads:
                     hint="they expire, or the station finishes them",
                     headers={"Retry-After": "60"},
                 )
-            await self._check_room(manifest.ciphertext.size)
-            record = await asyncio.to_thread(self.store.incoming.create, token, metadata)
-            upload = Upload(record, manifest, 0, self._clock.now())
-            self._uploads[upload.id] = upload
+            async with self._room.promised(manifest.ciphertext.size):
+                record = await asyncio.to_thread(self.store.incoming.create, token, metadata)
+                upload = Upload(record, manifest, 0, self._clock.now())
+                self._uploads[upload.id] = upload
         emit(UPLOAD_CREATED, **upload.names, size=upload.length)
         if upload.complete:
-            self._verifier.start(upload)
+            self._verifier.finish(upload)
         return upload
 
     async def current_offset(self, upload: Upload) -> int:
@@ -146,21 +150,21 @@ class Uploads:
             RequestError: nothing of the body was kept, or it did not arrive whole.
         """
         if upload.complete:
-            _check_fits(upload, offset, size)
+            upload.check_fits(offset, size)
             return
         async with self._held(upload, body):
-            _check_fits(upload, offset, size)
+            upload.check_fits(offset, size)
             if upload.complete:
                 return
-            await self._check_room(upload.length - offset if size is None else size)
+            await self._room.check_written()
             # The checksum of a whole clip is the manifest's digest, for which the clip is
             # read back from the disk anyway: that one reading serves both.
             whole = size == upload.length and checksum is not None and checksum.is_of(upload)
             await self._write(upload, body, None if whole else checksum)
         if upload.complete:
-            verification = self._verifier.start(upload)
+            verification = self._verifier.finish(upload)
             if whole:
-                await self._wait_for(verification)
+                await self._wait_for(verification, MAX_WAIT)
                 self._check_kept(upload)
         if body.end is not End.COMPLETE:
             raise self._broken_off(body)
@@ -189,30 +193,32 @@ class Uploads:
 
         Args:
             manifest: the manifest, checked.
-            token: its compact form, which is kept if there is a receipt.
+            token: its compact form, which is kept before the receipt is given.
             wait: seconds to wait for a verification that runs.
 
         Raises:
             RequestError: the clip has to be uploaded.
             OSError: the disk failed during verification.
         """
-        if copy := await asyncio.to_thread(self.store.claim, manifest, token):
-            return copy.receipt_token
+        now = asyncio.get_running_loop().time
+        deadline = now() + wait
+        while (receipt := await asyncio.to_thread(self.store.claim, manifest, token)) is None:
+            verification = await self._verification(manifest, token)
+            await self._wait_for(verification, max(deadline - now(), 0))
+            if self.stopping.is_set() or not verification.done():
+                return None
+            if (failure := verification.result()) is not None:
+                raise failure
+        return receipt
+
+    async def _verification(self, manifest: Manifest, token: str) -> Verification:
+        """Return what a manifest's receipt has to wait for next."""
+        if await asyncio.to_thread(self.store.has, manifest):
+            return self._verifier.admit(manifest, token)
         upload = self._arrived(manifest)
         if upload is None:
             raise RequestError(problems.CLIP_NOT_STORED, "it has to be uploaded")
-        verification = self._verifier.start(upload)
-        await self._wait_for(verification, wait)
-        if verification.done():
-            verification.result()
-        if copy := await asyncio.to_thread(self.store.claim, manifest, token):
-            return copy.receipt_token
-        if upload.id not in self._uploads:
-            detail = "what was uploaded is not what its manifest says"
-            raise RequestError(problems.CLIP_NOT_STORED, detail)
-        if upload.failure is not None:
-            raise upload.failure
-        return None
+        return self._verifier.finish(upload)
 
     async def stored_receipt(self, clip_id: str) -> str | None:
         """Return the receipt of a clip's first copy, if it is stored."""
@@ -226,7 +232,7 @@ class Uploads:
         """Give up the uploads that have expired, and verify again where the disk had failed."""
         for upload in list(self._uploads.values()):
             if upload.complete:
-                self._verifier.start(upload)
+                self._verifier.finish(upload)
                 continue
             if upload.lock.locked() or self.expires(upload) > self._clock.now():
                 continue
@@ -257,16 +263,6 @@ class Uploads:
             if same and upload.complete and set(upload.manifest.recipients) >= wanted:
                 return upload
         return None
-
-    async def _check_room(self, size: int) -> None:
-        free = await asyncio.to_thread(self.store.free_bytes)
-        if free - size < self._reserve:
-            raise RequestError(
-                problems.STORE_FULL,
-                f"{free} bytes are free, {size} are needed and {self._reserve} stay in reserve",
-                hint="make room on the receiver's disk",
-                headers={"Retry-After": "30"},
-            )
 
     @contextlib.asynccontextmanager
     async def _held(self, upload: Upload, body: Body | None = None) -> AsyncIterator[None]:
@@ -299,15 +295,14 @@ class Uploads:
 
     async def _write(self, upload: Upload, body: Body, checksum: Checksum | None) -> None:
         fd = await asyncio.to_thread(self.store.incoming.open, upload.id)
-        room = upload.length - upload.offset
         try:
-            verdict = await write_body(self.store.files, fd, body, room, checksum)
+            verdict = await write_body(self.store.files, fd, upload, body, checksum)
         finally:
-            upload.offset = os.fstat(fd).st_size
+            upload.offset, upload.written = os.fstat(fd).st_size, 0
             upload.touched = self._clock.now()
             os.close(fd)
         if verdict is Verdict.TOO_LONG:
-            raise _too_long(upload)
+            raise upload.too_long()
         if verdict is Verdict.DAMAGED:
             raise RequestError(problems.CHECKSUM_MISMATCH, "the chunk was discarded")
 
@@ -328,9 +323,7 @@ class Uploads:
             if len(self._stored) > MAX_REMEMBERED:
                 del self._stored[next(iter(self._stored))]
 
-    async def _wait_for(
-        self, verification: asyncio.Task[None], seconds: float | None = None
-    ) -> None:
+    async def _wait_for(self, verification: Verification, seconds: float) -> None:
         stopping = asyncio.create_task(self.stopping.wait())
         try:
             await asyncio.wait(
@@ -338,23 +331,6 @@ class Uploads:
             )
         finally:
             stopping.cancel()
-
-
-def _check_fits(upload: Upload, offset: int, size: int | None) -> None:
-    if offset != upload.offset:
-        raise RequestError(
-            problems.OFFSET_CONFLICT,
-            f"it ends at {upload.offset}, not at {offset}",
-            headers={"Upload-Offset": str(upload.offset)},
-        )
-    if size is not None and offset + size > upload.length:
-        raise _too_long(upload)
-
-
-def _too_long(upload: Upload) -> RequestError:
-    return RequestError(
-        problems.TOO_LARGE, f"the body goes past the upload's length of {upload.length} bytes"
-    )
 
 
 def _unknown() -> RequestError:

@@ -1,15 +1,29 @@
-"""Complete uploads on their way to a receipt, a few at a time, in threads of their own."""
+"""What is read back on the way to a receipt, a few at a time, in threads of their own."""
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 from dockd.clock import Clock
-from dockd.errors import StoreError, StoreFullError, UploadDamagedError
-from dockd.events import CLIP_KNOWN, CLIP_STORED, STORE_FAILED, STORE_WORKS, UPLOAD_REFUSED
+from dockd.errors import (
+    StoreError,
+    StoreFullError,
+    UploadDamagedError,
+    UploadUnreadableError,
+)
+from dockd.events import (
+    CLIP_KNOWN,
+    CLIP_STORED,
+    STORE_FAILED,
+    STORE_WORKS,
+    UPLOAD_REFUSED,
+    UPLOAD_UNREADABLE,
+)
 from dockd.logs import Repeats, emit, emit_error
+from dockd.manifest import Manifest, statement_sha256
 from dockd.receiver import problems
 from dockd.receiver.problems import RequestError
 from dockd.receiver.store import Outcome, Sign, Store
@@ -38,8 +52,16 @@ class Faults:
         self._repeats.success("store")
 
 
+T = TypeVar("T")
+Verification = asyncio.Task[OSError | None]
+"""Ends with what the disk said if it failed; it is started anew to try again."""
+
+
 class Verifier:
-    """Verifies complete uploads; ``on_done`` hears of each, with None if it was damaged."""
+    """Verifies uploads and stored copies; ``on_done`` hears of uploads that came to their end.
+
+    It hears None of one that was damaged.
+    """
 
     def __init__(
         self,
@@ -53,48 +75,61 @@ class Verifier:
         self._sign = sign
         self._faults = faults
         self._on_done = on_done
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, Verification] = {}
         self._threads = ThreadPoolExecutor(concurrency, "verify")
 
-    def start(self, upload: Upload) -> asyncio.Task[None]:
-        """Verify an upload, unless that runs already."""
-        if upload.id not in self._tasks:
-            self._tasks[upload.id] = asyncio.create_task(self._run(upload))
-        return self._tasks[upload.id]
+    def finish(self, upload: Upload) -> Verification:
+        """Verify a complete upload and store it, unless that runs already."""
+        return self._start(upload.id, lambda: self._finish(upload))
 
-    def runs(self, upload: Upload) -> bool:
-        """Say whether an upload's verification runs."""
-        return upload.id in self._tasks
+    def admit(self, manifest: Manifest, token: str) -> Verification:
+        """Verify a stored copy for a manifest that is new here, unless that runs already."""
+
+        def work() -> object:
+            # One that ran may just have ended.
+            return self._store.claim(manifest, token) or self._store.admit(manifest, token)
+
+        return self._start(statement_sha256(token), lambda: self._in_thread(work))
 
     async def close(self) -> None:
         """Wait for what runs; ``Store.stop`` makes that short."""
         await asyncio.gather(*self._tasks.values())
         self._threads.shutdown()
 
-    async def _run(self, upload: Upload) -> None:
-        upload.failure = None
+    def _start(self, key: str, work: Callable[[], Awaitable[object]]) -> Verification:
+        if key not in self._tasks:
+            self._tasks[key] = asyncio.create_task(self._run(key, work))
+        return self._tasks[key]
+
+    async def _run(self, key: str, work: Callable[[], Awaitable[object]]) -> OSError | None:
         try:
-            outcome = await self._finish(upload)
+            await work()
         except OSError as error:
             self._faults.refusal(error)
-            upload.failure = error
+            return error
         else:
             self._faults.none()
-            self._on_done(upload, outcome)
+            return None
         finally:
-            del self._tasks[upload.id]
+            del self._tasks[key]
 
-    async def _finish(self, upload: Upload) -> Outcome | None:
-        work = partial(self._store.finish, upload.record, upload.manifest, self._sign)
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _finish(self, upload: Upload) -> None:
+        outcome: Outcome | None = None
         try:
-            outcome = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            outcome = await self._in_thread(
+                partial(self._store.finish, upload.record, upload.manifest, self._sign)
+            )
+        except UploadUnreadableError as error:
+            emit_error(UPLOAD_UNREADABLE, error, **upload.names)
         except UploadDamagedError as error:
             await asyncio.to_thread(self._store.incoming.discard, upload.id)
             emit_error(UPLOAD_REFUSED, error, **upload.names)
-            return None
         if outcome is Outcome.STORED:
             content = upload.manifest.ciphertext
             emit(CLIP_STORED, **upload.names, size=content.size, sha256=content.sha256)
         elif outcome is Outcome.KNOWN:
             emit(CLIP_KNOWN, **upload.names)
-        return outcome
+        self._on_done(upload, outcome)

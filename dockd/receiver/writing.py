@@ -52,16 +52,17 @@ class Verdict(enum.Enum):
 
 
 async def write_body(
-    files: Files, fd: int, body: Body, room: int, checksum: Checksum | None
+    files: Files, fd: int, upload: Upload, body: Body, checksum: Checksum | None
 ) -> Verdict:
-    """Append a body of at most ``room`` bytes to a file, in worker threads.
+    """Append a body to an upload's part, in worker threads; ``upload.written`` counts.
 
     One batch is written and hashed while the next one arrives.
 
     Raises:
-        OSError: the disk failed; the file holds a beginning of the body.
+        OSError: the disk failed; the part holds a beginning of the body.
     """
-    writer = _Writer(files, fd, checksum)
+    writer = _Writer(files, fd, upload, checksum)
+    room = upload.missing
     working: asyncio.Future[None] | None = None
 
     async def settle() -> None:
@@ -97,14 +98,16 @@ async def write_body(
 class _Writer:
     """The blocking half: appends batches, one after the other."""
 
-    def __init__(self, files: Files, fd: int, checksum: Checksum | None) -> None:
+    def __init__(self, files: Files, fd: int, upload: Upload, checksum: Checksum | None) -> None:
         self._files = files
         self._fd = fd
+        self._upload = upload
         self._checksum = checksum
-        self._began = self._end = os.fstat(fd).st_size
+        self._began = os.fstat(fd).st_size
 
     def write(self, batch: Sequence[bytes]) -> None:
-        self._end += self._files.write_at(self._fd, batch, self._end)
+        end = self._began + self._upload.written
+        self._upload.written += self._files.write_at(self._fd, batch, end)
         if self._checksum is not None:
             for piece in batch:
                 self._checksum.hasher.update(piece)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,3 +251,53 @@ def _address(child: subprocess.Popen[str]) -> str:
         if line.startswith("{") and (event := json.loads(line))["event"] == "receiver.started":
             return str(event["address"])
     raise ProcessDiedError("".join(seen))
+
+
+class FailingFiles(Files):
+    """A disk that gives errors while it is told to."""
+
+    def __init__(self, number: int, operation: str) -> None:
+        self.error: OSError | None = OSError(number, os.strerror(number))
+        self._operation = operation
+
+    def _fail(self, operation: str) -> None:
+        if self.error is not None and operation == self._operation:
+            raise self.error
+
+    def create(self, path: Path) -> int:
+        self._fail("create")
+        return super().create(path)
+
+    def write_at(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+        self._fail("write_at")
+        return super().write_at(fd, buffers, offset)
+
+    def publish(self, part: Path, final: Path) -> None:
+        self._fail(f"publish {final.suffix}" if final.suffix == ".age" else "publish")
+        super().publish(part, final)
+        self._fail(f"published {final.suffix}")
+
+
+class SlowDisk(Files):
+    """A disk whose first fsync of a part waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def fsync(self, fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").readlink().match("incoming/" + "[0-9a-f]" * 32 + ".part"):
+            self.release.wait()
+        super().fsync(fd)
+
+
+class StuckFiles(Files):
+    """A disk that hangs in the first write, until it is let go."""
+
+    def __init__(self) -> None:
+        self.writing = threading.Event()
+        self.release = threading.Event()
+
+    def write_at(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+        self.writing.set()
+        self.release.wait()
+        return super().write_at(fd, buffers, offset)

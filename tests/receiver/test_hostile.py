@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from dockd.receiver import problems
-from dockd.receiver.body import Body
+from dockd.receiver import body, problems
+from dockd.receiver.body import Body, End
 from dockd.receiver.problems import RequestError
 from dockd.web import BoundedProtocol
 from tests.receiver.support import Running, Station, create, make_site, process, running
@@ -226,11 +226,37 @@ def test_a_body_that_stops_arriving_is_given_up_and_kept(tmp_path: Path) -> None
                 await asyncio.Event().wait()
                 raise AssertionError
 
-            body = Body(receive, idle_seconds=0.01)
+            stopping = Body(receive, idle_seconds=0.01)
             with pytest.raises(RequestError) as refusal:
-                await run.receiver.uploads.append(upload, 0, body, None, None)
+                await run.receiver.uploads.append(upload, 0, stopping, None, None)
             assert refusal.value.problem is problems.TOO_SLOW
             assert upload.offset == 4
+
+    asyncio.run(play())
+
+
+async def dripping() -> Message:
+    await asyncio.sleep(0.001)
+    return {"type": "http.request", "body": b"x", "more_body": True}
+
+
+def test_a_body_that_drips_is_given_up_and_kept() -> None:
+    async def play() -> None:
+        slow = Body(dripping, batch_seconds=0.05)
+        assert await slow.batch()
+        assert slow.end is End.SLOW
+        assert await slow.batch() == []
+
+    asyncio.run(play())
+
+
+def test_a_small_body_that_drips_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "SMALL_SECONDS", 0.05)
+
+    async def play() -> None:
+        with pytest.raises(RequestError) as refusal:
+            await body.read_small(dripping, 60_000)
+        assert refusal.value.problem is problems.TOO_SLOW
 
     asyncio.run(play())
 

@@ -2,21 +2,21 @@
 
 import asyncio
 import hashlib
-import threading
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from starlette.types import Message
 
-from dockd.files import Files
 from dockd.receiver import uploads
 from tests.receiver.support import (
     PATCH,
     TUS,
+    SlowDisk,
     Station,
+    StuckFiles,
     ask,
     code,
     create,
@@ -170,6 +170,23 @@ def test_bytes_of_another_clip_get_no_receipt_and_can_be_sent_again(tmp_path: Pa
     with_receiver(site, scenario)
 
 
+def test_a_whole_clip_is_answered_though_it_is_long_to_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_WAIT", 0.01)
+    site = make_site(tmp_path, STATION)
+    files = SlowDisk()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        path = await create(client, CLIP)
+        response = await patch(client, path, CLIP.data, 0, checksum(CLIP.data))
+        assert response.status_code == 204
+        files.release.set()
+        site.receipt((await ask(client, CLIP)).text, CLIP)
+
+    with_receiver(site, scenario, files=files)
+
+
 def test_what_arrived_of_a_broken_request_is_kept(tmp_path: Path) -> None:
     site = make_site(tmp_path, STATION)
 
@@ -205,19 +222,6 @@ def test_what_arrived_of_a_broken_request_is_kept(tmp_path: Path) -> None:
         site.receipt((await ask(client, CLIP)).text, CLIP)
 
     with_receiver(site, scenario)
-
-
-class StuckFiles(Files):
-    """A disk that hangs in the first write, until it is let go."""
-
-    def __init__(self) -> None:
-        self.writing = threading.Event()
-        self.release = threading.Event()
-
-    def write_at(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
-        self.writing.set()
-        self.release.wait()
-        return super().write_at(fd, buffers, offset)
 
 
 def test_an_upload_whose_writer_can_not_let_go_is_locked(

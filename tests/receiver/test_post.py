@@ -1,5 +1,7 @@
 """Creating uploads."""
 
+import asyncio
+import errno
 import hashlib
 from base64 import b64encode
 from pathlib import Path
@@ -12,12 +14,15 @@ from dockd.receiver import uploads
 from tests.receiver.support import (
     PATCH,
     TUS,
+    FailingFiles,
     Station,
+    StuckFiles,
     ask,
     code,
     create,
     make_site,
     patch,
+    running,
     upload,
     with_receiver,
 )
@@ -136,7 +141,9 @@ def test_a_clip_that_would_use_up_the_reserve_is_refused(tmp_path: Path) -> None
     assert site.stored() == {}
 
 
-def test_a_stored_clip_is_not_taken_again_but_its_new_manifest_is_kept(tmp_path: Path) -> None:
+def test_a_stored_clip_is_not_taken_again_and_its_receipt_is_to_be_asked_for(
+    tmp_path: Path,
+) -> None:
     other = Station("soho-01")
     site = make_site(tmp_path, STATION, other)
     first, second = STATION.clip(), other.clip(b"another ciphertext")
@@ -145,6 +152,8 @@ def test_a_stored_clip_is_not_taken_again_but_its_new_manifest_is_kept(tmp_path:
         await upload(client, first)
         response = await client.post("/files/", headers=second.creation)
         assert (response.status_code, code(response)) == (409, "clip-stored")
+        assert len(site.stored()) == 3
+        assert (await ask(client, second)).status_code == 200
 
     with_receiver(site, scenario)
     digest = hashlib.sha256(second.token.encode()).hexdigest()[:16]
@@ -255,6 +264,49 @@ def test_creation_may_carry_the_beginning_of_an_upload(tmp_path: Path) -> None:
         site.receipt((await ask(client, clip)).text, clip)
 
     with_receiver(site, scenario)
+
+
+@pytest.mark.parametrize("operation", ["write_at", "publish"])
+def test_a_creation_that_the_disk_fails_leaves_nothing_behind(
+    tmp_path: Path, operation: str
+) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip()
+    files = FailingFiles(errno.ENOSPC, operation)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        headers = {**clip.creation, **PATCH}
+        response = await client.post("/files/", content=clip.data, headers=headers)
+        assert (response.status_code, code(response)) == (507, "store-full")
+        assert site.stored() == {}
+
+    with_receiver(site, scenario, files=files)
+
+
+def test_a_station_that_waits_for_its_own_upload_holds_up_no_other(tmp_path: Path) -> None:
+    other = Station("soho-01")
+    site = make_site(tmp_path, STATION, other)
+    clip = STATION.clip()
+    files = StuckFiles()
+
+    async def play() -> None:
+        async with running(site, files=files) as run:
+            path = await create(run.client, clip)
+            begun = run.receiver.uploads.find(path.removeprefix("/files/"))
+            writing = asyncio.create_task(patch(run.client, path, clip.data))
+            await asyncio.to_thread(files.writing.wait)
+            again = asyncio.create_task(run.client.post("/files/", headers=clip.creation))
+            while begun.turn < 2:
+                await run.client.get("/healthz")
+            try:
+                await create(run.client, other.clip(plaintext="another"))
+                assert not again.done()
+            finally:
+                files.release.set()
+            assert (await writing).status_code == 204
+            assert code(await again) == "clip-stored"
+
+    asyncio.run(play())
 
 
 def test_a_creation_whose_bytes_arrive_damaged_leaves_nothing_behind(tmp_path: Path) -> None:

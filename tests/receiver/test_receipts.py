@@ -1,16 +1,15 @@
 """Asking for receipts."""
 
 import asyncio
-import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
 from dockd.errors import ReceiptRefusedError
-from dockd.files import Files
 from dockd.manifest import MAX_STATEMENT
 from tests.receiver.support import (
+    SlowDisk,
     Station,
     ask,
     code,
@@ -117,18 +116,6 @@ def test_a_copy_for_other_recipients_is_not_good_enough(tmp_path: Path) -> None:
         assert (await ask(client, first)).text == receipt
 
     with_receiver(site, scenario)
-
-
-class SlowDisk(Files):
-    """A disk whose first fsync of a part waits until it is let go."""
-
-    def __init__(self) -> None:
-        self.release = threading.Event()
-
-    def fsync(self, fd: int) -> None:
-        if Path(f"/proc/self/fd/{fd}").readlink().match("incoming/" + "[0-9a-f]" * 32 + ".part"):
-            self.release.wait()
-        super().fsync(fd)
 
 
 def test_while_verification_runs_the_station_is_told_to_wait(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
 from tests.receiver.support import (
     TUS,
@@ -25,9 +26,10 @@ from tests.receiver.support import (
     patch,
     process,
     running,
+    upload,
     with_receiver,
 )
-from tests.support import ALICE, BOB
+from tests.support import ALICE, BOB, unreadable
 
 CAMDEN, SOHO = Station("camden-07"), Station("soho-01")
 FIRST = CAMDEN.clip(b"0123456789" * 1000, recipients=[ALICE])
@@ -198,6 +200,58 @@ def test_what_nobody_knows_is_removed_from_the_incoming_folder(tmp_path: Path) -
 
     with_receiver(site, nothing)
     assert site.stored() == {}
+
+
+def test_what_is_odd_in_the_incoming_folder_is_told_and_left(tmp_path: Path) -> None:
+    site = make_site(tmp_path, CAMDEN, SOHO)
+    incoming = site.store / "incoming"
+
+    async def begin(client: httpx.AsyncClient) -> None:
+        await create(client, FIRST)
+
+    with_receiver(site, begin)
+    (record,) = incoming.glob("*.json")
+    parts = list(incoming.glob("*.part"))
+    folders = [incoming / "notes", incoming / f"{'a' * 32}.part", incoming / f"{'b' * 32}.json"]
+    for folder in folders:
+        folder.mkdir()
+    (incoming / "notes.txt").write_text("not the receiver's")
+
+    async def another(client: httpx.AsyncClient) -> None:
+        await upload(client, SAME)
+
+    with unreadable(record), structlog.testing.capture_logs() as log:
+        with_receiver(site, another)
+    told = {line["file"] for line in log if line["event"] == "receiver.leftover"}
+    odd = {*folders, incoming / "notes.txt", record}
+    assert told == set(map(str, odd))
+    assert set(incoming.iterdir()) == {*odd, *parts}
+
+    async def resume(client: httpx.AsyncClient) -> None:
+        assert (await ask(client, FIRST)).status_code == 200
+
+    with_receiver(site, resume)
+
+
+def test_an_upload_that_can_not_be_picked_up_keeps_no_other_from_it(tmp_path: Path) -> None:
+    site = make_site(tmp_path, CAMDEN, SOHO)
+    paths = []
+
+    async def begin(client: httpx.AsyncClient) -> None:
+        paths.extend([await create(client, WIDER), await create(client, FIRST)])
+
+    with_receiver(site, begin)
+    part = site.store / "incoming" / f"{paths[0].removeprefix('/files/')}.part"
+    part.unlink()
+    part.mkdir()
+
+    async def resume(client: httpx.AsyncClient) -> None:
+        await patch(client, paths[1], FIRST.data)
+        site.receipt((await ask(client, FIRST)).text, FIRST)
+
+    with structlog.testing.capture_logs() as log:
+        with_receiver(site, resume)
+    assert [line["file"] for line in log if line["event"] == "receiver.leftover"] == [str(part)]
 
 
 def test_an_upload_of_a_station_that_is_enrolled_no_more_is_dropped(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import errno
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -14,6 +12,7 @@ from dockd.files import Files
 from dockd.receiver.store import Store
 from tests.receiver.support import (
     Clip,
+    FailingFiles,
     Site,
     Station,
     ask,
@@ -125,56 +124,6 @@ def test_bytes_that_the_disk_did_not_keep_get_no_receipt(tmp_path: Path) -> None
 
     with_receiver(site, scenario, files=LosingFiles())
     assert site.stored() == {}
-
-
-@pytest.mark.parametrize("damage", ["missing", "shortened", "no-manifest"])
-def test_a_stored_clip_that_is_damaged_counts_as_not_stored(tmp_path: Path, damage: str) -> None:
-    site = make_site(tmp_path, STATION)
-    again = STATION.clip(b"sealed again")
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        await upload(client, CLIP)
-        match damage:
-            case "missing":
-                place(site, CLIP, ".age").unlink()
-            case "shortened":
-                place(site, CLIP, ".age").write_bytes(CLIP.data[:-1])
-            case _:
-                place(site, CLIP, ".manifest.jws").unlink()
-        for clip in (CLIP, again):
-            assert code(await ask(client, clip)) == "clip-not-stored"
-        assert code(await client.get(f"/receipts/{CLIP.id}")) == "clip-not-stored"
-        site.receipt(await upload(client, again), again)
-
-    with_receiver(site, scenario)
-    assert place(site, CLIP, ".age").read_bytes() == again.data
-    if damage != "no-manifest":
-        assert CLIP.token.encode() in site.stored().values()
-
-
-class FailingFiles(Files):
-    """A disk that gives errors while it is told to."""
-
-    def __init__(self, number: int, operation: str) -> None:
-        self.error: OSError | None = OSError(number, os.strerror(number))
-        self._operation = operation
-
-    def _fail(self, operation: str) -> None:
-        if self.error is not None and operation == self._operation:
-            raise self.error
-
-    def create(self, path: Path) -> int:
-        self._fail("create")
-        return super().create(path)
-
-    def write_at(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
-        self._fail("write_at")
-        return super().write_at(fd, buffers, offset)
-
-    def publish(self, part: Path, final: Path) -> None:
-        self._fail(f"publish {final.suffix}" if final.suffix == ".age" else "publish")
-        super().publish(part, final)
-        self._fail(f"published {final.suffix}")
 
 
 @pytest.mark.parametrize(
