@@ -8,6 +8,7 @@ are those of sysexits(3), as dockd.errors names them.
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from dockd import __version__
@@ -27,7 +28,7 @@ from dockd.commands import (
     watch,
 )
 from dockd.commands.parser import Parser
-from dockd.errors import DockdError
+from dockd.errors import DockdError, UnforeseenError
 
 _EX_IOERR = 74
 _INTERRUPTED = 130
@@ -39,6 +40,7 @@ _EXITS = {
     70: "a mistake in dockd, please report what it printed",
     74: "a disk or a file can't be used",
     75: "not now: another dockd is at it",
+    76: "the daemon is of another version, and not understood",
     77: "permission is missing, or no identity opens the file",
     78: "the configuration has mistakes, or a key can't be used",
     130: "Ctrl-C was pressed",
@@ -54,11 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser().parse_args(arguments)
         return int(options.run(options))
     except DockdError as error:
-        message = _clean(error.message)
-        print(f"dockd: {message[0].lower()}{message[1:]}", file=sys.stderr)
-        if error.hint:
-            print(f"dockd: hint: {_clean(error.hint)}", file=sys.stderr)
-        return error.exit_code
+        return _failed(error)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -69,6 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         print(f"dockd: {place}{error.strerror}", file=sys.stderr)
         return _EX_IOERR
+    except Exception as error:  # noqa: BLE001  # the boundary of the program
+        print(_clean(traceback.format_exc()), file=sys.stderr)
+        return _failed(UnforeseenError(type(error).__name__, hint="please report what is above"))
+
+
+def _failed(error: DockdError) -> int:
+    message = _clean(error.message)
+    print(f"dockd: {message[0].lower()}{message[1:]}", file=sys.stderr)
+    if error.hint:
+        print(f"dockd: hint: {_clean(error.hint)}", file=sys.stderr)
+    return error.exit_code
 
 
 def parser() -> Parser:

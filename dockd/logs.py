@@ -4,7 +4,12 @@ What dockd says is declared in ``dockd.events``; this module renders it.
 """
 
 import logging
+import math
 import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Literal, TextIO
 
@@ -72,13 +77,26 @@ def emit_error(event: Event, error: DockdError, **fields: object) -> None:
 
 
 class _Complaints(logging.Handler):
-    """Writes what a library logs as an event."""
+    """Writes what libraries log as events: from one place in one, so often at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written: dict[tuple[str, int], float] = {}
+        """When each place, a file and its line, was last heard."""
+        self._unwritten = Counter[tuple[str, int]]()
 
     def emit(self, record: logging.LogRecord) -> None:
+        place = (record.pathname, record.lineno)
+        now = time.monotonic()
+        if now < self._written.get(place, -math.inf) + REPEAT_FIRST:
+            self._unwritten[place] += 1
+            return
+        self._written[place] = now
         emit(
             LIBRARY_COMPLAINED,
             library=record.name,
             detail=record.getMessage(),
+            unwritten=self._unwritten.pop(place, 0),
             exc_info=record.exc_info,
         )
 
@@ -150,6 +168,18 @@ class Repeats:
         seconds = round(self._clock.monotonic() - run.began, 1)
         emit(self._recovered, **fields, failures=run.count, seconds=seconds)
         return True
+
+    @contextmanager
+    def fence(self, *key: str) -> Iterator[None]:
+        """Note whether what is done within works; no error leaves it, foreseen or not."""
+        try:
+            yield
+        except DockdError as error:
+            self.failure(*key, error=error)
+        except Exception as error:  # noqa: BLE001  # what a fence is for
+            self.failure(*key, error=UnforeseenError.of(error))
+        else:
+            self.success(*key)
 
     def forget(self, *key: str) -> None:
         """Drop the failures of all keys that begin like this: what failed is gone."""

@@ -1,16 +1,15 @@
 """People's orders to hold uploads or wipes: kept in the ledger, over by themselves."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from dockd import events
 from dockd.clock import Clock, timestamp
 from dockd.concurrency import to_the_end
-from dockd.errors import LedgerError
 from dockd.ledger import Ledger
-from dockd.logs import emit
+from dockd.logs import Repeats, emit
 from dockd.model import Pausable, Pause
 
 _LOOK_AGAIN = 60.0
@@ -34,7 +33,9 @@ class Pauses:
         self._ledger = ledger
         self._clock = clock
         self._changed = changed
-        self._pauses = {pause.what: pause for pause in ledger.pauses()}
+        self._pauses = {pause.what: _sound(pause) for pause in ledger.pauses()}
+        self._changing = asyncio.Lock()
+        """Whoever changes what is held has it from before the ledger until after the memory."""
         self._new = asyncio.Event()
         for pause in self.current():
             _tell(pause)
@@ -56,12 +57,13 @@ class Pauses:
         Raises:
             LedgerError: the order can't be kept; nothing is held.
         """
-        since = timestamp(self._clock.now())
-        pauses = [Pause(what, reason, since, until, uid) for what in whats]
-        await to_the_end(self._ledger.pause, pauses)
-        for pause in pauses:
-            self._pauses[pause.what] = pause
-            _tell(pause)
+        async with self._changing:
+            since = timestamp(self._clock.now())
+            pauses = [Pause(what, reason, since, until, uid) for what in whats]
+            await to_the_end(self._ledger.pause, pauses)
+            for pause in pauses:
+                self._pauses[pause.what] = pause
+                _tell(pause)
         self._new.set()
         self._changed()
 
@@ -71,34 +73,56 @@ class Pauses:
         Raises:
             LedgerError: the order can't be kept; nothing goes on.
         """
-        held = [what for what in whats if what in self._pauses]
-        await to_the_end(self._ledger.resume, held, uid)
-        for what in held:
-            del self._pauses[what]
-            emit(events.RESUMED, what=what, uid=uid)
+        async with self._changing:
+            held = [what for what in whats if what in self._pauses]
+            await to_the_end(self._ledger.resume, held, uid)
+            for what in held:
+                del self._pauses[what]
+                emit(events.RESUMED, what=what, uid=uid)
         self._changed()
 
     async def run(self) -> None:
         """End what is over, until cancelled."""
+        trouble = Repeats(self._clock, events.PAUSE_FAILED, events.PAUSE_RECOVERED)
         while True:
-            await self._expire()
-            ends = [pause.until for pause in self._pauses.values() if pause.until is not None]
-            seconds = _LOOK_AGAIN
-            if ends:
-                left = datetime.fromisoformat(min(ends)) - self._clock.now()
-                seconds = min(max(left.total_seconds(), 0.001), _LOOK_AGAIN)
-            await self._clock.wait(self._new, seconds)
+            with trouble.fence():
+                await self._expire()
+            await self._clock.wait(self._new, self._seconds_left())
             self._new.clear()
 
+    def _seconds_left(self) -> float:
+        """Return the seconds until something is over, or may be."""
+        now = self._clock.now()
+        ends = [datetime.fromisoformat(one.until) for one in self.current() if one.until]
+        left = [(end - now).total_seconds() for end in ends]
+        return min(max(min(left, default=_LOOK_AGAIN), 0.001), _LOOK_AGAIN)
+
     async def _expire(self) -> None:
-        in_force = self.current()
-        for pause in [one for one in self._pauses.values() if one not in in_force]:
-            del self._pauses[pause.what]
-            emit(events.PAUSE_EXPIRED, what=pause.what)
-            # What stays behind is over all the same, and replaced by the next order.
-            with contextlib.suppress(LedgerError):
+        """Forget what is over, which it is whether that succeeds or not.
+
+        Raises:
+            LedgerError: the ledger still has it.
+        """
+        async with self._changing:
+            in_force = self.current()
+            over = [one for one in self._pauses.values() if one not in in_force]
+            if over:
+                self._changed()
+            for pause in over:
                 await to_the_end(self._ledger.forget_pause, pause)
-            self._changed()
+                del self._pauses[pause.what]
+                emit(events.PAUSE_EXPIRED, what=pause.what)
+
+
+def _sound(pause: Pause) -> Pause:
+    """Return a pause whose end can be compared; what is no moment ends nothing by itself."""
+    if pause.until is None:
+        return pause
+    try:
+        until = timestamp(datetime.fromisoformat(pause.until))
+    except (ValueError, OverflowError):
+        until = None
+    return replace(pause, until=until)
 
 
 def _tell(pause: Pause) -> None:

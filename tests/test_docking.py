@@ -634,7 +634,7 @@ def test_a_camera_that_leaves_while_its_clip_is_made_durable_leaves_nothing_in_t
         bench.clip("1.mp4")
         asyncio.run(run(bench))
         assert bench.ledger.counts() == {State.FOUND: 1}
-    assert list(bench.spool.folder.iterdir()) == []
+    assert list(bench.spool.folder.glob("[!.]*")) == []
     assert bench.spool.used == 0
 
 

@@ -108,6 +108,9 @@ class Module:
                 )
             elif call.func.attr == "success":
                 yield self._written(call, recovered, {"failures", "seconds"})
+            elif call.func.attr == "fence":
+                yield self._written(call, failed, ERROR_FIELDS | {"failures"})
+                yield self._written(call, recovered, {"failures", "seconds"})
 
     def _written(
         self,

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import logging
@@ -157,6 +158,28 @@ def test_what_a_library_complains_about_is_an_event_too(log: io.StringIO) -> Non
     assert "ValueError" in failed["exception"].splitlines()[-1]
 
 
+def test_a_library_that_floods_the_log_is_counted(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = logging.getLogger("some.library")
+
+    def complain(times: int) -> None:
+        for number in range(times):
+            library.error("accept %d failed", number)
+
+    complain(1000)
+    library.error("something else")
+    monkeypatch.setattr(logs, "REPEAT_FIRST", 0.0)
+    complain(2)
+    told = [(line["detail"], line["unwritten"]) for line in lines(log)]
+    assert told == [
+        ("accept 0 failed", 0),
+        ("something else", 0),
+        ("accept 0 failed", 999),
+        ("accept 1 failed", 0),
+    ]
+
+
 def test_setting_up_again_replaces_what_was_set_up(log: io.StringIO, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+") as other:
         configure(style="json", stream=other)
@@ -220,6 +243,21 @@ def test_a_run_of_failures_ends_in_one_line_that_sums_it_up(trouble: Trouble) ->
 
 def test_a_success_without_a_failure_is_not_worth_a_line(trouble: Trouble) -> None:
     trouble.repeats.success()
+    assert trouble.told() == []
+
+
+@pytest.mark.parametrize("error", [SpoolFullError("no room"), KeyError("a mistake")])
+def test_no_error_leaves_a_fence(trouble: Trouble, error: Exception) -> None:
+    with trouble.repeats.fence():
+        raise error
+    with trouble.repeats.fence():
+        pass
+    assert trouble.told() == [("spool.failed", 1), ("spool.recovered", 1)]
+
+
+def test_a_fence_lets_a_cancellation_through(trouble: Trouble) -> None:
+    with pytest.raises(asyncio.CancelledError), trouble.repeats.fence():
+        raise asyncio.CancelledError
     assert trouble.told() == []
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 from dockd.clock import timestamp
 from dockd.commands import connection, moments, output, text
 from dockd.commands.overview import Line, Tone
-from dockd.commands.parser import Commands
+from dockd.commands.parser import Commands, words
 from dockd.control.views import ClipQuery, ClipView, StateName, Status
 
 _LIMIT = 1000
@@ -34,7 +34,9 @@ def add_to(commands: Commands) -> None:
         },
         exits={0: "they are listed, if there are any", **connection.EXITS},
     )
-    parser.add_argument("--camera", metavar="WHICH", help="a serial, a camera's id or a bay")
+    parser.add_argument(
+        "--camera", type=words, metavar="WHICH", help="a serial, a camera's id or a bay"
+    )
     parser.add_argument(
         "--state",
         action="append",

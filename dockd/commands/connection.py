@@ -13,6 +13,7 @@ from dockd.errors import ControlError
 
 EXITS = {
     69: "the daemon is not running, or does not answer",
+    76: "the daemon is of another version, and not understood",
     77: "the control socket may not be used: join the group dockd",
 }
 """Exit codes of every command that asks the daemon."""

@@ -1,8 +1,10 @@
-"""Times as people write them on a command line; types for argparse."""
+"""Times as people write them on a command line, local ones; types for argparse."""
 
 import argparse
 import re
-from datetime import datetime, time, timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
 
 _UNITS = {
     "s": timedelta(seconds=1),
@@ -12,8 +14,8 @@ _UNITS = {
     "d": timedelta(days=1),
     "w": timedelta(weeks=1),
 }
-_SPAN = re.compile(r"(\d{1,6}) ?(s|m|min|h|d|w)")
 _DAY = timedelta(days=1)
+_SPAN = re.compile(r"(\d{1,6}) ?(s|m|min|h|d|w)")
 
 
 def now() -> datetime:
@@ -39,10 +41,14 @@ def past(written: str) -> datetime:
     Raises:
         argparse.ArgumentTypeError: it is none.
     """
-    if _SPAN.fullmatch(written):
-        return now() - span(written)
-    moment = _moment(written)
-    return moment - _DAY if _is_hour(written) and moment > now() else moment
+    with _on_the_calendar(written):
+        if _SPAN.fullmatch(written):
+            return (now() - span(written)).astimezone(UTC)
+        if _is_hour(written):
+            today = now()
+            moment = _hour(written, today.date())
+            return moment if moment <= today else _hour(written, today.date() - _DAY)
+        return _moment(written)
 
 
 def future(written: str) -> datetime:
@@ -51,24 +57,47 @@ def future(written: str) -> datetime:
     Raises:
         argparse.ArgumentTypeError: it is none, or it is over.
     """
-    moment = _moment(written)
-    if moment <= now() and _is_hour(written):
-        moment += _DAY
+    with _on_the_calendar(written):
+        if _is_hour(written):
+            today = now()
+            moment = _hour(written, today.date())
+            return moment if moment > today else _hour(written, today.date() + _DAY)
+        moment = _moment(written)
     if moment <= now():
         raise argparse.ArgumentTypeError(f"{written!r} is over")
     return moment
+
+
+def ahead(written: str) -> datetime:
+    """Read a moment to come: how long it is until then.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no time span.
+    """
+    with _on_the_calendar(written):
+        return (now() + span(written)).astimezone(UTC)
+
+
+@contextmanager
+def _on_the_calendar(written: str) -> Iterator[None]:
+    try:
+        yield
+    except OverflowError as error:
+        raise argparse.ArgumentTypeError(f"{written!r} is beyond any calendar") from error
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{written!r} is no time such as 07:00, 2026-11-21 or '2026-11-21 07:00'"
+        ) from error
 
 
 def _is_hour(written: str) -> bool:
     return re.fullmatch(r"\d\d:\d\d(:\d\d)?", written) is not None
 
 
+def _hour(written: str, day: date) -> datetime:
+    """Return an hour of a local day, which need not be 24 hours from that of the next."""
+    return datetime.combine(day, time.fromisoformat(written)).astimezone(UTC)
+
+
 def _moment(written: str) -> datetime:
-    try:
-        if _is_hour(written):
-            return datetime.combine(now().date(), time.fromisoformat(written)).astimezone()
-        return datetime.fromisoformat(written).astimezone()
-    except (ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(
-            f"{written!r} is no time such as 07:00, 2026-11-21 or '2026-11-21 07:00'"
-        ) from error
+    return datetime.fromisoformat(written).astimezone(UTC)

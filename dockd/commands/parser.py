@@ -112,6 +112,32 @@ class Commands(Protocol):
         """Add a command; ``help`` is its line in the list of commands."""
 
 
+def words(written: str) -> str:
+    """Read a name or a text; a type for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, or not UTF-8.
+    """
+    try:
+        written.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{written!r} is not UTF-8") from error
+    if not written:
+        raise argparse.ArgumentTypeError("it is empty")
+    return written
+
+
+def clip_name(written: str) -> str:
+    """Read what names a clip; a type for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: no clip is called that.
+    """
+    if re.fullmatch(r"[0-9A-Za-z]+", written) is None:
+        raise argparse.ArgumentTypeError(f"{written!r} is neither a number nor a clip id")
+    return written
+
+
 def add_file(parser: Parser, *names: str, **options: Any) -> None:
     """Add an option or argument that names a file, for shells to complete."""
     action = parser.add_argument(*names, type=Path, **options)

@@ -6,7 +6,7 @@ from typing import Literal
 from dockd.clock import timestamp
 from dockd.commands import connection, moments, output
 from dockd.commands.overview import Line, paused
-from dockd.commands.parser import Commands, Parser
+from dockd.commands.parser import Commands, Parser, words
 from dockd.control.views import PauseOrder, PauseView, ResumeOrder
 from dockd.errors import UsageError
 
@@ -36,7 +36,9 @@ def add_to(commands: Commands) -> None:
         exits={0: "it is held", **connection.EXITS},
     )
     _add_what(pause)
-    pause.add_argument("--reason", required=True, metavar="TEXT", help="why; everybody sees it")
+    pause.add_argument(
+        "--reason", type=words, required=True, metavar="TEXT", help="why; everybody sees it"
+    )
     end = pause.add_mutually_exclusive_group()
     end.add_argument(
         "--until",
@@ -44,7 +46,9 @@ def add_to(commands: Commands) -> None:
         metavar="TIME",
         help="when it ends: 07:00, 2026-11-22 or '2026-11-22 07:00'",
     )
-    end.add_argument("--for", dest="span", type=moments.span, metavar="SPAN", help="30m, 2h or 3d")
+    end.add_argument(
+        "--for", dest="until", type=moments.ahead, metavar="SPAN", help="30m, 2h or 3d"
+    )
     connection.add_options(pause)
     pause.set_defaults(run=_pause)
 
@@ -68,8 +72,6 @@ def _add_what(parser: Parser) -> None:
 
 def _pause(options: argparse.Namespace) -> int:
     until = options.until
-    if options.span is not None:
-        until = moments.now() + options.span
     reason = options.reason.strip()
     if not 1 <= len(reason) <= 200:
         raise UsageError("--reason has 1 to 200 characters", hint="dockd pause --help")

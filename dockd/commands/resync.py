@@ -8,7 +8,7 @@ from dockd.clock import timestamp
 from dockd.commands import connection, moments, output, text
 from dockd.commands.changes import told
 from dockd.commands.overview import STAGES, Line, Tone, subject
-from dockd.commands.parser import Commands
+from dockd.commands.parser import Commands, clip_name, words
 from dockd.control.client import Client
 from dockd.control.views import (
     CameraView,
@@ -49,8 +49,12 @@ def add_to(commands: Commands) -> None:
             **connection.EXITS,
         },
     )
-    parser.add_argument("--camera", metavar="WHICH", help="one camera: a serial or a bay")
-    parser.add_argument("--clip", metavar="CLIP", help="one clip: its number or its clip id")
+    parser.add_argument(
+        "--camera", type=words, metavar="WHICH", help="one camera: a serial or a bay"
+    )
+    parser.add_argument(
+        "--clip", type=clip_name, metavar="CLIP", help="one clip: its number or its clip id"
+    )
     parser.add_argument(
         "--failed", action="store_true", help="take up rejected and unreadable clips as well"
     )

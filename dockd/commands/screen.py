@@ -30,11 +30,15 @@ class Screen:
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Take the terminal over with the first picture, and give it back as it was."""
-        before = signal.signal(signal.SIGTSTP, self._stop)
+        before = {
+            number: signal.signal(number, handler)
+            for number, handler in ((signal.SIGTSTP, self._stop), (signal.SIGTERM, self._end))
+        }
         try:
             yield
         finally:
-            signal.signal(signal.SIGTSTP, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             self._write(_LEAVE)
 
     @property
@@ -64,6 +68,12 @@ class Screen:
         self._write(_LEAVE)
         os.kill(os.getpid(), signal.SIGSTOP)
         self._size = None
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        """Give the terminal back, and die of the signal."""
+        self._write(_LEAVE)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
     def _write(self, out: str) -> None:
         data = memoryview(out.encode("utf-8", "replace"))

@@ -8,8 +8,9 @@ from dockd.receiver import server
 
 _EXITS = {
     0: "it was told to stop",
+    70: "a mistake in dockd: please report what it printed",
     74: "a disk, the ledger, the spool or the store can't be used",
-    75: "not now: another one is running",
+    75: "not now: another one is running, or the address is taken",
     78: "the configuration has mistakes, or a key can't be used; a restart mends nothing",
 }
 

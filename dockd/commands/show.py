@@ -7,7 +7,7 @@ from datetime import datetime
 
 from dockd.commands import connection, moments, output, text
 from dockd.commands.overview import Line, Tone, next_try
-from dockd.commands.parser import Commands
+from dockd.commands.parser import Commands, clip_name
 from dockd.control.views import ClipStory, ClipView
 
 
@@ -28,7 +28,7 @@ def add_to(commands: Commands) -> None:
         },
         exits={0: "shown", 65: "there is no such clip", **connection.EXITS},
     )
-    parser.add_argument("clip", metavar="CLIP", help="its number, or its clip id")
+    parser.add_argument("clip", type=clip_name, metavar="CLIP", help="its number, or its clip id")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     connection.add_options(parser)
     parser.set_defaults(run=_run)

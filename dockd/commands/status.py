@@ -8,8 +8,8 @@ from dockd.commands.overview import overview
 from dockd.commands.parser import Commands
 
 VERDICT_EXITS = {
-    0: "all is well: nothing is under way, nothing is stuck",
-    10: "clips are on their way, by themselves",
+    0: "all is well: nothing is under way, there is no trouble",
+    10: "clips are on their way, or something is tried again, by itself",
     20: "something goes on only when a person does something; it says what",
 }
 

@@ -1,7 +1,7 @@
 """The control API, as it is offered on the Unix socket."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -43,9 +43,10 @@ class Api:
 
     def __init__(self, feed: StatusFeed, reader: Reader) -> None:
         self.orders: Orders | None = None
-        """Carries orders out; None before the work has begun."""
+        """Carries orders out; None before the work has begun, and after its end."""
         self._feed = feed
         self._reader = reader
+        self._streams = streaming.Streams()
         self._under_way: set[asyncio.Future[Any]] = set()
 
     def app(self) -> Starlette:
@@ -73,7 +74,7 @@ class Api:
         def encode(status: Status) -> bytes:
             return streaming.message("status", status)
 
-        return streaming.stream(
+        return self._streams.answer(
             request,
             self._feed.changes,
             encode,
@@ -83,8 +84,11 @@ class Api:
 
     async def _clips(self, request: Request) -> Response:
         query = _checked(ClipQuery, lambda: ClipQuery.model_validate(dict(request.query_params)))
-        clips = await self._reader.run(lambda: self._reader.clips(query))
-        return _json(_CLIPS.dump_json(clips))
+        one_more = query.model_copy(update={"limit": query.limit + 1})
+        found = await self._reader.run(lambda: self._reader.clips(one_more))
+        clips = found[: query.limit]
+        more = "true" if len(found) > len(clips) else "false"
+        return _json(_CLIPS.dump_json(clips), {"Dockd-More": more})
 
     async def _story(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -111,7 +115,7 @@ class Api:
     @property
     def _ready(self) -> Orders:
         if self.orders is None:
-            raise RequestError(503, "starting", "the work has not begun", hint="try again soon")
+            raise RequestError(503, "starting", "the station is not at work", hint="try again soon")
         return self.orders
 
     async def _carried_out(self, order: Awaitable[Any]) -> Any:
@@ -163,5 +167,5 @@ def _checked(kind: type[OrderT], read: Callable[[], OrderT]) -> OrderT:
         ) from error
 
 
-def _json(body: str | bytes) -> Response:
-    return Response(body, media_type="application/json")
+def _json(body: str | bytes, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body, media_type="application/json", headers=headers)

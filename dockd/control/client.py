@@ -38,6 +38,7 @@ _ANSWER_SECONDS = 30.0
 _SILENCE_SECONDS = 25.0
 """How long events may be silent: the daemon gives a sign of life every ten seconds."""
 _RESTART = "is the daemon older or newer than this command? systemctl restart dockd"
+_CROWDED = "it stops, or answers as many as it can: end a dockd watch, or try again in a moment"
 _PAUSES = TypeAdapter(list[PauseView])
 _CLIPS = TypeAdapter(list[ClipView])
 
@@ -146,8 +147,11 @@ class Client:
         self._knock()
         try:
             yield
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            # It is there, and ended what had begun.
+            raise DaemonDownError(f"{self._socket}: {_said(error)}", hint=_CROWDED) from error
         except httpx.TransportError as error:
-            raise self._down(str(error) or type(error).__name__) from error
+            raise self._down(_said(error)) from error
 
     def _knock(self) -> None:
         """Connect once: httpx would hide the reason, and leave the socket open, if that fails."""
@@ -174,6 +178,9 @@ class Client:
         try:
             problem = Problem.model_validate_json(response.content)
         except ValidationError as error:
+            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                # The server's own words, before it looks at a request.
+                raise DaemonDownError(str(self._socket), hint=_CROWDED) from error
             raise ControlVersionError(
                 f"{self._socket} answers {response.status_code} to {response.url.path}",
                 hint=_RESTART,
@@ -181,6 +188,10 @@ class Client:
         if response.is_server_error:
             raise ControlError(problem.detail, hint=problem.hint)
         raise OrderRefusedError(problem.detail, hint=problem.hint)
+
+
+def _said(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__
 
 
 def _read(content: str | bytes, read: _Reader[_AnswerT]) -> _AnswerT:

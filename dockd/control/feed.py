@@ -9,7 +9,7 @@ from dockd.control.problems import RequestError
 from dockd.control.reading import Facts, Reader
 from dockd.control.snapshot import Parts, compose
 from dockd.control.views import Status
-from dockd.errors import DockdError, LedgerError
+from dockd.errors import LedgerError
 from dockd.logs import Repeats
 
 _WATCHED = 0.25
@@ -35,6 +35,7 @@ class StatusFeed:
         self._read: Read = (_NOTHING, 0)
         self._reading: asyncio.Future[Read] | None = None
         self._status: Status | None = None
+        """The status as of the last look, once somebody watches."""
         self._watchers = 0
         self._wanted = asyncio.Event()
         self._begun = self._ended = 0
@@ -48,7 +49,7 @@ class StatusFeed:
         Raises:
             RequestError: the work has not begun.
         """
-        if self._parts is None or self._status is None:
+        if self._parts is None or not self._ended:
             raise RequestError(
                 503, "starting", "the work has not begun", hint="look again in a moment"
             )
@@ -71,10 +72,12 @@ class StatusFeed:
         seen: Status | None = None
         with self._watching():
             while not self._stopping:
-                refreshed, status = self._refreshed, self._status
-                if status is not None and not _is_same(seen, status):
-                    seen = status
-                    yield status
+                refreshed = self._refreshed
+                if self._ended:
+                    self._status = self._status or self.current()
+                    if not _is_same(seen, self._status):
+                        seen = self._status
+                        yield seen
                 await refreshed.wait()
 
     @contextmanager
@@ -96,14 +99,10 @@ class StatusFeed:
             self._begun += 1
             self._wanted.clear()
             began = parts.clock.monotonic()
-            try:
+            with trouble.fence():
                 await self._look(parts, reader)
-            except DockdError as error:
-                trouble.failure(error=error)
-            else:
-                trouble.success()
             self._ended = self._begun
-            self._status = compose(parts, *self._read)
+            self._status = None
             self._tell()
             pause = _WATCHED if self._watchers else _UNWATCHED
             await parts.clock.wait(

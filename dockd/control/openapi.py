@@ -41,7 +41,12 @@ def document() -> dict[str, Any]:
                 )
             },
             "/v1/clips": {
-                "get": _answer("Clips, the newest first.", views.ClipView, many=True)
+                "get": _answer(
+                    "Clips, the newest first; with the header Dockd-More: true, the limit has"
+                    " cut the list off.",
+                    views.ClipView,
+                    many=True,
+                )
                 | {"parameters": _parameters()}
             },
             "/v1/clips/{name}": {

@@ -111,6 +111,8 @@ class Orders:
             reupload=order.reupload,
         )
         outcome = _Outcome(number, timestamp(self._clock.now()))
+        for docking in scope.dockings:
+            docking.look_now()  # also before: from here on, none of them is safe to take
         for clip in scope.clips:
             try:
                 await self._take_up(clip, order, outcome)

@@ -48,6 +48,7 @@ def routes(
         quiet_seconds: how often a page hears of its daemon when nothing changes.
     """
     assets = Assets(folder)
+    streams = streaming.Streams()
 
     def page(path: str, name: str) -> Route:
         async def send(_request: Request) -> Response:
@@ -70,7 +71,7 @@ def routes(
             return Response(body, media_type="application/json", headers=streaming.HEADERS)
 
         async def events(request: Request) -> Response:
-            return streaming.stream(
+            return streams.answer(
                 request, feed.changes, encode, when_quiet=encode, quiet_seconds=quiet_seconds
             )
 
@@ -148,13 +149,20 @@ def _nameless(troubles: Iterable[Trouble]) -> list[Trouble]:
     return [
         trouble.model_copy(
             update={
-                "what": _scrubbed(trouble.what, trouble) or EVENTS[trouble.event].meaning,
+                "what": _summary(trouble) or EVENTS[trouble.event].meaning,
                 "hint": _scrubbed(trouble.hint, trouble),
                 "path": None,
             }
         )
         for trouble in troubles
     ]
+
+
+def _summary(trouble: Trouble) -> str:
+    if trouble.camera is not None and trouble.path is None:
+        # It may name any of the camera's files; what comes before the detail names none.
+        return trouble.what.partition(": ")[0]
+    return _scrubbed(trouble.what, trouble)
 
 
 def _scrubbed(text: str, trouble: Trouble) -> str:

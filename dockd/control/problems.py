@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
 from dockd.control.views import Problem
-from dockd.errors import DockdError
+from dockd.errors import DockdError, UnforeseenError
 
 
 class RequestError(Exception):
@@ -30,8 +30,18 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 async def _failed(_request: Request, error: Exception) -> Response:
     assert isinstance(error, DockdError)
+    return _answer(error, 503)
+
+
+async def _unforeseen(_request: Request, _error: Exception) -> Response:
+    # What it was, is in the log: it may name what is not for everybody who asks.
+    hint = "report it with what the daemon's log says of it (library.complained)"
+    return _answer(UnforeseenError(hint=hint), 500)
+
+
+def _answer(error: DockdError, code: int) -> Response:
     problem = Problem(error=error.event, detail=error.message, hint=error.hint)
-    return JSONResponse(problem.model_dump(), 503)
+    return JSONResponse(problem.model_dump(), code)
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
@@ -48,5 +58,6 @@ HANDLERS: dict[int | type[Exception], ExceptionHandler] = {
     RequestError: _refused,
     DockdError: _failed,
     HTTPException: _not_routed,
+    Exception: _unforeseen,
 }
 """What a Starlette application does with exceptions."""

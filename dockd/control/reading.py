@@ -22,8 +22,12 @@ from dockd.model import PENDING, State, display_path
 
 T = TypeVar("T")
 
-_GONE_ON = "'acknowledged', 'wiped'"
-_STUCK = "'unreadable', 'rejected'"
+_IN_SPOOL = "'spooled', 'uploading', 'rejected'"
+_AT_HAND = "present AND camera IN (SELECT value FROM json_each(:docked))"
+"""A camera that has left may be emptied elsewhere: what is on it is not waited for."""
+_MOST_STUCK = 1000
+_PATIENCE = 1.0
+"""Seconds that the end waits for a reading under way."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Facts:
     clips: Mapping[State, int]
     cameras: Mapping[str, CameraFacts]
     stuck: Sequence[ClipView]
-    """Unreadable clips that are on a docked camera, and every rejected one."""
+    """Unreadable clips that are on a docked camera, every rejected one, and those whose
+    ciphertext was damaged and whose camera has left."""
     oldest_unacknowledged: str | None
 
 
@@ -55,16 +60,26 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="control")
+        self._is_open = True
         self._db: sqlite3.Connection | None = None
         self._known: tuple[int, Mapping[str, int], Facts] | None = None
 
-    def close(self) -> None:
-        """End the thread, without waiting for a reading that hangs."""
-        self._thread.submit(self._disconnect)
-        self._thread.shutdown(wait=False)
+    async def aclose(self) -> None:
+        """End the connection and the thread; a reading that hangs is waited for only so long."""
+        if self._is_open:
+            self._is_open = False
+            disconnected = asyncio.wrap_future(self._thread.submit(self._disconnect))
+            self._thread.shutdown(wait=False)
+            await asyncio.wait({disconnected}, timeout=_PATIENCE)
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Run a blocking function on the reading thread."""
+        """Run a blocking function on the reading thread.
+
+        Raises:
+            LedgerError: the reader is closed.
+        """
+        if not self._is_open:
+            raise LedgerError("the daemon is about to end", hint="ask again when it is back")
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
     # On the thread
@@ -85,15 +100,22 @@ class Reader:
 
     def _facts(self, dockings: Mapping[str, int]) -> Facts:
         counts = self._rows("SELECT state, count(*) FROM clips GROUP BY state")
+        docked = {"docked": json.dumps(list(dockings))}
         (oldest,) = self._rows(
-            f"SELECT min(found) FROM clips WHERE state NOT IN ({_GONE_ON})"  # noqa: S608
-            " AND (present OR state IN ('spooled', 'uploading', 'rejected'))"
+            f"SELECT min(found) FROM clips WHERE state IN ({_IN_SPOOL})"  # noqa: S608
+            f" OR state IN ('found', 'ingesting', 'unreadable') AND {_AT_HAND}",
+            docked,
         )
-        stuck = self._clips(f"state IN ({_STUCK}) AND (present OR state = 'rejected')", {}, 1000)
+        stuck = self._clips(
+            f"state = 'rejected' OR state = 'unreadable' AND {_AT_HAND}"
+            f" OR state = 'found' AND error = 'spool.damaged' AND NOT ({_AT_HAND})",
+            docked,
+            _MOST_STUCK,
+        )
         return Facts(
             clips={State(state): count for state, count in counts},
             cameras={camera: self._camera(camera, n) for camera, n in dockings.items()},
-            stuck=[one for one in stuck if one.state == "rejected" or one.camera in dockings],
+            stuck=stuck,
             oldest_unacknowledged=oldest[0],
         )
 

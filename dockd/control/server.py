@@ -6,7 +6,6 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -24,13 +23,14 @@ from dockd.control.orders import Orders
 from dockd.control.problems import HANDLERS
 from dockd.control.reading import Reader
 from dockd.control.snapshot import Parts
-from dockd.errors import ControlError
+from dockd.errors import ControlError, UnforeseenError
 from dockd.logs import emit, emit_error
-from dockd.web import BoundedProtocol, SignalFreeServer
+from dockd.web import BoundedProtocol, BoundedServer
 
 GRACE_SECONDS = 1.0
 """How long answers may take to end once a stop was asked for."""
 _MOST_CONNECTIONS = 64
+"""On each listener."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _Offer = tuple[AbstractContextManager[Listener], ASGIApp, type[BoundedProtocol]]
@@ -57,8 +57,8 @@ class Control:
     async def serving(self) -> AsyncIterator[None]:
         """Listen for as long as the context lasts; what can't be listened on is told."""
         servers: list[_Server] = []
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._reader.close)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._reader.aclose)
             for listening, app, protocol in self._offers():
                 try:
                     listener = stack.enter_context(listening)
@@ -103,33 +103,27 @@ class Control:
     async def work(self, parts: Parts, orders: Orders) -> None:
         """Tell of a station that is at work, and take orders for it, until cancelled."""
         self._api.orders = orders
-        await self.feed.run(parts, self._reader)
+        try:
+            await self.feed.run(parts, self._reader)
+        finally:
+            self._api.orders = None
+            # Before the ledger is closed: only its last connection empties the WAL into it.
+            await self._reader.aclose()
 
 
-class _Server(SignalFreeServer):
+class _Server(BoundedServer):
     """A server of one listener, which tells where that is."""
 
     def __init__(self, app: ASGIApp, protocol: type[BoundedProtocol], listener: Listener) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="none",
-                http=protocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="error",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=_MOST_CONNECTIONS + 1,  # uvicorn refuses when it is reached
-            )
-        )
+        super().__init__(app, most_connections=_MOST_CONNECTIONS, protocol=protocol)
         self._listener = listener
 
     async def serve_listener(self) -> None:
-        """Serve until ``should_exit``."""
-        await self.serve(sockets=[self._listener.socket])
+        """Serve until ``should_exit``; what ends it before is told, and ends nothing else."""
+        try:
+            await self.serve(sockets=[self._listener.socket])
+        except Exception as error:  # noqa: BLE001  # the work goes on without
+            emit_error(events.CONTROL_FAILED, UnforeseenError.of(error))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""

@@ -1,6 +1,7 @@
 """The station's status: what its parts and its ledger say, put together."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -79,7 +80,7 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         station=StationView(
             id=parts.config.station.id, version=__version__, since=parts.since, pid=os.getpid()
         ),
-        cameras=sorted(cameras, key=lambda one: one.place),
+        cameras=sorted(cameras, key=lambda one: _in_order(one.place)),
         bays=[bay.name for bay in parts.config.bays],
         clips={state.value: count for state, count in facts.clips.items()},
         oldest_unacknowledged=facts.oldest_unacknowledged,
@@ -96,6 +97,11 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         target=_target(parts),
         rates={stage: round(rate) for stage, rate in parts.activity.rates().items()},
     )
+
+
+def _in_order(place: str) -> str:
+    """Return what sorts a place as people count: bay 2 before bay 10."""
+    return re.sub(r"\d+", lambda number: number[0].zfill(12), place)
 
 
 def pause_view(pause: Pause) -> PauseView:
@@ -203,7 +209,7 @@ def _plaintext_sent(work: Working) -> int:
 
 
 def _verdict(
-    troubles: Iterable[Trouble],
+    troubles: Sequence[Trouble],
     cameras: Iterable[CameraView],
     facts: Facts,
     pauses: Iterable[Pause],
@@ -215,7 +221,7 @@ def _verdict(
         return Verdict.NEEDS_PERSON
     on_its_way = any(facts.clips.get(state) for state in (State.SPOOLED, State.UPLOADING))
     if stages <= {Stage.DONE} and not on_its_way:
-        return Verdict.WELL
+        return Verdict.WORKING if troubles else Verdict.WELL
     if any(pause.until is None for pause in pauses):
         # It goes on only when somebody says so.
         return Verdict.NEEDS_PERSON

@@ -4,15 +4,26 @@
 given another meaning within one version; readers ignore members that they don't know.
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 VERSION = 1
 
-Moment = Annotated[str, Field(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\z")]
-"""RFC 3339, UTC, milliseconds."""
+
+def _real(moment: str) -> str:
+    datetime.fromisoformat(moment)
+    return moment
+
+
+Moment = Annotated[
+    str,
+    Field(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z\z"),
+    AfterValidator(_real),
+]
+"""RFC 3339, UTC, milliseconds: a moment that there is, on the calendar and on the clock."""
 StateName = Literal[
     "found",
     "ingesting",
@@ -35,9 +46,9 @@ class Verdict(StrEnum):
     """How a station is, in one word; ``dockd status`` has an exit code for each."""
 
     WELL = "well"
-    """Nothing is under way and nothing is stuck."""
+    """Nothing is under way, and there is no trouble."""
     WORKING = "working"
-    """Clips are on their way, by themselves."""
+    """Clips are on their way, or something is tried again, by itself."""
     NEEDS_PERSON = "needs-person"
     """Something goes on only when somebody does something."""
 
@@ -246,7 +257,7 @@ class ResyncOrder(View):
 
     camera: str | None = None
     """A serial, a camera's id, or a bay."""
-    clip: int | None = None
+    clip: int | None = Field(default=None, ge=1, le=2**63 - 1)
     failed: bool = False
     """Take up rejected and unreadable clips again."""
     reupload: bool = False

@@ -13,6 +13,8 @@ from dockd.doctor.subject import Machine, Subject
 from dockd.errors import DockdError
 
 _SERVICE_USER = "dockd"
+_SERVICE_CONFIG = "etc/dockd/config.toml"
+"""The user and the configuration of dockd.service."""
 _CHECKS: dict[str, Callable[[Subject], Findings]] = {
     "keys": keys.check,
     "ledger": storage.check_ledger,
@@ -34,7 +36,8 @@ def examine(config_path: Path, machine: Machine) -> Iterator[tuple[str, Finding]
         yield "configuration", failure(problem, "the other checks need it mended first")
         return
     yield "configuration", ok(f"{config_path} has no mistakes")
-    subject = Subject(config, machine, _uid(config))
+    is_service = config_path.absolute() == machine.root / _SERVICE_CONFIG
+    subject = Subject(config, machine, _uid(config, is_service=is_service))
     for name, check in _CHECKS.items():
         for finding in _fenced(name, check, subject):
             yield name, finding
@@ -57,13 +60,19 @@ def _fenced(name: str, check: Callable[[Subject], Findings], subject: Subject) -
         )
 
 
-def _uid(config: Config) -> int:
-    """Return whom the service runs as: the owner of its state, or else its own user."""
+def _uid(config: Config, *, is_service: bool) -> int:
+    """Return whom the daemon of a configuration runs as.
+
+    That of the service's is the unit's user, even if the state belongs to somebody else by
+    mistake; of another, the owner of the state is as good a guess as there is.
+    """
+    try:
+        service = pwd.getpwnam(_SERVICE_USER).pw_uid
+    except KeyError:
+        service = None
+    if is_service and service is not None:
+        return service
     try:
         return config.station.state.stat().st_uid
     except OSError:
-        pass
-    try:
-        return pwd.getpwnam(_SERVICE_USER).pw_uid
-    except KeyError:
-        return os.geteuid()
+        return os.geteuid() if service is None else service

@@ -204,7 +204,7 @@ def _skew(reply: Reply, now: datetime) -> Finding:
 
 def _expiry(what: str, ends: datetime, now: datetime) -> Finding:
     days = (ends - now).days
-    renew = "renew it, then systemctl reload dockd: see docs/operate.md, Rotation"
+    renew = "renew it, then restart the service that shows it: see docs/operate.md, Rotation"
     if ends <= now:
         return error(f"{what} has expired on {ends:%Y-%m-%d}", renew)
     if ends - now < _EXPIRES_SOON:

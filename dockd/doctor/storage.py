@@ -1,7 +1,9 @@
 """Ledger, spool and the disks that they are on."""
 
+import contextlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from dockd.doctor.findings import Findings, error, failure, ok, warning
@@ -23,7 +25,7 @@ def check_ledger(subject: Subject) -> Findings:
     if not os.access(state, os.R_OK | os.X_OK):
         yield warning(f"{state} can't be looked into", _RUN_AS_SERVICE)
         return
-    yield from _writable(subject, state)
+    yield from _writable(subject, state, _files(state))
     if not path.exists():
         yield ok(f"there is no {path} yet; the first start makes it")
         return
@@ -52,13 +54,14 @@ def check_spool(subject: Subject) -> Findings:
     config = subject.config
     folder = config.spool_folder
     try:
-        sizes = [path.stat().st_size for path in folder.glob("*.age")]
+        files = _files(folder) if folder.is_dir() else {}
+        sizes = [status.st_size for path, status in files.items() if path.suffix == ".age"]
         place = folder if folder.is_dir() else _existing(folder)
         free = subject.machine.files.free_bytes(place)
     except PermissionError as refused:
         yield warning(f"{refused.filename} can't be looked into", _RUN_AS_SERVICE)
         return
-    yield from _writable(subject, place)
+    yield from _writable(subject, place, files)
     used = sum(sizes)
     budget, reserve = config.spool.budget, config.spool.reserve
     said = f"{len(sizes)} clips, {_shown(used)} of {format_size(budget)}; {_shown(free)} free"
@@ -86,21 +89,43 @@ def _existing(folder: Path) -> Path:
     return next(parent for parent in folder.parents if parent.is_dir())
 
 
-def _writable(subject: Subject, folder: Path) -> Findings:
+def _files(folder: Path) -> dict[Path, os.stat_result]:
+    """Return the files of a folder; one that the daemon removes meanwhile is left out."""
+    files = {}
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                files[path] = status
+    return files
+
+
+def _writable(subject: Subject, folder: Path, files: Mapping[Path, os.stat_result]) -> Findings:
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         yield error(
             f"{folder} is on a file system that is mounted read-only",
             "look for disk errors with dmesg, then mount it read-write",
         )
         return
-    status = folder.stat()
-    owns = status.st_uid == subject.uid and status.st_mode & stat.S_IRWXU == stat.S_IRWXU
-    # For the service's own user the kernel knows better, such as of access lists.
-    if not (os.access(folder, os.W_OK) if os.geteuid() == subject.uid else owns):
+    shut = [
+        path
+        for path, status in {folder: folder.stat(), **files}.items()
+        if not _is_writable(subject, path, status)
+    ]
+    if shut:
+        more = f" and {len(shut) - 1} more" if len(shut) > 1 else ""
         yield error(
-            f"{folder} can't be written by the service's user {subject.uid}",
-            f"chown -R {subject.uid} {folder}; chmod 700 {folder}",
+            f"{shut[0]}{more} can't be written by the service's user {subject.uid}",
+            f"chown -R {subject.uid} {folder}; chmod -R u=rwX,go= {folder}",
         )
+
+
+def _is_writable(subject: Subject, path: Path, status: os.stat_result) -> bool:
+    if os.geteuid() == subject.uid:
+        # For the service's own user the kernel knows better, such as of access lists.
+        return os.access(path, os.W_OK) or not path.exists()
+    needed = stat.S_IRWXU if stat.S_ISDIR(status.st_mode) else stat.S_IRUSR | stat.S_IWUSR
+    return status.st_uid == subject.uid and status.st_mode & needed == needed
 
 
 def _shown(size: int) -> str:

@@ -73,6 +73,13 @@ def test_a_socket_that_a_dead_daemon_left_is_said(socket: Path) -> None:
         client.status()
 
 
+def test_a_daemon_that_takes_no_more_questions_is_said(client: Client, daemon: Daemon) -> None:
+    daemon.refusal = PlainTextResponse("Service Unavailable", 503)
+    with pytest.raises(DaemonDownError) as raised:
+        client.status()
+    assert "as many as it can" in raised.value.hint
+
+
 def test_a_path_that_is_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
     with Client(tmp_path / ("x" * 120)) as client, pytest.raises(DaemonDownError, match="too long"):
         client.status()

@@ -1,5 +1,6 @@
 import argparse
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -111,9 +112,51 @@ def test_an_hour_is_the_last_one_or_the_next_one() -> None:
     for written in ("00:00", "12:34", "23:59:59"):
         past, future = moments.past(written), moments.future(written)
         assert past <= moments.now() < future
-        assert f"{past:%H:%M:%S}".startswith(written)
-        assert f"{future:%H:%M:%S}".startswith(written)
+        assert f"{past.astimezone():%H:%M:%S}".startswith(written)
+        assert f"{future.astimezone():%H:%M:%S}".startswith(written)
         assert future - past <= timedelta(days=1, hours=1)
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A place where the clocks change at night: on 29 March and on 25 October 2026."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("today", "next_in_utc", "last_in_utc"),
+    [
+        ("2026-10-24 20:00", "25 06:00", "24 05:00"),
+        ("2026-10-25 05:00", "25 06:00", "24 05:00"),
+        ("2026-03-28 20:00", "29 05:00", "28 06:00"),
+        ("2026-03-29 05:00", "29 05:00", "28 06:00"),
+    ],
+)
+@pytest.mark.usefixtures("berlin")
+def test_an_hour_is_that_of_the_local_clock_when_the_clocks_change(
+    monkeypatch: pytest.MonkeyPatch, today: str, next_in_utc: str, last_in_utc: str
+) -> None:
+    monkeypatch.setattr(moments, "now", datetime.fromisoformat(today).astimezone)
+    assert f"{moments.future('07:00').astimezone(UTC):%d %H:%M}" == next_in_utc
+    assert f"{moments.past('07:00').astimezone(UTC):%d %H:%M}" == last_in_utc
+
+
+@pytest.mark.parametrize(
+    ("read", "written"),
+    [
+        (moments.ahead, "999999w"),
+        (moments.past, "999999w"),
+        (moments.past, "0001-01-01T00:00+14:00"),
+        (moments.future, "9999-12-31T23:59-12:00"),
+    ],
+)
+def test_what_no_calendar_has_is_a_wrong_call(read: Callable[[str], object], written: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="calendar"):
+        read(written)
 
 
 def test_a_date_is_local() -> None:

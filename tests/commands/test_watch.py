@@ -116,6 +116,15 @@ def _has(*parts: str) -> Callable[[list[str]], bool]:
     return lambda lines: any(all(part in line for part in parts) for line in lines)
 
 
+def test_who_is_told_to_end_gives_the_screen_back(socket: Path, daemon: Daemon) -> None:
+    with _watching(socket) as terminal:
+        terminal.shows(_has("ALL IS WELL"))
+        assert terminal.screen.cursor.hidden
+        terminal.process.terminate()
+        assert terminal.ends() == -signal.SIGTERM
+        assert terminal.received.endswith(b"\x1b[?25h\x1b[?1049l")
+
+
 def test_the_screen_follows_the_daemon_and_is_given_back(socket: Path, daemon: Daemon) -> None:
     daemon.status = _SENDING
     with _watching(socket) as terminal:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,12 +15,22 @@ import httpx
 import pytest
 import structlog
 
+from dockd import events
 from dockd.board import Failing
+from dockd.clock import Clock
 from dockd.control import api, feed
 from dockd.control.listening import unix_listener
 from dockd.control.openapi import document
+from dockd.control.reading import Facts, Reader
 from dockd.control.views import ClipStory, ClipView, Stage, Status, Verdict
-from dockd.errors import CameraRefusedError, ControlError
+from dockd.errors import (
+    CameraRefusedError,
+    ControlError,
+    JournalBrokenError,
+    WipeDamageError,
+)
+from dockd.ledger import Ledger
+from dockd.model import Camera, FoundFile, Match
 from tests.control.inside import HangingDisk, Inside, at_work
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "control-api.json"
@@ -80,7 +91,88 @@ def test_a_status_that_is_from_before_says_so_until_it_is_fresh_again(
     (trouble,) = stale.troubles
     assert trouble.event == "status.stale"
     assert trouble.hint
+    assert stale.verdict is Verdict.WORKING
+    assert fresh.verdict is Verdict.WELL
     assert fresh.spool.free > 0
+
+
+def test_a_mistake_in_what_is_told_is_shown_and_ends_no_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: object) -> Facts:
+        raise KeyError("a mistake")
+
+    async def ask() -> tuple[Status, Status]:
+        async with at_work(tmp_path) as inside:
+            monkeypatch.setattr(Reader, "facts", mistaken)
+            wrong = await inside.status()
+            monkeypatch.undo()
+            return wrong, await inside.until(lambda status: not status.troubles)
+
+    with structlog.testing.capture_logs() as log:
+        wrong, right = asyncio.run(ask())
+    assert [one.event for one in wrong.troubles] == ["status.stale"]
+    assert wrong.verdict is Verdict.NEEDS_PERSON
+    assert right.verdict is Verdict.WELL
+    (told,) = [line for line in log if line["event"] == "status.stale"]
+    assert told["error"] == "unforeseen"
+
+
+def test_a_mistake_in_putting_a_status_together_is_an_answer_and_ends_no_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: object) -> Status:
+        raise KeyError("DCIM/secret-name.mp4")
+
+    async def ask() -> httpx.Response:
+        async with at_work(tmp_path) as inside:
+            async with inside.http.stream("GET", "events"):
+                monkeypatch.setattr(feed, "compose", mistaken)
+                answer = await inside.http.get("status")
+            monkeypatch.undo()
+            await inside.status()
+            return answer
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500
+    assert answer.json()["error"] == "unforeseen"
+    assert "secret-name" not in answer.text
+
+
+def test_what_only_a_person_can_mend_is_shown_wherever_the_station_is(tmp_path: Path) -> None:
+    broken = JournalBrokenError("entry 2", hint="see docs/operate.md")
+    damaged = WipeDamageError("1 files, first DCIM/secret-name.txt", hint="take it out of service")
+    harmed = {"camera": "generic:CAM-1", "files": 1, "paths": ["DCIM/secret-name.txt"]}
+
+    async def ask() -> tuple[Status, list[httpx.Response]]:
+        with structlog.testing.capture_logs() as log:
+            async with at_work(tmp_path, listen="127.0.0.1:0") as inside:
+                now = inside.seams.clock.now()
+                for failing in (
+                    Failing.once(events.JOURNAL_BROKEN.name, broken, now, {}),
+                    Failing.once(events.WIPE_DAMAGED.name, damaged, now, harmed),
+                ):
+                    inside.station.activity.board.put((failing.event,), failing)
+                url = next(
+                    line["address"] for line in log if "http" in str(line.get("address", ""))
+                )
+                async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+                    paths = ("v1/display", "v1/technician", "metrics")
+                    return await inside.status(), [await http.get(path) for path in paths]
+
+    status, (display, technician, scraped) = asyncio.run(ask())
+    assert status.verdict is Verdict.NEEDS_PERSON
+    assert {one.event for one in status.troubles if one.needs_person} == {
+        "journal.broken",
+        "wipe.damaged",
+    }
+    assert display.json()["verdict"] == "needs-person"
+    assert "secret-name" not in technician.text
+    assert {one["hint"]: one["what"] for one in technician.json()["troubles"]} == {
+        broken.hint: broken.message,
+        damaged.hint: WipeDamageError().message,
+    }
+    assert 'dockd_troubles{needs_person="true"} 2.0' in scraped.text
 
 
 def test_an_order_that_the_ledger_holds_up_is_carried_out_later(
@@ -119,12 +211,17 @@ def test_an_order_that_the_ledger_holds_up_is_carried_out_later(
         ("pause", {"what": ["ingest"], "reason": "x"}, 422),
         ("pause", {"what": ["uploads"], "reason": "x", "until": "tomorrow"}, 422),
         ("pause", {"what": ["uploads"], "reason": "x", "until": "2001-01-01T00:00:00.000Z"}, 422),
+        ("pause", {"what": ["uploads"], "reason": "x", "until": "2099-99-99T99:99:99.999Z"}, 422),
+        ("pause", {"what": ["uploads"], "reason": "x", "until": "2099-02-29T12:00:00.000Z"}, 422),
+        ("pause", {"what": ["uploads"], "reason": "x", "until": "२०९९-01-01T00:00:00.000Z"}, 422),
         ("pause", {"what": ["uploads"], "reason": "x", "for": 5}, 422),
         ("pause", [], 422),
         ("pause", {"what": ["uploads"], "reason": "x" * 100_000}, 413),
         ("resume", {}, 422),
         ("resync", {"clip": "one"}, 422),
         ("resync", {"clip": 9}, 404),
+        ("resync", {"clip": 2**63 - 1}, 404),
+        ("resync", {"clip": 99999999999999999999}, 422),
         ("resync", {"camera": "CAM-9"}, 404),
         ("nothing", {}, 404),
         ("status", {}, 405),
@@ -185,6 +282,9 @@ def test_clips_are_listed_newest_first_and_each_has_its_story(tmp_path: Path) ->
             clips = await listed(inside)
             assert [clip.id for clip in clips] == [2, 1]
             assert await listed(inside, limit="1") == clips[:1]
+            for limit, more in (("1", "true"), ("2", "false")):
+                answer = await inside.http.get("clips", params={"limit": limit})
+                assert answer.headers["Dockd-More"] == more
             assert await listed(inside, camera="CAM-1", since=clips[1].found) == clips
             assert await listed(inside, camera="CAM-2") == []
             assert await listed(inside, state="wiped") == []
@@ -402,3 +502,63 @@ def test_a_camera_that_is_refused_is_shown_where_it_is(tmp_path: Path) -> None:
     assert (camera.place, camera.stage, camera.safe_to_take) == ("3", Stage.REFUSED, False)
     assert camera.troubles[0].hint == "see its profile"
     assert status.verdict is Verdict.NEEDS_PERSON
+
+
+def test_a_clip_that_left_with_its_camera_is_waited_for_only_while_the_station_has_it(
+    tmp_path: Path,
+) -> None:
+    ledger = Ledger(tmp_path / "ledger.db", Clock())
+    camera = Camera("generic", "CAM-1")
+    docking = ledger.begin_docking(camera, "1")
+    found = [FoundFile(name, 5, 1, Match("video")) for name in (b"a.mp4", b"b.mp4")]
+    ledger.observe(camera, docking, found)
+    reader = Reader(tmp_path / "ledger.db")
+    there = reader.facts({camera.id: docking})
+    ledger.end_docking(camera, docking)
+    gone = reader.facts({})
+    asyncio.run(reader.aclose())
+    ledger.close()
+    assert there.oldest_unacknowledged is not None
+    assert gone.clips == there.clips
+    assert gone.oldest_unacknowledged is None
+
+
+def test_what_is_in_the_spool_is_waited_for_with_its_camera_or_without(tmp_path: Path) -> None:
+    extra = folder_camera(tmp_path / "1")
+    (tmp_path / "1" / "a.mp4").write_bytes(b"x")
+
+    async def ask() -> Status:
+        async with at_work(tmp_path, extra=extra) as inside:
+            await inside.http.post("pause", json={"what": ["uploads"], "reason": "x"})
+            await inside.until(lambda status: in_spool(status) == 1)
+            shutil.rmtree(tmp_path / "1")
+            return await inside.until(lambda status: not status.cameras)
+
+    assert asyncio.run(ask()).oldest_unacknowledged is not None
+
+
+def test_nothing_is_left_beside_the_ledger_at_the_end(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with at_work(tmp_path) as inside:
+            await inside.http.post("pause", json={"what": ["uploads"], "reason": "x"})
+            await inside.status()
+            async with inside.http.stream("GET", "events"):
+                pass
+
+    asyncio.run(run())
+    beside = {path.name for path in (tmp_path / "state").glob("ledger.db*")}
+    assert beside == {"ledger.db"}
+
+
+def test_cameras_are_listed_as_people_count_their_bays(tmp_path: Path) -> None:
+    places = [str(tmp_path / f"bay {number}") for number in (2, 10, 1)]
+    extra = "".join(
+        folder_camera(Path(place), f"CAM-{number}") for number, place in enumerate(places)
+    )
+
+    async def ask() -> Status:
+        async with at_work(tmp_path, extra=extra) as inside:
+            return await inside.until(lambda status: len(status.cameras) == 3)
+
+    shown = [camera.place for camera in asyncio.run(ask()).cameras]
+    assert shown == [places[2], places[0], places[1]]

@@ -103,7 +103,7 @@ def test_texts_that_do_not_come_at_once_are_asked_for_again(pages: Pages) -> Non
 def test_what_the_page_can_not_show_counts_as_lost(pages: Pages) -> None:
     page = pages.blank()
     page.clock.install()
-    body = "event: display\ndata: {}\n\n"
+    body = f'event: display\ndata: {{"version": "{SAFE.station.version}"}}\n\n'
     with serving(SAFE) as daemon:
         page.goto(daemon.url)
         expect_shown(page, "Safe to take")
@@ -117,6 +117,25 @@ def test_what_the_page_can_not_show_counts_as_lost(pages: Pages) -> None:
         page.clock.fast_forward(13_000)
         expect_lost(page)
     pages.forgive()
+
+
+def test_what_another_version_sends_is_not_shown_by_this_page(pages: Pages) -> None:
+    page = pages.blank()
+    page.clock.install()
+    body = 'event: display\ndata: {"version": "2.0"}\n\n'
+    with serving(SAFE) as daemon:
+        page.goto(daemon.url)
+        expect_shown(page, "Safe to take")
+        page.route(
+            "**/events",
+            lambda route: route.fulfill(content_type="text/event-stream", body=body),
+            times=1,
+        )
+        daemon.stop()
+        daemon.start()
+        with page.expect_event("domcontentloaded"):
+            page.clock.fast_forward(2_500)
+        expect_shown(page, "Safe to take")
 
 
 def upgraded(shown: Status) -> Status:

@@ -3,11 +3,13 @@
 import json
 import multiprocessing
 import os
+import pwd
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dbus_fast import Variant
@@ -43,6 +45,25 @@ def names(found: list[tuple[str, Finding]]) -> list[str]:
 
 def test_every_check_has_something_to_say(patient: Patient) -> None:
     assert names(list(examine(patient.write_config(), patient.machine))) == CHECKS
+
+
+def test_the_services_user_is_that_of_its_unit_whomever_the_state_belongs_to(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = SimpleNamespace(pw_uid=os.geteuid() + 4711)
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: unit)
+    elsewhere = patient.write_config()
+    service = patient.machine.root / "etc" / "dockd" / "config.toml"
+    service.parent.mkdir(parents=True)
+    service.write_text(elsewhere.read_text().replace('"state"', f'"{patient.folder}/state"'))
+
+    def of_the_ledger(config: Path) -> list[Finding]:
+        return [one for name, one in examine(config, patient.machine) if name == "ledger"]
+
+    assert healthy(of_the_ledger(elsewhere))
+    found = worst(of_the_ledger(service))
+    assert found.level is Level.ERROR
+    assert str(unit.pw_uid) in found.what
 
 
 def test_all_mistakes_of_a_configuration_are_one_finding_and_its_checks_wait(

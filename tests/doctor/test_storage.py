@@ -8,7 +8,7 @@ import pytest
 
 from dockd.clock import Clock
 from dockd.doctor import storage
-from dockd.doctor.findings import Level
+from dockd.doctor.findings import Finding, Level
 from dockd.files import Files
 from dockd.ledger import Ledger
 from dockd.model import Camera
@@ -97,6 +97,35 @@ def test_state_that_the_service_can_not_write_is_an_error(patient: Patient) -> N
     patient.uid += 4711
     assert worst(patient.findings(storage.check_ledger)).level is Level.ERROR
     assert worst(patient.findings(storage.check_spool)).level is Level.ERROR
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", ["ledger.db", "lock", "spool/x.age"])
+def test_a_file_that_the_service_can_not_write_is_an_error(
+    patient: Patient, ledger: Path, name: str
+) -> None:
+    patient.uid += 4711
+    state = ledger.parent
+    (state / "spool").mkdir()
+    for file in ("lock", "spool/x.age"):
+        (state / file).touch()
+    for path in (state, *state.rglob("*")):
+        os.chown(path, patient.uid, -1)
+
+    def findings() -> list[Finding]:
+        return [
+            *patient.findings(storage.check_ledger),
+            *patient.findings(storage.check_spool),
+        ]
+
+    assert healthy(findings())
+    os.chown(state / name, 0, -1)
+    found = worst(findings())
+    assert found.level is Level.ERROR
+    assert found.what.startswith(f"{state / name} can't be written")
+    os.chown(state / name, patient.uid, -1)
+    (state / name).chmod(0o400)
+    assert worst(findings()).level is Level.ERROR
 
 
 def test_a_read_only_disk_is_an_error(patient: Patient) -> None:

@@ -287,16 +287,6 @@ def test_a_spool_smaller_than_the_camera_passes_everything_on(site: Site) -> Non
     assert site.opened() == digests
 
 
-def test_a_clip_larger_than_the_spool_is_reported_and_holds_back_the_wipe(site: Site) -> None:
-    site.fill("CAM-1", {"big.mp4": os.urandom(4 * MIB), "small.mp4": b"small"})
-    site.start_receiver("camden")
-    station = site.start_station(site.configure("camden", "CAM-1", spool='budget = "3 MiB"'))
-    assert station.wait_for("spool.failed")["hint"] == "raise spool.budget"
-    station.wait_for("clip.acknowledged")
-    station.stop()
-    assert site.on_camera("CAM-1") == ["big.mp4", "small.mp4"]
-
-
 def test_a_full_disk_under_the_spool_makes_ingest_wait_and_loses_nothing(site: Site) -> None:
     digests = site.fill("CAM-1", {f"{n}.mp4": os.urandom(3 * MIB) for n in range(4)})
     with small_disk(site.folder / "spool", size="7m") as spool:

@@ -22,7 +22,6 @@ function show(display) {
   showTiles(display.tiles);
   announce(display.tiles);
   fit();
-  return display.version;
 }
 
 function showNotices(display) {
@@ -102,4 +101,4 @@ function fit() {
 window.addEventListener("resize", () => {
   if (!find("current").hidden) fit();
 });
-run("/v1/display/events", "display", show);
+run("/v1/display/events", "display", (display) => display.version, show);

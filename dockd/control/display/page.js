@@ -14,8 +14,8 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-// Shows what the daemon sends by show(data), which returns dockd's version.
-export async function run(path, event, show) {
+// Shows what the daemon sends by show(data); versionOf(data) is dockd's version.
+export async function run(path, event, versionOf, show) {
   await loadTexts();
   tick();
   setInterval(tick, SECOND_MS);
@@ -23,13 +23,14 @@ export async function run(path, event, show) {
   let heard;
 
   function received(data) {
+    version ??= versionOf(data);
+    if (versionOf(data) !== version) {
+      location.reload(); // this page may not know how to show it
+      return;
+    }
     find("lost").hidden = true;
     find("current").hidden = false; // before it is filled, so that it can be measured
-    const its = show(data);
-    if (version !== undefined && its !== version) {
-      location.reload();
-    }
-    version = its;
+    show(data);
     heard = new Date();
   }
 

@@ -19,7 +19,6 @@ function show(status) {
   showTable("work", ["clip", "camera", "stage", "progress", "rate"], status.work, (one) =>
     work(one, status),
   );
-  return status.station.version;
 }
 
 // The four at the top
@@ -153,4 +152,4 @@ function showTable(id, columns, rows, cells) {
   );
 }
 
-run("/v1/technician/events", "status", show);
+run("/v1/technician/events", "status", (status) => status.station.version, show);

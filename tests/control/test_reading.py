@@ -1,0 +1,30 @@
+"""What the ledger tells whoever looks at a station."""
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+
+from dockd.clock import Clock
+from dockd.control.reading import Reader
+from dockd.ledger import Ledger
+from dockd.model import State
+from tests.test_ledger import CAMERA, Story
+
+
+def test_a_clip_whose_ciphertext_is_lost_needs_a_person_once_its_camera_has_left(
+    tmp_path: Path,
+) -> None:
+    async def read() -> None:
+        reader = Reader(tmp_path / "ledger.db")
+        docked = await reader.run(lambda: reader.facts({CAMERA.id: story.docking}))
+        assert docked.stuck == []
+        (clip,) = (await reader.run(lambda: reader.facts({}))).stuck
+        assert clip.trouble is not None
+        assert clip.trouble.needs_person
+        assert "dock its camera" in clip.trouble.hint
+        await reader.aclose()
+
+    with closing(Ledger(tmp_path / "ledger.db", Clock())) as ledger:
+        story = Story(ledger)
+        story.lose(story.bring_to(State.SPOOLED))
+        asyncio.run(read())
