@@ -78,7 +78,10 @@ processor time for a byte, on buffers that stay in the cache:
 
 Together {least:.1f} ns of one core: whoever did nothing else at all would move
 {at_most / 1e6:,.0f} MB/s on {cores} cores, {at_most * moving.theirs / moving.size:.2f} × what
-it is compared with. dockd takes {cores * moving.ours / moving.size * 1e9:.1f} ns.
+it is compared with. dockd takes {cores * moving.ours / moving.size * 1e9:.1f} ns. The rest is
+Python, the kernel's network, and new pages of memory, for spool and store: under a
+hypervisor that backs a page when it is first touched, they cost several times as much in the
+long run as in this table, whose pages others had just given back.
 
 ## The machine
 

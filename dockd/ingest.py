@@ -1,7 +1,7 @@
 """Reads a clip once: the plaintext's digest, the age ciphertext, the ciphertext's digest.
 
-Two threads share the work where two cores are free: one reads and digests the plaintext,
-the other seals, digests the ciphertext and writes. All of it happens in C code that
+Where two cores are free, threads share the work: one reads and digests the plaintext, the
+caller's seals and digests the ciphertext, one writes. All of it happens in C code that
 releases the GIL, on buffers that are allocated once per clip.
 """
 
@@ -21,6 +21,8 @@ from dockd.model import FileStat
 BLOCK = 4 * CHUNK
 """Bytes read, sealed and written at a time."""
 _BUFFERS = 4
+_SEALED = BLOCK + BLOCK // CHUNK * TAG
+"""Bytes of a block, sealed."""
 
 Write = Callable[[memoryview], None]
 Progress = Callable[[int], None]
@@ -59,7 +61,8 @@ def ingest(
         source: descriptor of the plaintext, at its start.
         write: takes the ciphertext, block by block; a block is valid during the call only.
         recipients: who may open it.
-        threads: 2 reads and digests the plaintext on a second thread, 1 does it on this one.
+        threads: 2 reads and digests the plaintext, and writes, beside the sealing, which keeps
+            two cores busy; 1 does everything on this thread.
         cancelled: breaks the ingest off when set.
         progress: is told the bytes of plaintext sealed so far.
 
@@ -73,9 +76,14 @@ def ingest(
     free: _Free = queue.SimpleQueue()
     for _ in range(_BUFFERS):
         free.put(memoryview(bytearray(BLOCK)))
-    sealing = _Sealing(Sealer(recipients), write)
     blocks = _read(source, plaintext.update, free)
-    with closing(blocks if threads == 1 else _on_a_thread(blocks, free)) as reading:
+    sealer = Sealer(recipients)
+    write(memoryview(sealer.prologue))
+    with (
+        closing(_Sink(write, on_a_thread=threads > 1)) as sink,
+        closing(blocks if threads == 1 else _on_a_thread(blocks, free)) as reading,
+    ):
+        sealing = _Sealing(sealer, sink)
         # One block is held back: only the end of the file tells which one is final.
         held: _Block | None = None
         for block in reading:
@@ -91,6 +99,7 @@ def ingest(
                     progress(sealing.size)
             held = block
         sealing.add(held or (memoryview(b""), 0), final=True)
+    sink.check()
     if FileStat.of(os.fstat(source)) != before or sealing.size != before.size:
         raise ClipChangedError(
             f"it had {before.size} bytes when reading began, and {sealing.size} were read",
@@ -101,29 +110,75 @@ def ingest(
 
 
 class _Sealing:
-    """Seals blocks one after the other and digests what comes out."""
+    """Seals blocks one after the other and digests what comes out, and the prologue before it."""
 
-    def __init__(self, sealer: Sealer, write: Write) -> None:
+    def __init__(self, sealer: Sealer, sink: "_Sink") -> None:
         self.size = 0
         self._sealer = sealer
-        self._write = write
-        self._digest = hashlib.sha256()
-        self._written = 0
-        self._out = memoryview(bytearray(BLOCK + BLOCK // CHUNK * TAG))
-        self._put(memoryview(sealer.prologue))
+        self._sink = sink
+        self._digest = hashlib.sha256(sealer.prologue)
+        self._written = len(sealer.prologue)
 
     def add(self, block: _Block, *, final: bool) -> None:
         buffer, count = block
-        self._put(self._out[: self._sealer.seal_into(buffer[:count], self._out, final=final)])
+        out = self._sink.free.get()
+        sealed = self._sealer.seal_into(buffer[:count], out, final=final)
+        self._digest.update(out[:sealed])
+        self._sink.put((out, sealed))
         self.size += count
-
-    def _put(self, sealed: memoryview) -> None:
-        self._digest.update(sealed)
-        self._write(sealed)
-        self._written += len(sealed)
+        self._written += sealed
 
     def written(self) -> Content:
         return Content(sha256=self._digest.hexdigest(), size=self._written)
+
+
+class _Sink:
+    """Writes sealed blocks; on a thread of its own, one while the next is being sealed."""
+
+    def __init__(self, write: Write, *, on_a_thread: bool) -> None:
+        self.free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        """Buffers to seal into; who takes one puts it, filled."""
+        self._write = write
+        self._full: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        for _ in range(2 if on_a_thread else 1):
+            self.free.put(memoryview(bytearray(_SEALED)))
+        if on_a_thread:
+            self._thread = threading.Thread(target=self._run, name="ingest-write")
+            self._thread.start()
+
+    def put(self, block: _Block) -> None:
+        """Have a block written; raises what an earlier one, or this one, has failed with."""
+        if self._thread is None:
+            self._write_one(block)
+        else:
+            self._full.put(block)
+        self.check()
+
+    def close(self) -> None:
+        """Wait until all that was put is written, or has failed."""
+        if self._thread is not None:
+            self._full.put(None)
+            self._thread.join()
+
+    def check(self) -> None:
+        """Raise what a write has failed with, if one has."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while (block := self._full.get()) is not None:
+            self._write_one(block)
+
+    def _write_one(self, block: _Block) -> None:
+        buffer, count = block
+        if self._error is None:
+            try:
+                self._write(buffer[:count])
+            except BaseException as error:  # noqa: BLE001  # raised where blocks are put
+                self._error = error
+        self.free.put(buffer)
 
 
 def _read(source: int, digest: Write, free: _Free) -> Generator[_Block]:
