@@ -153,7 +153,11 @@ def cut_short() -> str:
 
 
 def with_half_a_signature() -> str:
-    return receipt_token()[:-40]
+    return receipt_token()[:-42]  # 33 whole bytes are left
+
+
+def with_a_signature_that_is_no_base64() -> str:
+    return receipt_token()[:-41]
 
 
 def without_signature() -> str:
@@ -255,7 +259,8 @@ REFUSED: list[tuple[Callable[[], str], str]] = [
     (for_more_recipients, "recipients"),
     (edited, "signature"),
     (cut_short, "signature"),
-    (with_half_a_signature, "malformed"),
+    (with_half_a_signature, "signature"),
+    (with_a_signature_that_is_no_base64, "malformed"),
     (with_an_empty_signature, "signature"),
     (without_signature, "malformed"),
     (signed_text_that_is_no_json, "content"),
