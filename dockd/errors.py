@@ -50,17 +50,16 @@ DockdError
     ├── ControlVersionError   it speaks another version
     └── OrderRefusedError     it says no
 
-A class's docstring is its message; what is special about one case is the
-exception's argument. ``exit_code`` follows sysexits(3), ``event`` is the name in
-the log (see docs/events.md).
+``summary`` is a class's message, and serves as its docstring too (``python -OO`` strips
+those); what is special about one case is the exception's argument. ``exit_code`` follows
+sysexits(3), ``event`` is the name in the log (see docs/events.md).
 """
 
 from typing import ClassVar, Self
 
 
 class DockdError(Exception):
-    """Something went wrong."""
-
+    summary: ClassVar[str] = "Something went wrong"
     exit_code: ClassVar[int] = 70
     event: ClassVar[str] = "error"
 
@@ -72,16 +71,14 @@ class DockdError(Exception):
     @property
     def message(self) -> str:
         """What happened, in one line."""
-        summary = (type(self).__doc__ or "").partition("\n")[0].rstrip(".")
-        return f"{summary}: {self.detail}" if self.detail else summary
+        return f"{self.summary}: {self.detail}" if self.detail else self.summary
 
     def __str__(self) -> str:
         return self.message
 
 
 class UnforeseenError(DockdError):
-    """Something went wrong that dockd did not foresee."""
-
+    summary = "Something went wrong that dockd did not foresee"
     event = "unforeseen"
 
     @classmethod
@@ -96,185 +93,157 @@ class UnforeseenError(DockdError):
 
 
 class UsageError(DockdError):
-    """The command was called wrongly."""
-
+    summary = "The command was called wrongly"
     exit_code = 64
     event = "usage.invalid"
 
 
 class ConfigError(DockdError):
-    """The configuration has mistakes."""
-
+    summary = "The configuration has mistakes"
     exit_code = 78
     event = "config.invalid"
 
 
 class KeyFileError(DockdError):
-    """A key can't be used."""
-
+    summary = "A key can't be used"
     exit_code = 78
     event = "key.unusable"
 
 
 class ListenError(DockdError):
-    """The address can't be listened on now."""
-
+    summary = "The address can't be listened on now"
     exit_code = 75
     event = "listen.failed"
 
 
 class CrowdedError(DockdError):
-    """No further connection is taken."""
-
+    summary = "No further connection is taken"
     exit_code = 75
     event = "connections.refused"
 
 
 class AgeError(DockdError):
-    """The age file can't be opened."""
-
+    summary = "The age file can't be opened"
     exit_code = 65
     event = "age.failed"
 
 
 class AgeKeyError(AgeError):
-    """This is not a usable age recipient or identity."""
-
+    summary = "This is not a usable age recipient or identity"
     event = "age.key_invalid"
 
 
 class AgeHeaderError(AgeError):
-    """The header is not a valid age v1 header."""
-
+    summary = "The header is not a valid age v1 header"
     event = "age.header_invalid"
 
 
 class AgeHmacError(AgeError):
-    """The header was altered: its MAC does not match."""
-
+    summary = "The header was altered: its MAC does not match"
     event = "age.hmac_invalid"
 
 
 class AgeNoMatchError(AgeError):
-    """None of the identities opens this file."""
-
+    summary = "None of the identities opens this file"
     exit_code = 77
     event = "age.no_match"
 
 
 class AgePayloadError(AgeError):
-    """The payload is damaged, cut short or extended."""
-
+    summary = "The payload is damaged, cut short or extended"
     event = "age.payload_invalid"
 
 
 class SourceError(DockdError):
-    """The camera can't be read now."""
-
+    summary = "The camera can't be read now"
     exit_code = 66
     event = "camera.failed"
 
 
 class ClipChangedError(SourceError):
-    """The clip changed while it was read."""
-
+    summary = "The clip changed while it was read"
     event = "clip.changed"
 
 
 class ClipUnsettledError(SourceError):
-    """The clip is not complete yet."""
-
+    summary = "The clip is not complete yet"
     event = "clip.unsettled"
 
 
 class ClipUnreadableError(SourceError):
-    """The camera can't read this clip."""
-
+    summary = "The camera can't read this clip"
     event = "clip.unreadable"
 
 
 class ClipTooLargeError(ClipUnreadableError):
-    """The clip is larger than this station can hold."""
-
+    summary = "The clip is larger than this station can hold"
     event = "clip.too_large"
 
 
 class CameraLostError(SourceError):
-    """The camera went away."""
-
+    summary = "The camera went away"
     event = "camera.lost"
 
 
 class CameraRefusedError(SourceError):
-    """The camera can't be taken."""
-
+    summary = "The camera can't be taken"
     event = "camera.refused"
 
 
 class MountError(SourceError):
-    """The camera's file system can't be mounted or unmounted."""
-
+    summary = "The camera's file system can't be mounted or unmounted"
     event = "camera.unmountable"
 
 
 class SpoolError(DockdError):
-    """The spool can't be used."""
-
+    summary = "The spool can't be used"
     exit_code = 74
     event = "spool.failed"
 
 
 class SpoolFullError(SpoolError):
-    """The spool has no room."""
-
+    summary = "The spool has no room"
     exit_code = 75
     event = "spool.full"
 
 
 class SpoolDamagedError(SpoolError):
-    """A spooled ciphertext is not what was written."""
-
+    summary = "A spooled ciphertext is not what was written"
     event = "spool.damaged"
 
 
 class LedgerError(DockdError):
-    """The ledger can't be used."""
-
+    summary = "The ledger can't be used"
     exit_code = 74
     event = "ledger.failed"
 
 
 class LedgerBusyError(LedgerError):
-    """Another dockd is using this ledger."""
-
+    summary = "Another dockd is using this ledger"
     exit_code = 75
     event = "ledger.busy"
 
 
 class LedgerVersionError(LedgerError):
-    """The ledger was written by a newer dockd."""
-
+    summary = "The ledger was written by a newer dockd"
     exit_code = 78
     event = "ledger.too_new"
 
 
 class JournalBrokenError(LedgerError):
-    """The journal's hash chain does not hold."""
-
+    summary = "The journal's hash chain does not hold"
     exit_code = 65
     event = "journal.broken"
 
 
 class TargetError(DockdError):
-    """The upload did not go through."""
-
+    summary = "The upload did not go through"
     exit_code = 69
     event = "upload.failed"
 
 
 class TransientError(TargetError):
-    """The server can't take the clip now."""
-
+    summary = "The server can't take the clip now"
     exit_code = 75
     event = "clip.retrying"
 
@@ -287,21 +256,18 @@ class TransientError(TargetError):
 
 
 class TargetDownError(TransientError):
-    """The server can't take any clip now."""
-
+    summary = "The server can't take any clip now"
     event = "target.down"
 
 
 class RejectedError(TargetError):
-    """The server refused the clip for good."""
-
+    summary = "The server refused the clip for good"
     exit_code = 76
     event = "clip.rejected"
 
 
 class StatementError(DockdError):
-    """The signed statement can't be relied on."""
-
+    summary = "The signed statement can't be relied on"
     exit_code = 65
     event = "statement.refused"
 
@@ -312,105 +278,90 @@ class StatementError(DockdError):
 
 
 class ManifestRefusedError(StatementError):
-    """The manifest can't be relied on."""
-
+    summary = "The manifest can't be relied on"
     event = "manifest.refused"
 
 
 class ReceiptRefusedError(StatementError):
-    """The receipt can't be relied on."""
-
+    summary = "The receipt can't be relied on"
     event = "receipt.refused"
 
 
 class WipeError(DockdError):
-    """The clip could not be wiped."""
-
+    summary = "The clip could not be wiped"
     exit_code = 74
     event = "wipe.failed"
 
 
 class WipeRefusedError(WipeError):
-    """The clip on the camera is not the clip that was acknowledged."""
-
+    summary = "The clip on the camera is not the clip that was acknowledged"
     exit_code = 65
     event = "wipe.refused"
 
 
 class WipeFailedError(WipeError):
-    """The clip is still on the camera after it was removed."""
+    summary = "The clip is still on the camera after it was removed"
 
 
 class WipeDamageError(WipeError):
-    """Files that were not to be wiped are gone or changed after a wipe."""
-
+    summary = "Files that were not to be wiped are gone or changed after a wipe"
     event = "wipe.damaged"
 
 
 class StoreError(DockdError):
-    """The receiver can't keep this."""
-
+    summary = "The receiver can't keep this"
     exit_code = 74
     event = "store.failed"
 
 
 class StoreBusyError(StoreError):
-    """Another receiver is using this store."""
-
+    summary = "Another receiver is using this store"
     exit_code = 75
     event = "store.busy"
 
 
 class StoreFullError(StoreError):
-    """The receiver's disk has no room."""
-
+    summary = "The receiver's disk has no room"
     exit_code = 75
     event = "store.full"
 
 
 class UploadDamagedError(StoreError):
-    """What arrived is not the ciphertext that the manifest names."""
-
+    summary = "What arrived is not the ciphertext that the manifest names"
     exit_code = 65
     event = "receiver.upload_refused"
 
 
 class UploadUnreadableError(UploadDamagedError):
-    """What arrived can't be read back from the disk."""
-
+    summary = "What arrived can't be read back from the disk"
     exit_code = 74
     event = "receiver.upload_unreadable"
 
 
 class ControlError(DockdError):
-    """The daemon can't be asked."""
-
+    summary = "The daemon can't be asked"
     exit_code = 69
     event = "control.failed"
 
 
 class DaemonDownError(ControlError):
-    """The daemon does not answer."""
-
+    summary = "The daemon does not answer"
     event = "control.down"
 
 
 class ControlDeniedError(ControlError):
-    """The daemon's control socket may not be used."""
-
+    summary = "The daemon's control socket may not be used"
     exit_code = 77
     event = "control.denied"
 
 
 class ControlVersionError(ControlError):
-    """The daemon's answers are not understood."""
-
+    summary = "The daemon's answers are not understood"
     exit_code = 76
     event = "control.version"
 
 
 class OrderRefusedError(ControlError):
-    """The daemon does not do this."""
-
+    summary = "The daemon does not do this"
     exit_code = 65
     event = "control.refused"

@@ -1,11 +1,14 @@
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from dockd import errors
-from dockd.errors import DockdError, StatementError, TransientError, UnforeseenError
+from dockd.errors import ConfigError, DockdError, StatementError, TransientError, UnforeseenError
 
 
 def classes() -> Iterator[type[DockdError]]:
@@ -43,9 +46,9 @@ def test_the_tree_that_is_shown_is_the_tree_that_is() -> None:
 
 @pytest.mark.parametrize("one", EVERY)
 def test_every_error_says_what_happened_in_a_sentence(one: type[DockdError]) -> None:
-    assert one.__doc__
-    assert re.fullmatch(r"[A-Z][^\n]+\.", one.__doc__.partition("\n")[0])
-    assert one().message == one.__doc__.partition("\n")[0].rstrip(".")
+    assert "summary" in vars(one)
+    assert re.fullmatch(r"[A-Z][^\n]+[^.\n]", one.summary)
+    assert one().message == one.summary
     error = one("what is special", hint="what to do")
     assert error.message == str(error) == f"{one().message}: what is special"
     assert error.hint == "what to do"
@@ -54,6 +57,25 @@ def test_every_error_says_what_happened_in_a_sentence(one: type[DockdError]) -> 
 def test_no_two_errors_say_the_same() -> None:
     messages = [one().message for one in EVERY]
     assert len(set(messages)) == len(messages)
+
+
+def test_errors_say_the_same_without_docstrings() -> None:
+    program = (
+        "from dockd import errors\n"
+        f"for name in {[one.__name__ for one in EVERY]}:\n"
+        "    print(getattr(errors, name)('what is special'))\n"
+    )
+    run = [sys.executable, "-OO", "-c", program]
+    said = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == [str(one("what is special")) for one in EVERY]
+
+
+def test_a_command_without_docstrings_says_what_is_wrong(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    run = [sys.executable, "-OO", "-m", "dockd", "run", "--config", missing]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == ConfigError.exit_code
+    assert f": {missing}: No such file or directory" in done.stderr
 
 
 def test_exit_codes_and_events_are_stable() -> None:
