@@ -72,7 +72,7 @@ def test_errors_say_the_same_without_docstrings() -> None:
 
 def test_a_command_without_docstrings_says_what_is_wrong(tmp_path: Path) -> None:
     missing = tmp_path / "missing.toml"
-    run = [sys.executable, "-OO", "-m", "dockd", "run", "--config", missing]
+    run = [sys.executable, "-OO", "-m", "dockd", "run", "--config", str(missing)]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == ConfigError.exit_code
     assert f": {missing}: No such file or directory" in done.stderr
