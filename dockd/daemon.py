@@ -9,7 +9,8 @@ from pathlib import Path
 from dockd import config as configuration
 from dockd import events
 from dockd.config import Config
-from dockd.errors import ConfigError, DockdError, KeyFileError
+from dockd.errors import ConfigError, KeyFileError
+from dockd.fencing import explained
 from dockd.logs import configure as configure_logs
 from dockd.logs import emit, emit_error
 from dockd.memory import keep_buffers
@@ -29,14 +30,20 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
     Raises:
         ConfigError: the configuration has mistakes.
     """
-    config = configuration.load(config_path)
+    try:
+        config = configuration.load(config_path)
+    except ConfigError as error:
+        configure_logs()
+        emit_error(events.DAEMON_FAILED, error)
+        raise
     configure_logs(level=config.log.level, style=config.log.style)
     keep_buffers()
     try:
         asyncio.run(_run(config_path, config, seams or Seams()))
-    except DockdError as error:
-        emit_error(events.DAEMON_FAILED, error)
-        return error.exit_code
+    except Exception as error:  # noqa: BLE001  # the boundary of the daemon
+        failure = explained(error)
+        emit_error(events.DAEMON_FAILED, failure)
+        return failure.exit_code
     return 0
 
 
@@ -50,11 +57,11 @@ async def _run(config_path: Path, config: Config, seams: Seams) -> None:
         station = asyncio.create_task(Station(config, seams).run(notifier))
         try:
             changed = await _supervise(station, signals, config_path, notifier)
-        except DockdError as error:
+        except Exception as error:
             if proven is None:
                 raise
             # What only shows at work, such as a folder that can't be used.
-            emit_error(events.CONFIG_REFUSED, error)
+            emit_error(events.CONFIG_REFUSED, explained(error))
             config, proven = proven, None
             continue
         if changed is None:
@@ -71,7 +78,7 @@ async def _supervise(
     """Let a station work until a stop, or until a changed configuration, which is returned.
 
     Raises:
-        DockdError: the station could not start.
+        DockdError, or whatever nobody foresaw: the station could not start.
     """
     while True:
         told = asyncio.create_task(signals.told.wait())

@@ -140,12 +140,7 @@ class Docking:
         except DockdError as error:
             self._fail(error)
         except OSError as error:
-            if not self.media.is_there():
-                raise CameraLostError(f"{self.media.place} is gone") from error
-            failure = SourceError(
-                f"{camera}: {error.strerror or error}", hint="check the camera; dockd tries again"
-            )
-            self._fail(failure)
+            self._fail(await self._explained(error))
         else:
             self._trouble.success(camera, camera=camera)
             return pause
@@ -154,6 +149,23 @@ class Docking:
         self.standing = Standing.WORKING
         self._look_at = 0.0
         return _TROUBLE_PAUSE
+
+    async def _explained(self, error: OSError) -> SourceError:
+        """Return what an error of a camera's file system says of it.
+
+        Raises:
+            CameraLostError: the camera is gone.
+        """
+        try:
+            is_there = await asyncio.to_thread(self.media.is_there)
+        except SourceError as unknown:
+            return unknown
+        if not is_there:
+            raise CameraLostError(f"{self.media.place} is gone") from error
+        return SourceError(
+            f"{self.media.camera.id}: {error.strerror or error}",
+            hint="check the camera; dockd tries again",
+        )
 
     @property
     def _look_in(self) -> float:

@@ -41,7 +41,26 @@ DAEMON_STARTED = _event(
 )
 DAEMON_STOPPING = _event("daemon.stopping", "info", "A stop was asked for.", signal="str")
 DAEMON_STOPPED = _event("daemon.stopped", "info", "The daemon has stopped; nothing is half-done.")
-DAEMON_FAILED = _event("daemon.failed", "error", "The daemon can't go on.", **_ERROR)
+DAEMON_FAILED = _event(
+    "daemon.failed", "error", "The daemon can't go on.", exception="str?", **_ERROR
+)
+PART_FAILED = _event(
+    "daemon.part_failed",
+    "error",
+    "A part of the daemon has ended with an error; it is started again, and the rest goes on.",
+    part="str",
+    failures="int",
+    exception="str?",
+    **_ERROR,
+)
+PART_RECOVERED = _event(
+    "daemon.part_recovered",
+    "info",
+    "A part of the daemon that had failed works again.",
+    part="str",
+    failures="int",
+    seconds="float",
+)
 CONFIG_RELOADED = _event("config.reloaded", "info", "A changed configuration is in force.")
 CONFIG_REFUSED = _event(
     "config.refused", "error", "A changed configuration is wrong; the old one stays.", **_ERROR
@@ -258,8 +277,10 @@ DEVICE_IGNORED = _event(
 MONITOR_FAILED = _event(
     "usb.monitor_failed",
     "warning",
-    "udev's events can't be followed; regular looks find what is plugged in.",
+    "udev's events can't be followed, and regular looks find what is plugged in; or the USB"
+    " devices can't be listed, and what is docked stays so.",
     failures="int",
+    exception="str?",
     **_ERROR,
 )
 MONITOR_RECOVERED = _event(

@@ -53,6 +53,11 @@ _TRIES = 3
 """Readings that fail before a clip counts as unreadable."""
 _NONCE_SIZE = 16
 _OWN_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_UNREACHABLE = {
+    *(errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ECONNRESET),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ESHUTDOWN),
+}
+"""What a network file system answers while its server is away: no clip's own trouble."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -271,6 +276,11 @@ class Intake:
         return max(min(self._most_threads, cores_a_clip), 1)
 
     def _explain(self, error: OSError, media: Media) -> SourceError:
+        """Return what an error while a clip was read means; blocks.
+
+        Raises:
+            SourceError: whether the camera still is there can't be told.
+        """
         if not media.is_there():
             return CameraLostError(f"{media.place} is gone", hint="dock the camera again")
         if error.errno in _GONE and not media.ours_alone:
@@ -278,6 +288,11 @@ class Intake:
         if error.errno in _OWN_SHORTAGES:
             return SourceError(
                 f"this station runs short: {error.strerror}", hint="dockd tries again"
+            )
+        if error.errno in _UNREACHABLE:
+            return SourceError(
+                f"{media.place}: {error.strerror}",
+                hint="check the folder's server and its mount; dockd tries again",
             )
         return ClipUnreadableError(
             f"{error.strerror} (errno {error.errno})",

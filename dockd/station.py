@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -32,6 +33,7 @@ from dockd.errors import (
     SourceError,
     UnforeseenError,
 )
+from dockd.fencing import Fence
 from dockd.files import Files
 from dockd.intake import Intake, Seal
 from dockd.keys import SigningKey, VerifyKey
@@ -213,14 +215,17 @@ class Station:
         orders = Orders(ledger, spool, uploader, pauses, self._dockings, clock)
         heartbeats = Heartbeats(clock)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._check_journal(ledger))
-            group.create_task(pauses.run())
-            group.create_task(self.control.work(parts, orders))
-            group.create_task(uploader.run(heartbeats.part("uploader", upload.SILENCE)))
+            keep = Fence(clock, self.activity.board).keep
+            beat = heartbeats.part("uploader", upload.SILENCE)
+            group.create_task(keep("journal", lambda: self._check_journal(ledger)))
+            group.create_task(keep("pauses", pauses.run))
+            group.create_task(keep("control", lambda: self.control.work(parts, orders)))
+            group.create_task(keep("uploader", lambda: uploader.run(beat), beat))
             for source in self._sources(heartbeats):
-                group.create_task(source.run(dock))
+                group.create_task(keep(source.name, partial(source.run, dock), source.beat))
             notifier.ready()
-            group.create_task(feed(notifier, heartbeats, self._probe(ledger), self._status, clock))
+            feeding = partial(feed, notifier, heartbeats, self._probe(ledger), self._status, clock)
+            group.create_task(keep("watchdog", feeding))
 
     async def _fenced(self, docking: Docking) -> None:
         """Run a docking; what goes wrong with one camera stays with it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,7 +16,7 @@ import structlog
 from dockd.board import Board
 from dockd.clock import Clock
 from dockd.config import FolderConfig
-from dockd.errors import CameraLostError
+from dockd.errors import CameraLostError, SourceError
 from dockd.ledger import Ledger
 from dockd.sources import Look, Media, folder
 from dockd.sources.folder import FolderMedia, FolderSource, Seams, filesystem_type
@@ -361,3 +362,55 @@ def test_a_link_is_of_the_file_system_that_it_leads_to(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("/proc")
     assert filesystem_type(link / "version") == "proc"
+
+
+# A path that answers with an error
+
+
+@pytest.mark.parametrize(
+    "number",
+    [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENAMETOOLONG, errno.ELOOP],
+)
+def test_a_folder_that_answers_with_an_error_is_told_and_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[Any], number: int
+) -> None:
+    camera = Camera(tmp_path / "camera")
+    answers = iter([number] * 3)
+    ask = Path.stat
+
+    def stat(path: Path, **kwargs: Any) -> os.stat_result:
+        if path == camera.path and (answer := next(answers, None)):
+            raise OSError(answer, os.strerror(answer), str(path))
+        return ask(path, **kwargs)
+
+    monkeypatch.setattr(Path, "stat", stat)
+
+    docked = asyncio.Event()
+
+    async def dock(media: Media) -> None:
+        assert media.is_there()
+        docked.set()
+
+    async def scenario() -> None:
+        source = FolderSource(camera.config, camera.profile, camera.clock, camera.board)
+        task = asyncio.create_task(source.run(dock))
+        await asyncio.wait_for(docked.wait(), PATIENCE)
+        task.cancel()
+
+    asyncio.run(scenario())
+    assert [line["event"] for line in log] == ["camera.failed", "camera.recovered"]
+    assert os.strerror(number) in log[0]["detail"]
+    assert log[0]["camera"] == "bodycam:CAM-1"
+    assert log[1]["failures"] == 3
+    assert camera.board.failing() == []
+
+
+def test_a_folder_that_answers_with_an_error_is_not_taken_for_one_that_is_gone(
+    tmp_path: Path,
+) -> None:
+    camera = Camera(tmp_path / "camera")
+    camera.path.rmdir()
+    assert not camera.media.is_there()
+    camera.path.symlink_to(camera.path)
+    with pytest.raises(SourceError, match="symbolic links"):
+        camera.media.is_there()

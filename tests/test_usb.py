@@ -36,6 +36,28 @@ def lines(log: io.StringIO, event: str) -> list[dict[str, Any]]:
 # Docking
 
 
+@pytest.mark.parametrize("trouble", [SourceError("no udev"), KeyError("x")])
+def test_a_look_that_fails_leaves_docked_cameras_in_the_dock(
+    station: Station, log: io.StringIO, trouble: Exception
+) -> None:
+    async def scenario() -> None:
+        dock = Dock()
+        async with station.running(dock):
+            station.plug("3")
+            await until(lambda: dock.now)
+            station.udev.trouble = trouble
+            await station.looked()
+            assert dock.now
+            station.udev.trouble = None
+            await station.looked()
+        assert dock.begun == [NAME]
+
+    asyncio.run(scenario())
+    (failed,) = lines(log, "usb.monitor_failed")
+    assert str(trouble) in failed["detail"]
+    assert lines(log, "usb.monitor_recovered")
+
+
 def test_a_camera_is_docked_in_its_bay_while_it_is_plugged_in(station: Station) -> None:
     station.bays = [BayConfig(name="bay 3", port="*-usb-0:3")]
 

@@ -68,7 +68,7 @@ class FakeUdev:
         """How often the devices were listed."""
         self.followed = 0
         """How often somebody began to follow the events."""
-        self.trouble: SourceError | None = None
+        self.trouble: Exception | None = None
         """What listing the devices ends with, if anything."""
 
     def plug(self, port: str = "1", *, hint: bool = True, **facts: Any) -> Device:

@@ -70,7 +70,11 @@ class Media(Protocol):
         """
 
     def is_there(self) -> bool:
-        """Say whether it still is docked: tells a lost camera from a bad clip."""
+        """Say whether it still is docked: tells a lost camera from a bad clip; blocks.
+
+        Raises:
+            SourceError: that can't be told, as the camera doesn't answer.
+        """
 
     async def release(self) -> None:
         """Leave the camera: nothing on it waits for anything.
@@ -87,5 +91,11 @@ Dock = Callable[[Media], Awaitable[None]]
 class Source(Protocol):
     """A way in which cameras arrive."""
 
+    name: str
+    """What the log calls it."""
+
+    def beat(self) -> None:
+        """Show that its work gets on."""
+
     async def run(self, dock: Dock) -> None:
-        """Call ``dock`` for each camera that arrives, until cancelled."""
+        """Call ``dock`` for each camera that arrives, until cancelled; may be begun again."""

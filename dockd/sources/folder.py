@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import stat
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from dockd import events
 from dockd.board import Board
 from dockd.clock import Clock
 from dockd.config import FolderConfig
-from dockd.errors import CameraLostError, ClipUnsettledError
+from dockd.errors import CameraLostError, ClipUnsettledError, SourceError
 from dockd.files import has_writer
 from dockd.logs import Repeats
 from dockd.model import Camera, display_path
@@ -135,8 +136,12 @@ class FolderMedia:
         self._late.forget(self.camera.id)
 
     def is_there(self) -> bool:
-        """Say whether the folder still exists."""
-        return self.path.is_dir()
+        """Say whether the folder still exists; blocks.
+
+        Raises:
+            SourceError: its disk or its network doesn't tell.
+        """
+        return is_folder(self.path)
 
     async def release(self) -> None:
         """A folder has nothing to switch off."""
@@ -158,13 +163,32 @@ class FolderSource:
         self._clock = clock
         self._board = board
         self._seams = seams
+        self._camera = Camera(config.profile, config.serial).id
+        self.name = f"folder {self._camera}"
+        self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
+
+    def beat(self) -> None:
+        """Its work waits for a disk that may be slow: nobody counts on a sign of it."""
 
     async def run(self, dock: Dock) -> None:
         """Dock the folder whenever it exists, until cancelled."""
         while True:
-            if await asyncio.to_thread(self._config.path.is_dir):
+            if await self._is_there():
                 await self._docked(dock)
             await self._clock.sleep(_APPEARS_EVERY)
+
+    async def _is_there(self) -> bool:
+        """Say whether the folder exists; that nobody can tell is told, and no reason to end."""
+        camera = self._camera
+        try:
+            is_there = await asyncio.to_thread(is_folder, self._config.path)
+        except SourceError as error:
+            self._trouble.failure(
+                camera, "folder", error=error, retry_in=_APPEARS_EVERY, camera=camera
+            )
+            return False
+        self._trouble.success(camera, "folder", camera=camera)
+        return is_there
 
     async def _docked(self, dock: Dock) -> None:
         media = FolderMedia(self._config, self._profile, self._clock, self._board, self._seams)
@@ -213,6 +237,24 @@ class _Hints(EventHandler):
             case FileClosedEvent():
                 self._media.settling.closed(path)
         self._media.changed.set()
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether a path leads to a folder; blocks.
+
+    Raises:
+        SourceError: that can't be told.
+    """
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise SourceError(
+            f"{display_path(os.fsencode(path))}: {error.strerror}",
+            hint="check the folder's disk or mount, and that the user dockd may read it;"
+            " dockd tries again",
+        ) from error
 
 
 def filesystem_type(path: Path) -> str:

@@ -8,7 +8,8 @@ from dockd import events
 from dockd.board import Board, Failing
 from dockd.clock import Clock
 from dockd.config import BayConfig, ProfileConfig, UsbConfig
-from dockd.errors import CameraRefusedError, SourceError
+from dockd.errors import CameraRefusedError
+from dockd.fencing import explained
 from dockd.logs import Repeats, emit, emit_error
 from dockd.model import Camera
 from dockd.sources import Dock
@@ -73,7 +74,8 @@ class UsbSource:
         self._udev = udev
         self._mounter = mounter
         self._clock = clock
-        self._beat = beat
+        self.name = "usb"
+        self.beat = beat
         self._hinted = asyncio.Event()
         self._stays: dict[Device, _Stay] = {}
         self._ending: list[_Stay] = []
@@ -88,11 +90,15 @@ class UsbSource:
 
     async def run(self, dock: Dock) -> None:
         """Dock each camera for as long as it is plugged in, until cancelled."""
+        # Of an earlier run that has failed, no stay goes on.
+        self._stays.clear()
+        self._ending.clear()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             while True:
-                await self._look(dock, group)
-                self._beat()
+                with self._trouble.fence("list"):
+                    await self._look(dock, group)
+                self.beat()
                 if await self._clock.wait(self._hinted, self._rescan_seconds):
                     await self._clock.sleep(_DEBOUNCE)
                 self._hinted.clear()
@@ -107,18 +113,17 @@ class UsbSource:
         while True:
             try:
                 await self._udev.follow(hint)
-            except SourceError as error:
-                self._trouble.failure("follow", error=error)
+            except Exception as error:  # noqa: BLE001  # regular looks make up for it
+                self._trouble.failure("follow", error=explained(error))
             await self._clock.sleep(_FOLLOW_AGAIN)
 
     async def _look(self, dock: Dock, group: asyncio.TaskGroup) -> None:
-        """List the devices; begin the stays of new cameras, end those of others."""
-        try:
-            devices = await asyncio.to_thread(self._udev.devices)
-        except SourceError as error:
-            self._trouble.failure("list", error=error)
-            return
-        self._trouble.success("list")
+        """List the devices; begin the stays of new cameras, end those of others.
+
+        Raises:
+            SourceError: they can't be listed; what is docked stays so.
+        """
+        devices = await asyncio.to_thread(self._udev.devices)
         verdicts = recognise(devices, self._profiles)
         self._tell(verdicts)
         cameras = {

@@ -413,3 +413,41 @@ def test_the_log_is_one_json_object_a_line_and_holds_no_secret(site: Site) -> No
     key = (site.folder / "camden.key").read_text().splitlines()[1]
     assert key not in station.output
     assert str(site.identity) not in station.output
+
+
+# Parts that fail
+
+
+def test_a_folder_whose_path_answers_with_an_error_leaves_other_cameras_to_their_work(
+    site: Site,
+) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1", "CAM-2", "CAM-3")
+    loop, too_long = site.camera("CAM-2"), site.folder / "cameras" / ("x" * 300)
+    loop.rmdir()
+    loop.symlink_to(loop)
+    config.write_text(config.read_text().replace(str(site.camera("CAM-3")), str(too_long)))
+    station = site.start_station(config)
+    station.wait_for("camera.wiped", lambda event: event["camera"] == "bodycam:CAM-1")
+    station.wait_for("camera.failed", lambda event: event["camera"] == "bodycam:CAM-2")
+    station.wait_for("camera.failed", lambda event: event["camera"] == "bodycam:CAM-3")
+    loop.unlink()
+    site.fill("CAM-2", {"b.mp4": b"b"})
+    station.wait_for("camera.recovered", lambda event: event["camera"] == "bodycam:CAM-2")
+    station.wait_for("camera.wiped", lambda event: event["camera"] == "bodycam:CAM-2")
+    assert station.stop() == 0
+
+
+@pytest.mark.parametrize("what", ["config", "ledger"])
+def test_every_end_of_the_daemon_has_its_line(site: Site, what: str) -> None:
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    if what == "config":
+        config.write_text("[station]\n")
+    else:
+        (site.folder / "camden").mkdir()
+        (site.folder / "camden" / "ledger.db").write_bytes(b"no database" * 1000)
+    station = site.start_station(config)
+    assert station.wait() in {74, 78}
+    station.wait_for("daemon.failed")
