@@ -181,10 +181,11 @@ class Cleaning:
                 async with self._fenced(clip, sweep):
                     await to_the_end(wipe.finish, root, clip, self._files)
                     sweep.finished += 1
-            await to_the_end(self._ledger.begin_wipe, clips, self._policy)
-            removed = [
-                one.clip for one in sweep.checked if await self._remove(media, root, one, sweep)
+            begun = await to_the_end(self._ledger.begin_wipe, clips, self._policy)
+            going = [
+                Checked(clip, one.stat) for clip, one in zip(begun, sweep.checked, strict=True)
             ]
+            removed = [one.clip for one in going if await self._remove(media, root, one, sweep)]
         async with media.opened() as root:
             gone = [clip for clip in removed if await self._is_gone(root, clip)]
             harmed = await asyncio.to_thread(_harmed, root, sweep) if media.ours_alone else []

@@ -1,6 +1,7 @@
 """File operations that survive power loss, as a seam where tests inject faults."""
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import mmap
@@ -8,6 +9,10 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_RENAME_NOREPLACE = 1
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 READ_BLOCK = 1 << 20
 """Bytes read at a time past the page cache; a multiple of any device's sector."""
@@ -101,14 +106,42 @@ class Files:
         os.fsync(folder_fd)
 
     def rename_at(self, folder_fd: int, name: bytes, new_name: bytes) -> None:
-        """Rename within an open folder, durably."""
-        os.rename(name, new_name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        """Rename within an open folder, durably, and replace nothing.
+
+        Raises:
+            FileExistsError: the new name is taken.
+        """
+        rename_new(folder_fd, name, new_name)
         os.fsync(folder_fd)
 
     def free_bytes(self, folder: Path) -> int:
         """Return the bytes that an unprivileged process may still write there."""
         status = os.statvfs(folder)
         return status.f_bavail * status.f_frsize
+
+
+def rename_new(folder_fd: int, name: bytes, new_name: bytes) -> None:
+    """Rename within an open folder, and replace nothing.
+
+    vfat, exfat, ext4 and the other local file systems do that in one step. Where it can't be
+    asked for (NFS, 9p, some FUSE ones, which answer EINVAL), the new name is taken by an empty
+    file first, which fails if there is anything, and that file of one's own is replaced.
+
+    Raises:
+        FileExistsError: the new name is taken.
+        OSError: it could not be renamed.
+    """
+    if not _libc.renameat2(folder_fd, name, folder_fd, new_name, _RENAME_NOREPLACE):
+        return
+    number = ctypes.get_errno()
+    if number not in {errno.EINVAL, errno.ENOSYS}:
+        raise OSError(number, os.strerror(number), os.fsdecode(new_name))
+    os.close(os.open(new_name, _NEW, 0o600, dir_fd=folder_fd))
+    try:
+        os.rename(name, new_name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    except OSError:
+        os.unlink(new_name, dir_fd=folder_fd)
+        raise
 
 
 def read_from_disk(path: Path) -> Iterator[memoryview]:

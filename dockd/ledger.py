@@ -5,6 +5,7 @@ them go through ``_move``. Methods block and may be called from any thread.
 """
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -332,18 +333,26 @@ class Ledger(Questions):
                 upload_url=None,
             )
 
-    def begin_wipe(self, clips: Collection[Clip], policy: str) -> None:
+    def begin_wipe(self, clips: Collection[Clip], policy: str) -> list[Clip]:
         """Note, before anything is removed, which clips are about to be.
+
+        Returns:
+            The clips, each with a number for the names that its wipe gives files.
 
         Raises:
             LedgerError: one of them is not acknowledged; nothing is noted, nothing may go.
         """
+        begun = []
         with self._transaction():
             for clip in clips:
                 if self._state(clip) is not State.ACKNOWLEDGED:
                     raise LedgerError(f"clip {clip.id} is not acknowledged, and stays")
-                self._db.execute("UPDATE clips SET wiping = 1 WHERE id = ?", (clip.id,))
+                # What an earlier try has left still has the number of that one.
+                number = self.clip(clip.id).wiping or secrets.randbelow(1 << 62) + 2
+                self._db.execute("UPDATE clips SET wiping = ? WHERE id = ?", (number, clip.id))
                 self._append("wipe.begun", clip.camera.id, clip.id, policy=policy)
+                begun.append(replace(clip, wiping=number))
+        return begun
 
     def wiped(self, clips: Collection[Clip]) -> None:
         """Note that clips were removed and their absence read back: acknowledged → wiped."""

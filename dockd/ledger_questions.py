@@ -151,7 +151,7 @@ def _clip(row: sqlite3.Row) -> Clip:
         receipt=row["receipt"],
         upload_url=row["upload_url"],
         uploaded=bool(row["uploaded"]),
-        wiping=bool(row["wiping"]),
+        wiping=row["wiping"],
         error=row["error"],
         problem=row["problem"],
     )

@@ -174,8 +174,8 @@ class Clip:
     upload_url: str | None
     uploaded: bool
     """Whether the target has all the bytes."""
-    wiping: bool
-    """Whether its wipe was begun."""
+    wiping: int
+    """0, or a number that its wipe, once begun, has in the names that it gives files."""
     error: str | None
     """The event name of what keeps it from going on, if anything does."""
     problem: str | None

@@ -11,7 +11,7 @@ import secrets
 from typing import Literal
 
 from dockd.errors import WipeFailedError, WipeRefusedError
-from dockd.files import Files, read_fd_from_disk
+from dockd.files import Files, read_fd_from_disk, rename_new
 from dockd.model import Clip, FileStat
 from dockd.tree import Root, exists, open_file, parent_of
 
@@ -58,7 +58,7 @@ def remove(
 
     Args:
         root: the camera's root.
-        clip: the clip.
+        clip: the clip, as it is since its wipe was begun in the ledger.
         checked: what ``check`` returned.
         files: does it.
         overwrite: whether its blocks are overwritten with zeros before.
@@ -97,7 +97,12 @@ def put_back(root: Root, clip: Clip) -> None:
         OSError: it could not be renamed.
     """
     with contextlib.suppress(FileNotFoundError), parent_of(root, clip.path) as (folder_fd, name):
-        _put_back(folder_fd, _held(clip), name)
+        held = _held(clip)
+        there = os.stat(held, dir_fd=folder_fd, follow_symlinks=False)
+        if clip.size and not there.st_size:
+            os.unlink(held, dir_fd=folder_fd)  # only the name was taken, see rename_new
+        else:
+            _put_back(folder_fd, held, name)
 
 
 def _hold(folder_fd: int, name: bytes, clip: Clip, fd: int) -> bytes:
@@ -107,7 +112,7 @@ def _hold(folder_fd: int, name: bytes, clip: Clip, fd: int) -> bytes:
     undone.
     """
     held = _held(clip)
-    os.rename(name, held, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    rename_new(folder_fd, name, held)
     there = os.stat(held, dir_fd=folder_fd, follow_symlinks=False)
     if not os.path.samestat(there, os.fstat(fd)):
         _put_back(folder_fd, held, name)
@@ -117,16 +122,11 @@ def _hold(folder_fd: int, name: bytes, clip: Clip, fd: int) -> bytes:
 
 def _put_back(folder_fd: int, held: bytes, name: bytes) -> None:
     try:
-        # Unlike a rename, a link replaces nothing.
-        os.link(held, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
+        rename_new(folder_fd, held, name)
     except FileExistsError:
         stem, dot, suffix = name.rpartition(b".")
         free = stem + b"." + secrets.token_hex(4).encode() + dot + suffix
-        os.rename(held, free, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-    except PermissionError:  # the file system has no links
-        os.rename(held, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-    else:
-        os.unlink(held, dir_fd=folder_fd)
+        rename_new(folder_fd, held, free)
     os.fsync(folder_fd)
 
 
@@ -172,11 +172,19 @@ def _digest(fd: int) -> str:
 
 
 def _held(clip: Clip) -> bytes:
-    return f".dockd-held-{clip.clip_id}".encode()
+    return f".dockd-held-{_tag(clip)}".encode()
 
 
 def _aside(clip: Clip) -> bytes:
-    return f".dockd-wiped-{clip.clip_id}".encode()
+    return f".dockd-wiped-{_tag(clip)}".encode()
+
+
+def _tag(clip: Clip) -> str:
+    """Return what makes the names of one wipe its own: nobody else can have given them."""
+    assert clip.wiping, "a wipe begins in the ledger"
+    if clip.wiping == 1:  # begun by a dockd that drew no numbers
+        return str(clip.clip_id)
+    return f"{str(clip.clip_id)[:16]}-{clip.wiping:016x}"
 
 
 def _overwrite(fd: int, size: int, files: Files) -> None:

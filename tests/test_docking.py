@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import threading
@@ -27,7 +28,14 @@ from dockd.files import Files
 from dockd.intake import Intake, Seal
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger
-from dockd.manifest import Receipt, Signer, read_unverified_manifest, sign, statement_sha256
+from dockd.manifest import (
+    Receipt,
+    Signer,
+    derive_clip_id,
+    read_unverified_manifest,
+    sign,
+    statement_sha256,
+)
 from dockd.model import Camera, FileStat, FoundFile, Match, Standing, State
 from dockd.sources import Look
 from dockd.spool import Spool
@@ -668,6 +676,23 @@ def test_a_clip_from_the_far_future_is_taken_like_any_other(bench: Bench) -> Non
     bench.run_until(bench.is_safe)
 
 
+@pytest.mark.parametrize("policy", ["delete", "overwrite"])
+@pytest.mark.parametrize("ours_alone", [False, True])
+def test_files_that_look_like_a_wipes_leftovers_and_are_not_stay_as_they_are(
+    tmp_path: Path, policy: wipe.Policy, *, ours_alone: bool
+) -> None:
+    bench = Bench(tmp_path, policy)
+    bench.media.ours_alone = ours_alone
+    clip_id = derive_clip_id("bodycam:CAM-1", hashlib.sha256(b"clip").hexdigest())
+    strangers = [bench.clip(f".dockd-{kind}-{clip_id}", b"mine") for kind in ("held", "wiped")]
+    path = bench.clip("1.mp4")
+    with closing(bench.ledger):
+        bench.run_until(bench.is_safe)
+        assert bench.ledger.counts() == {State.WIPED: 1}
+    assert not path.exists()
+    assert [stranger.read_bytes() for stranger in strangers] == [b"mine", b"mine"]
+
+
 def test_a_clip_that_a_crash_left_held_in_a_shared_folder_is_wiped_in_the_end(
     tmp_path: Path, log: list[Any]
 ) -> None:
@@ -676,8 +701,8 @@ def test_a_clip_that_a_crash_left_held_in_a_shared_folder_is_wiped_in_the_end(
         path = bench.clip("1.mp4")
         bench.run_until(bench.is_safe)
         (clip,) = bench.ledger.clips()
-        bench.ledger.begin_wipe([clip], "delete")
-    path.rename(path.with_name(f".dockd-held-{clip.clip_id}"))
+        (begun,) = bench.ledger.begin_wipe([clip], "delete")
+    path.rename(path.with_name(f".dockd-held-{str(clip.clip_id)[:16]}-{begun.wiping:016x}"))
     bench = Bench(tmp_path, receiver=bench.receiver)
     bench.media.ours_alone = False
     with closing(bench.ledger):

@@ -1,3 +1,4 @@
+import ctypes
 import errno
 import hashlib
 import os
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dockd import wipe
+from dockd import files, wipe
 from dockd.errors import WipeFailedError, WipeRefusedError
 from dockd.files import Files
 from dockd.model import Camera, Clip, FileStat, Match, State
@@ -18,6 +19,7 @@ DATA = b"what the officer recorded" * 100_000
 OTHER = DATA[:-1] + b"X"
 PATH = b"DCIM/a/0001.mp4"
 DOCKING = 3
+WIPE = 0x1234
 SECRET = b"not the camera's"
 
 
@@ -59,7 +61,7 @@ def read_clip(root: Path, *, docking: int = DOCKING) -> Clip:
         receipt="receipt",
         upload_url=None,
         uploaded=True,
-        wiping=False,
+        wiping=WIPE,
         error=None,
         problem=None,
     )
@@ -68,13 +70,13 @@ def read_clip(root: Path, *, docking: int = DOCKING) -> Clip:
 def remove(
     root: Path,
     clip: Clip,
-    files: Files | None = None,
+    by: Files | None = None,
     *,
     overwrite: bool = False,
     shared: bool = False,
 ) -> None:
     checked = wipe.check(Root(root), clip, DOCKING)
-    wipe.remove(Root(root), clip, checked, files or Files(), overwrite=overwrite, shared=shared)
+    wipe.remove(Root(root), clip, checked, by or Files(), overwrite=overwrite, shared=shared)
 
 
 def rest(root: Path) -> set[str]:
@@ -432,7 +434,7 @@ def test_what_is_put_in_a_clips_place_at_the_last_moment_stays(root: Path, overw
 
 
 def held(root: Path, clip: Clip) -> Path:
-    return file_of(root).with_name(f".dockd-held-{clip.clip_id}")
+    return file_of(root).with_name(f".dockd-held-{'c' * 16}-{clip.wiping:016x}")
 
 
 def test_what_a_crash_left_held_gets_its_name_back(root: Path) -> None:
@@ -453,6 +455,78 @@ def test_what_was_held_gets_a_name_of_its_own_where_its_own_is_taken(root: Path)
     assert file_of(root).read_bytes() == OTHER
     (other,) = file_of(root).parent.glob("0001.*.mp4")
     assert other.read_bytes() == DATA
+
+
+# Names that others have
+
+
+@pytest.fixture(params=["renameat2", "without"])
+def renames(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file system that can rename without replacing, and one that answers EINVAL."""
+    if request.param == "without":
+
+        class Libc:
+            def renameat2(self, *_: object) -> int:
+                ctypes.set_errno(errno.EINVAL)
+                return -1
+
+        monkeypatch.setattr(files, "_libc", Libc())
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("renames")
+@pytest.mark.parametrize("kind", ["held", "wiped"])
+@pytest.mark.parametrize("wiping", [1, WIPE])
+def test_a_strangers_file_is_not_replaced_by_what_a_wipe_sets_aside(
+    root: Path, kind: str, wiping: int
+) -> None:
+    clip = replace(read_clip(root), wiping=wiping)
+    tag = clip.clip_id if wiping == 1 else f"{'c' * 16}-{wiping:016x}"
+    stranger = file_of(root).with_name(f".dockd-{kind}-{tag}")
+    stranger.write_bytes(b"a stranger's")
+    with pytest.raises(FileExistsError):
+        remove(root, clip, overwrite=kind == "wiped", shared=kind == "held")
+    assert stranger.read_bytes() == b"a stranger's"
+    assert file_of(root).read_bytes() == DATA
+
+
+@pytest.mark.usefixtures("renames")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_clip_goes_whether_or_not_its_file_system_can_rename_without_replacing(
+    root: Path, overwrite: bool
+) -> None:
+    remove(root, read_clip(root), overwrite=overwrite, shared=True)
+    assert rest(root) == BYSTANDERS
+
+
+@pytest.mark.usefixtures("renames")
+def test_what_was_held_replaces_nothing_when_it_is_put_back(root: Path) -> None:
+    clip = read_clip(root)
+    file_of(root).rename(held(root, clip))
+    file_of(root).write_bytes(OTHER)
+    wipe.put_back(Root(root), clip)
+    assert file_of(root).read_bytes() == OTHER
+    (other,) = file_of(root).parent.glob("0001.*.mp4")
+    assert other.read_bytes() == DATA
+
+
+def test_a_name_that_was_only_taken_before_a_crash_is_given_up_again(root: Path) -> None:
+    clip = read_clip(root)
+    held(root, clip).touch()
+    wipe.put_back(Root(root), clip)
+    assert rest(root) == BYSTANDERS | {"DCIM/a/0001.mp4"}
+    assert file_of(root).read_bytes() == DATA
+
+
+@pytest.mark.usefixtures("renames")
+def test_a_rename_that_fails_leaves_no_name_behind(root: Path) -> None:
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with pytest.raises(FileNotFoundError):
+            files.rename_new(fd, b"nothing", b"new")
+        assert not (root / "new").exists()
+    finally:
+        os.close(fd)
 
 
 # The absence
