@@ -5,11 +5,13 @@ How dockd speaks: results go to standard output, everything else to standard err
 are those of sysexits(3), as dockd.errors names them.
 """
 
+import contextlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TextIO
 
 from dockd import __version__
 from dockd.commands import (
@@ -49,6 +51,7 @@ _EXITS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal's encoding lacks is no reason to stop.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -65,19 +68,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _EX_IOERR
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(f"dockd: {place}{error.strerror}", file=sys.stderr)
+        _complain(f"dockd: {place}{error.strerror}")
         return _EX_IOERR
     except Exception as error:  # noqa: BLE001  # the boundary of the program
-        print(_clean(traceback.format_exc()), file=sys.stderr)
+        _complain(_clean(traceback.format_exc()))
         return _failed(UnforeseenError(type(error).__name__, hint="please report what is above"))
 
 
 def _failed(error: DockdError) -> int:
     message = _clean(error.message)
-    print(f"dockd: {message[0].lower()}{message[1:]}", file=sys.stderr)
+    _complain(f"dockd: {message[0].lower()}{message[1:]}")
     if error.hint:
-        print(f"dockd: hint: {_clean(error.hint)}", file=sys.stderr)
+        _complain(f"dockd: hint: {_clean(error.hint)}")
     return error.exit_code
+
+
+def _complain(words: str) -> None:
+    """Write to standard error; without a reader there, the exit code has to do."""
+    with contextlib.suppress(OSError):
+        print(words, file=sys.stderr)
+
+
+def _open_standard_streams() -> None:
+    """Let no file that is opened later get the number of a standard stream that is closed.
+
+    What libraries write to standard error would go into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is the one.
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  # open to the end
 
 
 def parser() -> Parser:

@@ -12,7 +12,7 @@ from dockd.config import Config
 from dockd.errors import ConfigError, KeyFileError
 from dockd.fencing import explained
 from dockd.logs import configure as configure_logs
-from dockd.logs import emit, emit_error
+from dockd.logs import emit, emit_error, last_words
 from dockd.memory import keep_buffers
 from dockd.notify import Notifier
 from dockd.station import Seams, Station
@@ -35,6 +35,7 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
     except ConfigError as error:
         configure_logs()
         emit_error(events.DAEMON_FAILED, error)
+        last_words()
         raise
     configure_logs(level=config.log.level, style=config.log.style)
     keep_buffers()
@@ -44,6 +45,8 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
         failure = explained(error)
         emit_error(events.DAEMON_FAILED, failure)
         return failure.exit_code
+    finally:
+        last_words()
     return 0
 
 

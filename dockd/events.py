@@ -66,6 +66,14 @@ CONFIG_REFUSED = _event(
     "config.refused", "error", "A changed configuration is wrong; the old one stays.", **_ERROR
 )
 
+LOG_LOST = _event(
+    "log.lost",
+    "error",
+    "So many lines of this log could not be written, here or just before; the work went on.",
+    lines="int",
+    seconds="float",
+    detail="str",
+)
 LIBRARY_COMPLAINED = _event(
     "library.complained",
     "warning",

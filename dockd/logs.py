@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Literal, TextIO
+from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -19,7 +19,8 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from dockd.board import Board, Failing, Key
 from dockd.clock import Clock
 from dockd.errors import DockdError, UnforeseenError
-from dockd.events import LIBRARY_COMPLAINED, Event
+from dockd.events import LIBRARY_COMPLAINED, LOG_LOST, Event
+from dockd.log_output import Health, LogOutput, Loss
 
 Style = Literal["auto", "json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -28,19 +29,32 @@ REPEAT_FIRST = 60.0
 """Seconds after which a failure that goes on is logged a second time."""
 REPEAT_CAP = 3600.0
 """Seconds between two lines about one lasting failure, at most."""
+_LAST_WORDS_SECONDS = 2.0
+"""How long a process that ends waits for its log to be written."""
+
+_output: LogOutput | None = None
+"""What writes standard error; one for the process, however often logging is set up."""
 
 
 def configure(
     *, level: Level = "info", style: Style = "auto", stream: TextIO | None = None
 ) -> None:
-    """Set up logging for the process; ``auto`` writes text on a terminal and JSON elsewhere."""
-    stream = stream or sys.stderr
-    as_text = style == "text" or (style == "auto" and stream.isatty())
+    """Set up logging for the process; ``auto`` writes text on a terminal and JSON elsewhere.
+
+    Args:
+        level: what is left out.
+        style: how events are written.
+        stream: where to, at once; without one, standard error, by a thread of its own.
+    """
+    target = stream if stream is not None else sys.stderr
+    on_terminal = target.isatty()
+    as_text = style == "text" or (style == "auto" and on_terminal)
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24, timestamp_key="time")
+        structlog.dev.ConsoleRenderer(colors=on_terminal, pad_event_to=24, timestamp_key="time")
         if as_text
         else structlog.processors.JSONRenderer(sort_keys=False)
     )
+    written_to = _standard_error() if stream is None else stream
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -51,11 +65,44 @@ def configure(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=lambda *_: structlog.WriteLogger(cast("TextIO", written_to)),
         cache_logger_on_first_use=False,
     )
     # Libraries speak through logging; only what they call a warning is for operations.
     logging.basicConfig(level=logging.WARNING, handlers=[_Complaints()], force=True)
+
+
+def health() -> Health:
+    """Return whether lines can be written, and how many could not."""
+    return Health() if _output is None else _output.health
+
+
+def last_words() -> None:
+    """Let the log be written before the process ends; a reader that is stuck holds nothing up."""
+    if _output is not None:
+        _output.drain(_LAST_WORDS_SECONDS)
+
+
+def _standard_error() -> LogOutput | TextIO:
+    """Return what writes to standard error; one that was put in its place is written at once."""
+    global _output  # noqa: PLW0603  # as standard error is one for the process
+
+    own = sys.__stderr__
+    if own is not None and sys.stderr is not own:
+        return sys.stderr
+    if _output is None:
+        # It is None where standard error was closed when the process began.
+        _output = (
+            LogOutput(None, _tell_loss)
+            if own is None
+            else LogOutput(own.fileno(), _tell_loss, encoding=own.encoding)
+        )
+    return _output
+
+
+def _tell_loss(loss: Loss) -> None:
+    seconds = round((Clock().now() - loss.since).total_seconds(), 1)
+    emit(LOG_LOST, lines=loss.lines, seconds=seconds, detail=loss.detail)
 
 
 def emit(event: Event, **fields: object) -> None:

@@ -210,6 +210,8 @@ def _summary(status: Status, now: datetime) -> Iterator[Line]:
     yield from _wrapped("rates", _rates(status))
     yield from _wrapped("spool", _spool(status.spool))
     yield from _wrapped("server", _target(status.target, now))
+    if status.log.lines_lost:
+        yield from _wrapped("log", f"{status.log.lines_lost} lines were lost")
 
 
 def paused(pause: PauseView, now: datetime) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.requests import Request
@@ -190,6 +190,9 @@ def _gauges(status: Status) -> Iterator[Metric]:
             "When the server last took a clip or gave a receipt.",
             _seconds(target.last_success),
         )
+    lost = CounterMetricFamily("dockd_log_lines_lost", "Lines of the log that were not written.")
+    lost.add_metric([], status.log.lines_lost)
+    yield lost
 
 
 def _standing(camera: CameraView) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dockd import __version__, events
+from dockd import __version__, events, logs
 from dockd.activity import Activity
 from dockd.activity import Work as Working
 from dockd.board import Failing
@@ -15,6 +15,7 @@ from dockd.control import troubles
 from dockd.control.reading import CameraFacts, Facts
 from dockd.control.views import (
     CameraView,
+    LogView,
     PauseView,
     SpoolView,
     Stage,
@@ -60,7 +61,9 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         facts: what the ledger had, a moment ago.
         free: free bytes of the spool's disk.
     """
+    log = logs.health()
     failing = [troubles.of_failing(one) for one in parts.activity.board.failing()]
+    failing += troubles.of_log(log, parts.clock.now())
     stuck = [clip.trouble for clip in facts.stuck if clip.trouble is not None]
     pauses = parts.pauses.current()
     works = parts.activity.current()
@@ -96,6 +99,7 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         ),
         target=_target(parts),
         rates={stage: round(rate) for stage, rate in parts.activity.rates().items()},
+        log=LogView(lines_lost=log.lost, failing=log.detail),
     )
 
 

@@ -1,12 +1,13 @@
 """What is stuck, put into words: out of the board of failures, and out of the ledger."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dockd import events
 from dockd.board import Failing
 from dockd.clock import timestamp
 from dockd.control.views import Trouble
 from dockd.errors import ClipTooLargeError, UnforeseenError
+from dockd.log_output import Health
 
 _PERSONS = {ClipTooLargeError.event} | {
     event.name
@@ -74,6 +75,22 @@ def of_clip(  # a row of the ledger
         clip=clip,
         path=path,
     )
+
+
+def of_log(health: Health, now: datetime) -> list[Trouble]:
+    """Return that the log can't be written, if that is so."""
+    if health.detail is None or health.since is None:
+        return []
+    return [
+        Trouble(
+            event=events.LOG_LOST.name,
+            needs_person=now - health.since > _PATIENCE,
+            what=f"The log can't be written: {health.detail}; {health.lost} lines are lost",
+            hint="look at what reads dockd's standard error, or at the disk that keeps it;"
+            " a reader that is gone may need dockd to be restarted",
+            since=timestamp(health.since),
+        )
+    ]
 
 
 def _text(value: object) -> str | None:

@@ -164,6 +164,15 @@ class TargetView(View):
     gives_receipts: bool
 
 
+class LogView(View):
+    """The log, which the work doesn't wait for."""
+
+    lines_lost: int = 0
+    """Since the daemon began."""
+    failing: str | None = None
+    """Why lines can't be written now; None where they can."""
+
+
 class StationView(View):
     """Who answers."""
 
@@ -195,6 +204,7 @@ class Status(View):
     target: TargetView
     rates: dict[Literal["ingest", "upload"], float]
     """Bytes a second over the whole station, of late."""
+    log: LogView = LogView()
 
 
 class ClipView(View):

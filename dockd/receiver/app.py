@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from dockd import logs
 from dockd.clock import Clock
 from dockd.files import Files
 from dockd.keys import SigningKey
@@ -70,7 +71,7 @@ def create_app(uploads: Uploads, stations: Stations, config: Config) -> Starlett
             status = "stopping"
         elif free <= config.store.reserve:
             status = "full"
-        body = {"status": status, "free_bytes": free}
+        body = {"status": status, "free_bytes": free, "log_lines_lost": logs.health().lost}
         return JSONResponse(body, 200 if status == "ok" else 503)
 
     async def disk_failed(_request: Request, error: Exception) -> Response:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from dockd import __version__
+from dockd import __version__, logs
 from dockd.clock import Clock
 from dockd.errors import ConfigError, DockdError, KeyFileError, ListenError, StoreError
 from dockd.events import RECEIVER_FAILED, RECEIVER_STARTED, RECEIVER_STOPPED
 from dockd.keys import read_secret_file
-from dockd.logs import configure, emit, emit_error
+from dockd.logs import configure, emit, emit_error, last_words
 from dockd.memory import keep_buffers
 from dockd.notify import Heartbeats, Notifier, feed
 from dockd.receiver.app import open_receiver
@@ -51,6 +51,8 @@ def run(config_path: Path) -> int:
         failed = StoreError(str(error), hint="look at the store's disk and its mount")
         emit_error(RECEIVER_FAILED, failed)
         return failed.exit_code
+    finally:
+        last_words()
     return 0
 
 
@@ -70,7 +72,8 @@ async def _watched(uploads: Uploads) -> AsyncIterator[None]:
             await uploads.free_bytes()
 
     def status() -> str:
-        return f"{uploads.unfinished} uploads under way"
+        lost = logs.health().lost
+        return f"{uploads.unfinished} uploads under way" + (f"; {lost} log lines lost" * bool(lost))
 
     clock = Clock()
     feeding = asyncio.create_task(feed(Notifier(), Heartbeats(clock), probe, status, clock))
