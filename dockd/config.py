@@ -5,7 +5,6 @@ Write the example with ``python -m dockd.config > config.example.toml``.
 
 import re
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from dockd import globs, settings
+from dockd import ambiguity, globs, settings
 from dockd.fields import (
     Address,
     Endpoint,
@@ -33,6 +32,7 @@ from dockd.fields import (
     check_recipients,
 )
 from dockd.settings import Section, Size
+from dockd.timeformats import TimeFormat
 
 
 class StationConfig(Section):
@@ -195,7 +195,12 @@ class WipeConfig(Section):
 
 
 def _pattern(value: str) -> str:
-    globs.translate(value)
+    globs.parse(value)
+    return value
+
+
+def _time_format(value: str) -> str:
+    TimeFormat(value)
     return value
 
 
@@ -204,7 +209,8 @@ class RuleConfig(Section):
 
     pattern: Annotated[str, AfterValidator(_pattern)] = Field(
         min_length=1,
-        description="A glob below the camera's root; {name} or {name:glob} is kept as metadata.",
+        description="A glob below the camera's root; {name}, {name:glob} and {name!characters} are"
+        " kept as metadata.",
         examples=["DCIM/{officer}/{time:*}_{event:E}.mp4"],
     )
     kind: Literal["video", "sidecar", "ignore"] = Field(
@@ -214,23 +220,15 @@ class RuleConfig(Section):
     event: bool = Field(
         default=False, description="Clips of this rule are event-flagged: they go first."
     )
-    time_format: str | None = Field(
+    time_format: Annotated[str, AfterValidator(_time_format)] | None = Field(
         default=None,
         description="How {time} is written, as in strptime(3); it orders the uploads.",
         examples=["%Y%m%d%H%M%S"],
     )
 
-    @field_validator("time_format")
-    @classmethod
-    def _is_a_time_format(cls, value: str | None) -> str | None:
-        if value is not None:
-            moment = datetime(2026, 11, 21, 13, 14, 15, tzinfo=UTC)
-            datetime.strptime(moment.strftime(value), value).astimezone()
-        return value
-
     @model_validator(mode="after")
     def _time_is_named(self) -> "RuleConfig":
-        if self.time_format is not None and "{time" not in self.pattern:
+        if self.time_format is not None and "time" not in globs.parse(self.pattern).names:
             raise ValueError("time_format needs a {time} in the pattern")
         return self
 
@@ -308,6 +306,27 @@ class ProfileConfig(Section):
         default=None,
         description="Which USB devices are such cameras; without it, only folders are.",
     )
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_are_unambiguous(
+        cls, value: tuple[RuleConfig, ...], info: ValidationInfo
+    ) -> tuple[RuleConfig, ...]:
+        mistakes = []
+        for index, rule in enumerate(value):
+            if rule.kind == "ignore":
+                continue
+            glob = globs.parse(rule.pattern, ignore_case=not info.data.get("case_sensitive"))
+            try:
+                example = ambiguity.find(glob)
+            except ValueError as error:
+                mistakes.append(((index, "pattern"), str(error)))
+                continue
+            if example is not None:
+                mistakes.append(((index, "pattern"), ambiguity.explain(glob, example)))
+        if mistakes:
+            raise settings.misplaced(mistakes)
+        return value
 
 
 class FolderConfig(Section):

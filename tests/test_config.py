@@ -287,6 +287,22 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
             "profiles.0.rules.0: time_format needs a {time} in the pattern",
         ),
         (
+            PROFILE + 'rules = [{ pattern = "{timer}", kind = "video", time_format = "%Y" }]',
+            "profiles.0.rules.0: time_format needs a {time} in the pattern",
+        ),
+        (
+            PROFILE + 'rules = [{ pattern = "{time}", kind = "video", time_format = "YYYY" }]',
+            "profiles.0.rules.0.time_format: 'YYYY' reads no time",
+        ),
+        (
+            PROFILE + 'rules = [{ pattern = "{officer}_{time}.mp4", kind = "video" }]',
+            "profiles.0.rules.0.pattern: it is ambiguous: 'A__D.mp4' would make officer 'A_'",
+        ),
+        (
+            PROFILE + 'rules = [{ pattern = "DCIM//*.mp4", kind = "video" }]',
+            "profiles.0.rules.0.pattern: 'DCIM//*.mp4' fits no file",
+        ),
+        (
             (PROFILE + 'rules = [{ pattern = "*", kind = "video" }]\n') * 2,
             "two profiles have one name",
         ),
@@ -295,6 +311,15 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
 )
 def test_a_profile_with_a_mistake_is_refused(tmp_path: Path, profiles: str, told: str) -> None:
     assert told in mistakes(write_config(tmp_path, profiles=profiles))
+
+
+def test_only_what_is_kept_as_metadata_has_to_be_unambiguous(tmp_path: Path) -> None:
+    rules = 'rules = [{ pattern = "{a}_{b}.mp4", kind = "ignore" }]'
+    load(write_config(tmp_path, profiles=PROFILE + rules))
+    sensitive = 'case_sensitive = true\nrules = [{ pattern = "{a!x}X{b}", kind = "video" }]'
+    assert "ambiguous" in mistakes(write_config(tmp_path, profiles=PROFILE + sensitive))
+    rules = 'rules = [{ pattern = "{a!x}X{b}", kind = "video" }]'
+    load(write_config(tmp_path, profiles=PROFILE + rules))
 
 
 def usb(*lines: str) -> str:

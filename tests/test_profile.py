@@ -55,7 +55,7 @@ def test_case_counts_only_where_it_is_said_to(case_sensitive: bool, expected: Ma
 
 
 NAMED = {
-    "pattern": "DCIM/{officer}/{time:*}_*.mp4",
+    "pattern": "DCIM/{officer}/{time!_}_*.mp4",
     "kind": "video",
     "time_format": "%Y%m%d%H%M%S",
 }
@@ -75,13 +75,30 @@ def test_a_time_in_the_name_is_the_stations_local_time(text: str, moment: dateti
     )
 
 
-@pytest.mark.parametrize("text", ["20261345131415", "yesterday", "00010101000000"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20261345131415",
+        "yesterday",
+        "00010101000000",
+        "2026112419050",  # of 13 digits: strptime takes the last one for the seconds
+        "２０２６１１２４１９０５００",  # noqa: RUF001
+    ],
+)
 def test_a_time_that_is_none_is_kept_as_it_stands(text: str) -> None:
     found = make_profile(NAMED).match(f"DCIM/Doe/{text}_1.mp4".encode())
     assert found is not None
     assert found.metadata["time"] == text
     if text != "00010101000000":
         assert found.recorded_at is None
+
+
+def test_a_rule_may_begin_at_the_cameras_root() -> None:
+    profile = make_profile({"pattern": "/DCIM/*.mp4", "kind": "video"})
+    assert profile.match(b"DCIM/1.mp4") == Match("video")
+    assert profile.match(b"X/DCIM/1.mp4") is None
+    profile = make_profile({"pattern": "/p2/DCIM/*.mp4", "kind": "video"})
+    assert profile.match(b"/p2/DCIM/1.mp4") == Match("video")
 
 
 def test_an_offset_in_the_name_counts() -> None:

@@ -1,38 +1,31 @@
 """Profiles: which files of a camera are clips, and what their names and folders say."""
 
 import os
-import re
 from dataclasses import dataclass
-from datetime import datetime
 
 from dockd import globs
 from dockd.config import ProfileConfig, RuleConfig
 from dockd.model import Match, display_path
+from dockd.timeformats import TimeFormat
 
 
 @dataclass(frozen=True)
 class _Rule:
-    pattern: re.Pattern[str]
+    glob: globs.Glob
     config: RuleConfig
+    time_format: TimeFormat | None
 
-    def match(self, found: re.Match[str]) -> Match | None:
+    def match(self, found: dict[str, str]) -> Match | None:
         if self.config.kind == "ignore":
             return None
-        named = {name: value for name, value in found.groupdict().items() if value}
+        named = {name: value for name, value in found.items() if value}
+        time = named.get("time")
         return Match(
             kind=self.config.kind,
             event=self.config.event,
-            recorded_at=self._recorded_at(named.get("time")),
+            recorded_at=self.time_format.read(time) if self.time_format and time else None,
             metadata={name: display_path(os.fsencode(value)) for name, value in named.items()},
         )
-
-    def _recorded_at(self, text: str | None) -> float | None:
-        if text is None or self.config.time_format is None:
-            return None
-        try:
-            return datetime.strptime(text, self.config.time_format).astimezone().timestamp()
-        except (ValueError, OverflowError):
-            return None
 
 
 class Profile:
@@ -40,9 +33,13 @@ class Profile:
 
     def __init__(self, config: ProfileConfig) -> None:
         self.name = config.name
-        flags = re.DOTALL if config.case_sensitive else re.DOTALL | re.IGNORECASE
         self._rules = [
-            _Rule(re.compile(globs.translate(rule.pattern), flags), rule) for rule in config.rules
+            _Rule(
+                globs.parse(rule.pattern, ignore_case=not config.case_sensitive),
+                rule,
+                TimeFormat(rule.time_format) if rule.time_format else None,
+            )
+            for rule in config.rules
         ]
 
     def match(self, path: bytes) -> Match | None:
@@ -53,6 +50,6 @@ class Profile:
         """
         text = os.fsdecode(path.removeprefix(b"/"))
         for rule in self._rules:
-            if found := rule.pattern.fullmatch(text):
+            if (found := rule.glob.match(text)) is not None:
                 return rule.match(found)
         return None
