@@ -10,7 +10,12 @@ from typing import Any
 
 from dockd import journal
 from dockd.clock import Clock, timestamp
-from dockd.errors import JournalBrokenError, LedgerError, LedgerVersionError
+from dockd.errors import (
+    JournalBrokenError,
+    LedgerError,
+    LedgerVersionError,
+    ManifestRefusedError,
+)
 from dockd.ledger_schema import MIGRATIONS
 from dockd.manifest import JournalHead, read_unverified_manifest
 
@@ -180,10 +185,18 @@ class Database:
             return self._head().seq
 
     def anchors(self) -> Iterator[JournalHead]:
-        """Yield the journal heads that this station's manifests carry."""
+        """Yield the journal heads that this station's manifests carry.
+
+        Raises:
+            JournalBrokenError: what is stored is no manifest.
+        """
         query = "SELECT id, manifest FROM clips WHERE id > ? AND manifest IS NOT NULL ORDER BY id"
         for row in self._paged(query):
-            yield read_unverified_manifest(row["manifest"]).journal
+            try:
+                yield read_unverified_manifest(row["manifest"]).journal
+            except ManifestRefusedError as error:
+                # The ledger keeps only what this station has sealed.
+                raise JournalBrokenError(f"clip {row['id']} has no manifest of dockd's") from error
 
     def verify_journal(self) -> JournalHead:
         """Check the whole chain against what the manifests say of it.

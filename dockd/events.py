@@ -100,6 +100,21 @@ JOURNAL_BROKEN = _event(
     **_ERROR,
 )
 
+JOURNAL_UNREADABLE = _event(
+    "journal.unreadable",
+    "error",
+    "The ledger can't be read, so the journal's chain is not checked yet: no sign of tampering.",
+    failures="int",
+    **_ERROR,
+)
+JOURNAL_READABLE = _event(
+    "journal.readable",
+    "info",
+    "The journal's chain could be checked after all.",
+    failures="int",
+    seconds="float",
+)
+
 # People's orders, and the API that takes them
 
 RESYNC_ORDERED = _event(

@@ -6,12 +6,14 @@ What dockd says is declared in ``dockd.events``; this module renders it.
 import logging
 import math
 import sys
+import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Literal, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -97,7 +99,39 @@ def _standard_error() -> LogOutput | TextIO:
             if own is None
             else LogOutput(own.fileno(), _tell_loss, encoding=own.encoding)
         )
+        _divert()
     return _output
+
+
+def _divert() -> None:
+    """Let what Python itself would write to standard error be an event of the log as well."""
+
+    def warned(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,  # noqa: ARG001  # the library's names
+        line: str | None = None,  # noqa: ARG001
+    ) -> None:
+        words = f"{category.__name__}: {message}"
+        logger.handle(
+            logging.LogRecord(logger.name, logging.WARNING, filename, lineno, words, None, None)
+        )
+
+    def ignored(what: Any) -> None:
+        cause = (what.exc_type, what.exc_value, what.exc_traceback)
+        logger.error("exception ignored in %r", getattr(what, "object", None), exc_info=cause)
+
+    def ended(what: threading.ExceptHookArgs) -> None:
+        cause: Any = (what.exc_type, what.exc_value, what.exc_traceback)
+        name = what.thread.name if what.thread is not None else "?"
+        logger.error("thread %s has ended", name, exc_info=cause)
+
+    logger = logging.getLogger("python")
+    warnings.showwarning = warned
+    sys.unraisablehook = ignored
+    threading.excepthook = ended
 
 
 def _tell_loss(loss: Loss) -> None:

@@ -28,6 +28,7 @@ from dockd.docking import Docking
 from dockd.errors import (
     CameraRefusedError,
     DockdError,
+    JournalBrokenError,
     LedgerBusyError,
     LedgerError,
     SourceError,
@@ -59,6 +60,8 @@ from dockd.upload import Uploader
 
 USB_SILENCE = 120.0
 """Seconds by which a look at the USB ports may be late."""
+_JOURNAL_PAUSE = 60.0
+"""Seconds until a journal that could not be read is checked again."""
 
 
 @dataclass
@@ -301,13 +304,25 @@ class Station:
         )
 
     async def _check_journal(self, ledger: Ledger) -> None:
-        """Check the whole chain beside the work: a broken one is told, and holds nothing up."""
-        try:
-            await asyncio.to_thread(ledger.verify_journal)
-        except LedgerError as error:
-            emit_error(events.JOURNAL_BROKEN, error)
-            failing = Failing.once(events.JOURNAL_BROKEN.name, error, self._seams.clock.now(), {})
-            self.activity.board.put((failing.event,), failing)
+        """Check the whole chain beside the work: a broken one is told, and holds nothing up.
+
+        What can't be read is no sign of tampering, and is tried again.
+        """
+        clock, board = self._seams.clock, self.activity.board
+        trouble = Repeats(clock, events.JOURNAL_UNREADABLE, events.JOURNAL_READABLE, board)
+        while True:
+            try:
+                await asyncio.to_thread(ledger.verify_journal)
+            except JournalBrokenError as error:
+                emit_error(events.JOURNAL_BROKEN, error)
+                failing = Failing.once(events.JOURNAL_BROKEN.name, error, clock.now(), {})
+                board.put((failing.event,), failing)
+            except LedgerError as error:
+                trouble.failure(error=error, retry_in=_JOURNAL_PAUSE)
+                await clock.sleep(_JOURNAL_PAUSE)
+                continue
+            trouble.success()
+            return
 
     def _clip_settled(self, clip: Clip) -> None:
         docking = self._dockings.get(clip.camera.id)

@@ -886,6 +886,7 @@ def tamper(path: Path, statement: str) -> None:
         "DELETE FROM journal WHERE seq = 3",
         "DELETE FROM journal WHERE seq > 1",
         "DELETE FROM journal",
+        "UPDATE clips SET manifest = 'no manifest'",
     ],
 )
 def test_tampering_with_the_file_is_found_out(path: Path, statement: str) -> None:

@@ -2,6 +2,8 @@ import asyncio
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
@@ -178,6 +180,34 @@ def test_a_library_that_floods_the_log_is_counted(
         ("accept 0 failed", 999),
         ("accept 1 failed", 0),
     ]
+
+
+def test_what_python_itself_complains_about_is_an_event_too() -> None:
+    program = """if True:
+        import threading, warnings
+        from dockd import logs
+
+        class Careless:
+            def __del__(self):
+                raise ValueError("forgotten")
+
+        logs.configure(style="json")
+        warnings.warn("old", UserWarning)
+        Careless()
+        thread = threading.Thread(target=lambda: 1 / 0, name="careless")
+        thread.start()
+        thread.join()
+        logs.last_words()
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    warned, ignored, ended = log_lines(said.stderr)
+    assert warned["event"] == ignored["event"] == ended["event"] == "library.complained"
+    assert warned["detail"] == "UserWarning: old"
+    assert "forgotten" in ignored["exception"]
+    assert "ZeroDivisionError" in ended["exception"]
+    assert "careless" in ended["detail"]
 
 
 def test_setting_up_again_replaces_what_was_set_up(log: io.StringIO, tmp_path: Path) -> None:

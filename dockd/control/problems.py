@@ -1,7 +1,7 @@
 """How the control API refuses a request."""
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
@@ -39,6 +39,11 @@ async def _unforeseen(_request: Request, _error: Exception) -> Response:
     return _answer(UnforeseenError(hint=hint), 500)
 
 
+async def _left(_request: Request, _error: Exception) -> Response:
+    # Whoever began to ask, and left, gets no answer: nothing was ordered.
+    return Response(status_code=400)
+
+
 def _answer(error: DockdError, code: int) -> Response:
     problem = Problem(error=error.event, detail=error.message, hint=error.hint)
     return JSONResponse(problem.model_dump(), code)
@@ -57,6 +62,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
 HANDLERS: dict[int | type[Exception], ExceptionHandler] = {
     RequestError: _refused,
     DockdError: _failed,
+    ClientDisconnect: _left,
     HTTPException: _not_routed,
     Exception: _unforeseen,
 }

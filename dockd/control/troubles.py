@@ -24,8 +24,12 @@ _PERSONS = {ClipTooLargeError.event} | {
     )
 }
 """What never ends by itself."""
+_LASTING = {
+    event.name for event in (events.CAMERA_FAILED, events.JOURNAL_UNREADABLE, events.LEDGER_FAILED)
+}
+"""What does not end by itself once it has lasted longer than patience does."""
 _PATIENCE = timedelta(minutes=1)
-"""After which a camera that can't be worked on is not going to work by itself."""
+"""After which a camera or a disk that can't be worked with is not going to work by itself."""
 
 HINTS = {
     ClipTooLargeError.event: "raise spool.budget, then: dockd resync --failed",
@@ -47,7 +51,7 @@ def of_failing(failing: Failing) -> Trouble:
         event=failing.event,
         needs_person=failing.event in _PERSONS
         or isinstance(failing.error, UnforeseenError)
-        or (failing.event == events.CAMERA_FAILED.name and lasts_long),
+        or (failing.event in _LASTING and lasts_long),
         what=failing.error.message,
         hint=failing.error.hint,
         since=timestamp(failing.since),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dockd.doctor.findings import Findings, error, failure, ok, warning
 from dockd.doctor.subject import Subject
-from dockd.errors import LedgerError
+from dockd.errors import JournalBrokenError, LedgerError
 from dockd.ledger import Ledger
 from dockd.settings import format_size
 
@@ -43,8 +43,10 @@ def check_ledger(subject: Subject) -> Findings:
             return
         head = ledger.verify_journal()
         yield ok(f"{path} is whole, and so is the journal's chain of {head.seq} entries")
-    except LedgerError as problem:
+    except JournalBrokenError as problem:
         yield failure(problem, "see docs/operate.md, The journal is broken")
+    except LedgerError as problem:
+        yield failure(problem)
     finally:
         ledger.close()
 

@@ -27,9 +27,11 @@ from dockd.errors import (
     CameraRefusedError,
     ControlError,
     JournalBrokenError,
+    LedgerError,
     WipeDamageError,
 )
 from dockd.ledger import Ledger
+from dockd.manifest import JournalHead
 from dockd.model import Camera, FoundFile, Match
 from tests.control.inside import HangingDisk, Inside, at_work
 
@@ -173,6 +175,53 @@ def test_what_only_a_person_can_mend_is_shown_wherever_the_station_is(tmp_path: 
         damaged.hint: WipeDamageError().message,
     }
     assert 'dockd_troubles{needs_person="true"} 2.0' in scraped.text
+
+
+def test_a_journal_that_cannot_be_read_is_not_told_as_tampering_and_is_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = True
+    sound = Ledger.verify_journal
+
+    def verify(ledger: Ledger) -> JournalHead:
+        if fails:
+            raise LedgerError("disk I/O error", hint="check the disk")
+        return sound(ledger)
+
+    async def run() -> None:
+        nonlocal fails
+        async with at_work(tmp_path) as inside:
+            status = await inside.until(lambda status: bool(status.troubles))
+            assert [one.event for one in status.troubles] == ["journal.unreadable"]
+            fails = False
+            await inside.until(lambda status: not status.troubles)
+
+    monkeypatch.setattr(Ledger, "verify_journal", verify)
+    monkeypatch.setattr("dockd.station._JOURNAL_PAUSE", 0.05)
+    with structlog.testing.capture_logs() as log:
+        asyncio.run(run())
+    said = [line["event"] for line in log if line["event"].startswith("journal.")]
+    assert said == ["journal.unreadable", "journal.readable"]
+
+
+def test_an_order_that_is_only_half_sent_is_nothing_to_complain_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with at_work(tmp_path) as inside:
+            _, writer = await asyncio.open_unix_connection(tmp_path / "c.sock")
+            writer.write(b"POST /v1/resync HTTP/1.1\r\nHost: dockd\r\nContent-Length: 100\r\n\r\n{")
+            await writer.drain()
+            # Answered behind it, so the half has arrived.
+            await inside.status()
+            writer.close()
+            await writer.wait_closed()
+            assert (await inside.http.post("resync", json={})).status_code == 200
+
+    with structlog.testing.capture_logs() as log:
+        asyncio.run(run())
+    assert not caplog.records
+    assert [line["event"] for line in log].count("order.resync") == 1
 
 
 def test_an_order_that_the_ledger_holds_up_is_carried_out_later(

@@ -3,12 +3,14 @@ import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from dockd.clock import Clock
 from dockd.doctor import storage
 from dockd.doctor.findings import Finding, Level
+from dockd.errors import LedgerError
 from dockd.files import Files
 from dockd.ledger import Ledger
 from dockd.model import Camera
@@ -70,6 +72,19 @@ def test_a_journal_that_somebody_edited_is_an_error(patient: Patient, ledger: Pa
     found = worst(patient.findings(storage.check_ledger))
     assert found.level is Level.ERROR
     assert "entry 2" in found.what
+
+
+def test_a_journal_that_cannot_be_read_is_not_told_as_edited(
+    patient: Patient, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(self: Ledger) -> NoReturn:
+        raise LedgerError("disk I/O error", hint="check the disk")
+
+    monkeypatch.setattr(Ledger, "verify_journal", unreadable)
+    found = worst(patient.findings(storage.check_ledger))
+    assert found.level is Level.ERROR
+    assert "broken" not in found.what + found.remedy
+    assert "check the disk" in found.remedy
 
 
 def test_a_ledger_with_damaged_pages_is_an_error(patient: Patient, ledger: Path) -> None:
