@@ -187,10 +187,17 @@ class Database:
     def anchors(self) -> Iterator[JournalHead]:
         """Yield the journal heads that this station's manifests carry.
 
+        Not those of clips that were taken in out of the spool: an earlier ledger's journal.
+
         Raises:
             JournalBrokenError: what is stored is no manifest.
         """
-        query = "SELECT id, manifest FROM clips WHERE id > ? AND manifest IS NOT NULL ORDER BY id"
+        query = (
+            "SELECT id, manifest FROM clips WHERE id > ? AND manifest IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM journal WHERE journal.clip = clips.id"
+            " AND journal.event = 'clip.spooled' AND journal.detail LIKE '%\"recovered\":true%')"
+            " ORDER BY id"
+        )
         for row in self._paged(query):
             try:
                 yield read_unverified_manifest(row["manifest"]).journal

@@ -23,7 +23,8 @@ DockdError
 │   └── MountError            its file system can't be mounted or unmounted
 ├── SpoolError                the station's spool can't be used
 │   ├── SpoolFullError        budget or disk leaves no room
-│   └── SpoolDamagedError     a spooled ciphertext isn't what was written
+│   ├── SpoolDamagedError     a spooled ciphertext isn't what was written
+│   └── SpoolUnknownError     the ledger doesn't know what is in it
 ├── LedgerError               the station's database can't be used
 │   ├── LedgerBusyError       another dockd holds it
 │   ├── LedgerVersionError    it was written by a newer dockd
@@ -210,6 +211,11 @@ class SpoolFullError(SpoolError):
 class SpoolDamagedError(SpoolError):
     summary = "A spooled ciphertext is not what was written"
     event = "spool.damaged"
+
+
+class SpoolUnknownError(SpoolError):
+    summary = "The spool holds ciphertext that the ledger does not know"
+    event = "spool.unknown"
 
 
 class LedgerError(DockdError):

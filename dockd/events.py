@@ -325,6 +325,25 @@ CLIP_SPOOLED = _event(
     size="int",
     seconds="float",
 )
+CLIP_TAKEN_IN = _event(
+    "clip.taken_in",
+    "warning",
+    "A sealed clip that the ledger didn't know lay in the spool with its manifest; it is"
+    " delivered.",
+    **_CLIP,
+    clip_id="str",
+    size="int",
+)
+CLIP_REJOINED = _event(
+    "clip.rejoined",
+    "info",
+    "A clip that was read is one that waits in the spool already, by its number; it is"
+    " delivered once.",
+    **_CLIP,
+    clip_id="str",
+    size="int",
+    into="int",
+)
 CLIP_INGEST_INTERRUPTED = _event(
     "clip.ingest_interrupted",
     "warning",
@@ -441,6 +460,24 @@ SPOOL_DAMAGED = _event(
     **_CLIP,
     clip_id="str",
     **_ERROR,
+)
+SPOOL_UNKNOWN = _event(
+    "spool.unknown",
+    "error",
+    "There are ciphertexts in the spool that the ledger doesn't know, and no manifest beside"
+    " them; they stay there.",
+    files="int",
+    size="int",
+    names="list[str]",
+    failures="int",
+    **_ERROR,
+)
+SPOOL_KNOWN = _event(
+    "spool.known",
+    "info",
+    "There are no unknown ciphertexts in the spool any more.",
+    failures="int",
+    seconds="float",
 )
 LEDGER_FAILED = _event(
     "ledger.failed",

@@ -1,7 +1,6 @@
 """Takes clips off a camera: room in the spool, one reading, a signed manifest, the ledger."""
 
 import asyncio
-import contextlib
 import errno
 import os
 import threading
@@ -46,7 +45,7 @@ from dockd.manifest import (
 )
 from dockd.model import Clip
 from dockd.sources import Media
-from dockd.spool import Spool
+from dockd.spool import Part, Spool
 from dockd.tree import Root, advice, open_file
 
 _TRIES = 3
@@ -78,8 +77,17 @@ class _Reading:
     root: Root
     clip: Clip
     cancelled: threading.Event = field(default_factory=threading.Event)
-    published: str | None = None
-    """The digest of the ciphertext, once it is durable."""
+    part: Part | None = None
+    """The ciphertext, once all of its bytes are durable."""
+
+
+@dataclass(frozen=True)
+class _Entered:
+    """What became of a clip that was read."""
+
+    clip_id: str
+    rejoined: int | None = None
+    """The number of the clip that it is, where that was in the spool already."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,11 @@ class Seal:
     station: str
     key: SigningKey
     recipients: Sequence[Recipient]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """The recipients, as manifests name them."""
+        return sorted(recipient.fingerprint for recipient in self.recipients)
 
     def manifest(
         self, stay: Stay, clip: Clip, ingested: Ingested, at: datetime, head: JournalHead
@@ -111,7 +124,7 @@ class Seal:
             ),
             plaintext=ingested.plaintext,
             ciphertext=ingested.ciphertext,
-            recipients=sorted(recipient.fingerprint for recipient in self.recipients),
+            recipients=self.fingerprints,
             sealed_at=timestamp(at),
             clock=stay.clock,
             journal=head,
@@ -190,9 +203,14 @@ class Intake:
         """Ingest a clip whose state says so already; it never keeps that state."""
         about = {"camera": clip.camera.id, "clip": clip.id, "path": clip.name}
         began = self._clock.monotonic()
+        reading = _Reading(stay.media, root, clip)
         try:
-            ingested = await self._read(stay.media, root, clip, refusal)
-            facts = await self._record(stay, clip, ingested)
+            try:
+                ingested = await self._read(reading, refusal)
+                entered = await to_the_end(self._enter, stay, reading, ingested)
+            finally:
+                if reading.part is not None:
+                    await to_the_end(self._spool.discard, reading.part)
         except ClipUnreadableError as error:
             await to_the_end(self._ledger.unreadable, clip, error.event, error.detail)
             emit_error(events.CLIP_UNREADABLE, error, **about)
@@ -207,18 +225,14 @@ class Intake:
             raise
         else:
             seconds = round(self._clock.monotonic() - began, 3)
-            emit(
-                events.CLIP_SPOOLED,
-                **about,
-                clip_id=facts.clip_id,
-                size=clip.size,
-                seconds=seconds,
-            )
+            clip_id, into = entered.clip_id, entered.rejoined
+            if into is None:
+                emit(events.CLIP_SPOOLED, **about, clip_id=clip_id, size=clip.size, seconds=seconds)
+            else:
+                emit(events.CLIP_REJOINED, **about, clip_id=clip_id, size=clip.size, into=into)
             self._activity.counting.ingested(clip.size, seconds)
 
-    async def _read(
-        self, media: Media, root: Root, clip: Clip, refusal: ClipUnreadableError | None
-    ) -> Ingested:
+    async def _read(self, reading: _Reading, refusal: ClipUnreadableError | None) -> Ingested:
         """Read a clip into the spool, again where its camera answers with an error.
 
         Raises:
@@ -233,30 +247,30 @@ class Intake:
             sleep=self._clock.sleep,
             reraise=True,
         )
-        reading = _Reading(media, root, clip)
+        clip = reading.clip
         with self._activity.working(clip, "ingest", clip.size) as work:
-            try:
-                async for attempt in tries:
-                    with attempt:
-                        return await until_cancelled(
-                            reading.cancelled, self._read_once, reading, work
-                        )
-            except asyncio.CancelledError:
-                if reading.published is not None:
-                    with contextlib.suppress(SpoolError):  # the next start removes it
-                        await self._spool.remove(reading.published)
-                raise
+            async for attempt in tries:
+                with attempt:
+                    return await until_cancelled(reading.cancelled, self._read_once, reading, work)
         raise AssertionError("tenacity re-raises the last failure")
 
-    def _read_once(self, reading: "_Reading", work: Work) -> Ingested:
+    def _read_once(self, reading: _Reading, work: Work) -> Ingested:
+        part = self._spool.begin()
         try:
-            with (
-                open_file(reading.root, reading.clip.path) as source,
-                self._spool.writing() as part,
-            ):
+            ingested = self._read_into(part, reading, work)
+            self._spool.finish(part)
+        except BaseException:
+            self._spool.discard(part)
+            raise
+        reading.part = part
+        return ingested
+
+    def _read_into(self, part: Part, reading: _Reading, work: Work) -> Ingested:
+        try:
+            with open_file(reading.root, reading.clip.path) as source:
                 if os.fstat(source).st_size != reading.clip.size:
                     raise ClipChangedError("it no longer has the size for which room was made")
-                ingested = ingest(
+                return ingest(
                     source,
                     lambda block: self._spool.write(part, block),
                     self._seal.recipients,
@@ -264,9 +278,6 @@ class Intake:
                     cancelled=reading.cancelled,
                     progress=work.at,
                 )
-                self._spool.publish(part, ingested.ciphertext.sha256)
-                reading.published = ingested.ciphertext.sha256
-                return ingested
         except OSError as error:
             raise self._explain(error, reading.media) from error
 
@@ -299,23 +310,31 @@ class Intake:
             hint=advice(error, "the clip stays on the camera; see docs/operate.md"),
         )
 
-    async def _record(self, stay: Stay, clip: Clip, ingested: Ingested) -> SealedFacts:
-        """Enter a spooled ciphertext into the ledger, with its manifest."""
-        now = self._clock.now()
+    def _enter(self, stay: Stay, reading: _Reading, ingested: Ingested) -> "_Entered":
+        """Enter a ciphertext into spool and ledger, with its manifest; blocks.
+
+        Ciphertext and manifest are durable before the ledger says so: of what a crash leaves,
+        the next start finds all or nothing. A clip that waits in the spool already, as after
+        the loss of a ledger, isn't entered a second time.
+        """
+        clip, at, sha256 = reading.clip, self._clock.now(), ingested.ciphertext.sha256
         facts = SealedFacts(
             clip_id=derive_clip_id(clip.camera.id, ingested.plaintext.sha256),
             stat=ingested.stat,
             plaintext=ingested.plaintext,
             ciphertext=ingested.ciphertext,
         )
+        twin = self._ledger.rejoin(clip, facts, self._seal.fingerprints)
+        if twin is not None:
+            return _Entered(facts.clip_id, rejoined=twin.id)
+        # Not inside the ledger's transaction: a spool's disk that is slow holds nobody else up.
+        manifest = self._seal.manifest(stay, clip, ingested, at, self._ledger.head())
+        assert reading.part is not None
         try:
-            await to_the_end(
-                self._ledger.spooled,
-                clip,
-                facts,
-                lambda head: self._seal.manifest(stay, clip, ingested, now, head),
-            )
+            self._spool.keep_manifest(sha256, manifest)
+            self._spool.publish(reading.part, sha256)
+            self._ledger.spooled(clip, facts, lambda _: manifest)
         except Exception:
-            await self._spool.remove(ingested.ciphertext.sha256)
+            self._spool.take_back(sha256)
             raise
-        return facts
+        return _Entered(facts.clip_id)

@@ -31,14 +31,21 @@ KINDS: Mapping[str, Kind] = {
         "A clip can't be read, or is too large.", {"error": "str", "detail": "str"}
     ),
     "clip.spooled": Kind(
-        "A clip's ciphertext is durable in the spool, and its manifest is signed.",
+        "A clip's ciphertext is durable in the spool, and its manifest is signed; `recovered`"
+        " where it was found there, and the ledger didn't know it.",
         {
             "clip_id": "str",
             "plaintext_sha256": "str",
             "ciphertext_sha256": "str",
             "manifest_sha256": "str",
+            "recovered": "bool?",
         },
     ),
+    "clip.rejoined": Kind(
+        "A clip that was read is one that waits in the spool already, by its number.",
+        {"into": "int"},
+    ),
+    "clip.returned": Kind("A clip in the spool is on its camera again.", {"docking": "int"}),
     "spool.damaged": Kind(
         "A clip's ciphertext is gone or damaged; the clip is read again.",
         {"error": "str", "ciphertext_sha256": "str"},

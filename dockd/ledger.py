@@ -9,13 +9,20 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from dockd.clock import timestamp
 from dockd.errors import LedgerError
 from dockd.ledger_questions import Questions
-from dockd.manifest import Content, JournalHead, statement_sha256
+from dockd.manifest import (
+    Content,
+    JournalHead,
+    Manifest,
+    read_unverified_manifest,
+    statement_sha256,
+)
 from dockd.model import (
     TRANSITIONS,
     Camera,
@@ -26,6 +33,8 @@ from dockd.model import (
     Pause,
     State,
     display_path,
+    raw_path,
+    within_64_bits,
 )
 from dockd.tree import is_below
 
@@ -80,11 +89,7 @@ class Ledger(Questions):
         """Note that a camera was docked; returns the docking's number."""
         with self._transaction():
             now = timestamp(self._clock.now())
-            self._db.execute(
-                "INSERT INTO cameras (id, profile, serial, first_seen) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (id) DO NOTHING",
-                (camera.id, camera.profile, camera.serial, now),
-            )
+            self._add_camera(camera, now)
             cursor = self._db.execute(
                 "INSERT INTO dockings (camera, place, began) VALUES (?, ?, ?)",
                 (camera.id, place, now),
@@ -92,6 +97,13 @@ class Ledger(Questions):
             docking = int(cursor.lastrowid or 0)
             self._append("camera.docked", camera.id, None, docking=docking, place=place)
             return docking
+
+    def _add_camera(self, camera: Camera, now: str) -> None:
+        self._db.execute(
+            "INSERT INTO cameras (id, profile, serial, first_seen) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (id) DO NOTHING",
+            (camera.id, camera.profile, camera.serial, now),
+        )
 
     def end_docking(self, camera: Camera, docking: int) -> None:
         """Note that a camera is docked no longer."""
@@ -206,7 +218,7 @@ class Ledger(Questions):
     def interrupt_ingest(self, clip: Clip, error: str, problem: str) -> None:
         """Note that reading broke off: ingesting → found; no change where it is over already."""
         with self._transaction():
-            if self._state(clip) is State.INGESTING:
+            if self._is_ingesting(clip):
                 self._move(
                     clip,
                     State.FOUND,
@@ -258,6 +270,106 @@ class Ledger(Questions):
                 upload_url=None,
                 uploaded=0,
             )
+
+    def take_in(self, manifest: Manifest, token: str) -> Clip:
+        """Enter a clip that the spool holds and that this ledger doesn't know.
+
+        It may be the one whose ingest a crash has cut off; else it is on no camera, as far as
+        is known, so that nothing but its delivery can come of it.
+
+        Args:
+            manifest: the clip's manifest.
+            token: the same, as it was signed.
+        """
+        camera = Camera(manifest.camera.profile, manifest.camera.serial)
+        path = raw_path(manifest.file.path)
+        with self._transaction():
+            found = self._clips(
+                "camera = ? AND path = ? AND size = ? AND present AND state = 'ingesting'",
+                *(camera.id, path, manifest.plaintext.size),
+            )
+            number = found[0].id if found else self._insert_sealed(camera, path, manifest)
+            self._move(
+                self.clip(number),
+                State.SPOOLED,
+                "clip.spooled",
+                detail={
+                    "clip_id": manifest.clip_id,
+                    "plaintext_sha256": manifest.plaintext.sha256,
+                    "ciphertext_sha256": manifest.ciphertext.sha256,
+                    "manifest_sha256": statement_sha256(token),
+                    "recovered": True,
+                },
+                clip_id=manifest.clip_id,
+                stat=None,
+                plaintext_sha256=manifest.plaintext.sha256,
+                ciphertext_sha256=manifest.ciphertext.sha256,
+                ciphertext_size=manifest.ciphertext.size,
+                manifest=token,
+                upload_url=None,
+                uploaded=0,
+            )
+            return self.clip(number)
+
+    def _insert_sealed(self, camera: Camera, path: bytes, manifest: Manifest) -> int:
+        now = timestamp(self._clock.now())
+        self._add_camera(camera, now)
+        docking = self._db.execute(
+            "INSERT INTO dockings (camera, place, began, ended) VALUES (?, 'spool', ?, ?)",
+            (camera.id, now, now),
+        ).lastrowid
+        modified = datetime.fromisoformat(manifest.file.modified_at).timestamp()
+        return int(
+            self._db.execute(
+                "INSERT INTO clips (camera, docking, path, size, modified_ns, kind, event,"
+                " recorded_at, metadata, state, present, found, since)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'ingesting', 0, ?, ?)",
+                (
+                    camera.id,
+                    docking,
+                    path,
+                    manifest.plaintext.size,
+                    within_64_bits(round(modified * 1000) * 10**6),
+                    manifest.file.kind,
+                    manifest.file.event,
+                    modified,
+                    json.dumps(manifest.file.metadata),
+                    now,
+                    now,
+                ),
+            ).lastrowid
+            or 0
+        )
+
+    def rejoin(self, clip: Clip, facts: SealedFacts, recipients: Collection[str]) -> Clip | None:
+        """Let a clip that was read again be the one that waits in the spool already.
+
+        Args:
+            clip: the clip that was read.
+            facts: what the ingest made of it.
+            recipients: who must be able to open what is in the spool.
+
+        Returns:
+            The clip in the spool, which is on its camera again; None if there is none.
+        """
+        with self._transaction():
+            for twin in self._clips(
+                "camera = ? AND path = ? AND clip_id = ? AND NOT present"
+                " AND state IN ('spooled', 'uploading')",
+                *(clip.camera.id, clip.path, facts.clip_id),
+            ):
+                if set(read_unverified_manifest(str(twin.manifest)).recipients) != set(recipients):
+                    continue
+                self._db.execute("DELETE FROM clips WHERE id = ?", (clip.id,))
+                self._append("clip.rejoined", clip.camera.id, clip.id, into=twin.id)
+                self._db.execute(
+                    "UPDATE clips SET present = 1, docking = ?, modified_ns = ?, stat = ?"
+                    " WHERE id = ?",
+                    (clip.docking, clip.modified_ns, json.dumps(asdict(facts.stat)), twin.id),
+                )
+                self._append("clip.returned", twin.camera.id, twin.id, docking=clip.docking)
+                return twin
+        return None
 
     def spool_lost(self, clip: Clip, error: str, detail: str) -> None:
         """Note that a clip's ciphertext is gone or damaged: back to found, to be read again.

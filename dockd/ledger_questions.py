@@ -95,6 +95,16 @@ class Questions(Database):
         """Return the clips whose ciphertext the spool has to hold."""
         return self._clips("state IN ('spooled', 'uploading', 'rejected')")
 
+    def is_delivered(self, ciphertext_sha256: str) -> bool:
+        """Say whether a ciphertext is one whose clip has its receipt."""
+        return bool(
+            self._count(
+                "ciphertext_sha256 = ? AND receipt IS NOT NULL"
+                " AND state IN ('acknowledged', 'wiped')",
+                ciphertext_sha256,
+            )
+        )
+
     def counts(self) -> dict[State, int]:
         """Return how many clips are in each state."""
         with self._reading():
@@ -115,6 +125,9 @@ class Questions(Database):
     def _state(self, clip: Clip) -> State:
         (state,) = self._db.execute("SELECT state FROM clips WHERE id = ?", (clip.id,)).fetchone()
         return State(state)
+
+    def _is_ingesting(self, clip: Clip) -> bool:
+        return self._count("id = ? AND state = 'ingesting'", clip.id) > 0
 
     def _clips(self, where: str, *arguments: object) -> list[Clip]:
         with self._reading():

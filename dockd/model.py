@@ -1,6 +1,7 @@
 """The words of the domain: cameras, clips, and the states of a clip's life."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -115,14 +116,15 @@ class FileStat:
         """Take it from a stat result."""
         return cls(
             status.st_size,
-            _within_64_bits(status.st_mtime_ns),
-            _within_64_bits(status.st_ctime_ns),
+            within_64_bits(status.st_mtime_ns),
+            within_64_bits(status.st_ctime_ns),
             status.st_dev,
             status.st_ino,
         )
 
 
-def _within_64_bits(nanoseconds: int) -> int:
+def within_64_bits(nanoseconds: int) -> int:
+    """Return the time that the ledger can hold which is nearest to one."""
     return min(max(nanoseconds, -(1 << 63)), (1 << 63) - 1)
 
 
@@ -192,6 +194,15 @@ def display_path(path: bytes) -> str:
     return "".join(
         character if character.isprintable() and character != "\\" else _escape(character)
         for character in path.decode("utf-8", "surrogateescape")
+    )
+
+
+def raw_path(shown: str) -> bytes:
+    """Return the path that :func:`display_path` has shown."""
+    return re.sub(
+        rb"\\x([0-9a-f]{2})",
+        lambda match: bytes.fromhex(match[1].decode()),
+        shown.encode("utf-8", "surrogateescape"),
     )
 
 

@@ -1,8 +1,9 @@
 """The station's ciphertext: written durably, within a budget, until its receipt is there.
 
-A finished file is named after its own SHA-256, so that nothing is ever replaced; one that
-is being written ends in ``.part``. What is left of a damaged one is set aside under its clip's
-id, ending in ``.damaged``: it may be the last copy.
+A finished file is named after its own SHA-256, so that nothing is ever replaced, and its
+manifest lies beside it before it has that name, ending in ``.jws``; one that is being written
+ends in ``.part``. What is left of a damaged one is set aside under its clip's id, ending in
+``.damaged``: it may be the last copy. So may be what the ledger does not know; it stays.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,11 @@ from dockd.files import Files, read_from_disk
 from dockd.logs import Repeats
 from dockd.settings import format_size
 
-_OWN_NAME = re.compile(r"[0-9a-f]{64}\.age|[0-9a-f]{32}\.part")
+_OWN_NAME = re.compile(
+    r"(?P<sha256>[0-9a-f]{64})\.(?P<kind>age|jws)|([0-9a-f]{32}|[0-9a-f]{64}\.jws\.[0-9a-f]{8})\.part"
+)
+_MOST_MANIFEST = 1 << 20
+"""Bytes of a manifest that are read, at most."""
 _MARKER = ".dockd-spool"
 """A file by which a spool knows itself."""
 _LOOK_AGAIN = 5.0
@@ -95,6 +100,10 @@ class Spool:
         """Whether a clip waits for room."""
         self._files = files
         self._clock = clock
+        self.unknown: dict[str, int] = {}
+        """SHA-256 and size of ciphertexts that the ledger did not know at the start."""
+        self.bare: set[str] = set()
+        """Those without a manifest beside them, at the start."""
         self._sizes: dict[str, int] = {}
         self._place: tuple[int, int] | None = None
         """Device and inode of the folder."""
@@ -103,14 +112,20 @@ class Spool:
         self._turn = asyncio.Lock()
         self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM, board)
 
-    def recover(self, expected: Mapping[str, int]) -> set[str]:
+    def recover(
+        self,
+        expected: Mapping[str, int],
+        is_delivered: Callable[[str], bool] = lambda _: False,
+    ) -> set[str]:
         """Throw away what no clip needs, and return the digests of what is not there.
 
-        Files with names that dockd doesn't give, such as ``lost+found``, are left alone, and
-        so is what was set aside.
+        A ciphertext goes only where the ledger says that its clip has a receipt; one that it
+        doesn't know is among :attr:`unknown` from now on. Files with names that dockd doesn't
+        give, such as ``lost+found``, are left alone, and so is what was set aside.
 
         Args:
             expected: SHA-256 and size of each ciphertext that the ledger counts on.
+            is_delivered: whether the ledger has a receipt for a ciphertext.
 
         Returns:
             Those that are missing or have another size; they must be set aside, and their
@@ -124,16 +139,47 @@ class Spool:
             self._recognise(expected)
             self._place = self._where()
             missing = dict(expected)
+            manifests, there = set(), set()
             for path in self.folder.iterdir():
-                if not _OWN_NAME.fullmatch(path.name):
+                name = _OWN_NAME.fullmatch(path.name)
+                if name is None:
                     continue
-                size = path.stat().st_size
-                if missing.get(path.stem) == size and path.suffix == ".age":
-                    del missing[path.stem]
-                    self._sizes[path.stem] = size
-                elif path.stem not in expected:
+                sha256 = str(name["sha256"])
+                if name["kind"] == "jws":
+                    manifests.add(sha256)
+                elif name["kind"] is None:
+                    # It was never finished, so there was no manifest, no receipt and no wipe.
                     self._files.remove(path)
+                elif sha256 not in expected and is_delivered(sha256):
+                    self._files.remove(path)
+                else:
+                    there.add(sha256)
+                    size = path.stat().st_size
+                    if missing.get(sha256) == size:
+                        del missing[sha256]
+                        self._sizes[sha256] = size
+                    elif sha256 not in expected:
+                        self.unknown[sha256] = size
+            self.bare = there - manifests
+            for sha256 in manifests - there:
+                self._files.remove(self._manifest(sha256))
         return set(missing)
+
+    def know(self, sha256: str) -> None:
+        """Count on a ciphertext that was unknown: the ledger knows it now."""
+        self._sizes[sha256] = self.unknown.pop(sha256)
+
+    def still_unknown(self) -> dict[str, int]:
+        """Return those of the unknown ciphertexts that nobody has taken away yet; blocks.
+
+        Raises:
+            SpoolError: the folder can't be used.
+        """
+        with self._explained():
+            for sha256 in list(self.unknown):
+                if not self.path(sha256).exists():
+                    self.unknown.pop(sha256, None)
+        return dict(self.unknown)
 
     def _recognise(self, expected: Mapping[str, int]) -> None:
         """Make sure that this is the spool, and not the folder that its disk is mounted on.
@@ -227,21 +273,27 @@ class Spool:
             system = os.statvfs(self.folder)
             return system.f_blocks * system.f_frsize
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Part]:
-        """Open a new part; unless it was published, it is gone when the context ends.
+    def begin(self) -> Part:
+        """Open a new part, which has to be discarded in the end; blocks.
 
         Raises:
             SpoolFullError: the disk is full; SpoolError: it failed otherwise.
         """
         path = self.folder / f"{secrets.token_hex(16)}.part"
         with self._explained():
-            fd = self._files.create(path)
-        try:
-            yield Part(path, fd)
-        finally:
-            os.close(fd)
-            path.unlink(missing_ok=True)
+            return Part(path, self._files.create(path))
+
+    def discard(self, part: Part) -> None:
+        """Close a part; unless it was published, it is gone then. Blocks.
+
+        Raises:
+            SpoolError: it could not be removed; the next start does it.
+        """
+        with self._explained():
+            try:
+                os.close(part.fd)
+            finally:
+                part.path.unlink(missing_ok=True)
 
     def write(self, part: Part, data: memoryview) -> None:
         """Append to a part.
@@ -252,17 +304,47 @@ class Spool:
         with self._explained():
             self._files.write(part.fd, data)
 
-    def publish(self, part: Part, sha256: str) -> None:
-        """Make a part durable under its digest.
+    def finish(self, part: Part) -> None:
+        """Make the bytes of a part durable.
 
         Raises:
             SpoolFullError: the disk is full; SpoolError: it failed otherwise.
         """
         with self._explained():
             self._files.fsync(part.fd)
+
+    def publish(self, part: Part, sha256: str) -> None:
+        """Give a finished part its name, durably.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        with self._explained():
             size = os.fstat(part.fd).st_size
             self._files.publish(part.path, self.path(sha256))
         self._sizes[sha256] = size
+
+    def keep_manifest(self, sha256: str, manifest: str) -> None:
+        """Put a manifest beside the ciphertext that it is for, durably; blocks.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        with self._explained():
+            self._files.publish_bytes(manifest.encode(), self._manifest(sha256))
+
+    def manifest(self, sha256: str) -> str | None:
+        """Return the manifest beside a ciphertext, unverified; None if there is none. Blocks.
+
+        Raises:
+            SpoolError: it can't be read.
+        """
+        with self._explained():
+            try:
+                with self._manifest(sha256).open("rb") as file:
+                    return file.read(_MOST_MANIFEST).decode("ascii", "replace")
+            except FileNotFoundError:
+                return None
 
     def holds(self, sha256: str) -> bool:
         """Say whether a ciphertext is there, as far as is known."""
@@ -272,15 +354,27 @@ class Spool:
         """Return where a ciphertext lies."""
         return self.folder / f"{sha256}.age"
 
+    def _manifest(self, sha256: str) -> Path:
+        return self.folder / f"{sha256}.jws"
+
+    def take_back(self, sha256: str) -> None:
+        """Remove a ciphertext and its manifest; one that is gone already is no error. Blocks.
+
+        Raises:
+            SpoolError: one of them could not be removed; the next start finds it.
+        """
+        with self._explained():
+            self._files.remove(self.path(sha256))
+            self._files.remove(self._manifest(sha256))
+        self._sizes.pop(sha256, None)
+
     async def remove(self, sha256: str) -> None:
         """Remove a ciphertext that is no longer needed; one that is gone already is no error.
 
         Raises:
             SpoolError: it could not be removed; the next start does it.
         """
-        with self._explained():
-            await to_the_end(self._files.remove, self.path(sha256))
-        self._sizes.pop(sha256, None)
+        await to_the_end(self.take_back, sha256)
         self._freed.set()
 
     def set_aside(self, sha256: str, clip_id: str) -> None:
@@ -299,8 +393,9 @@ class Spool:
                     hint="mount the disk that holds the spool; dockd tries again",
                 )
             kept = self.folder / f"{clip_id}-{sha256}.damaged"
-            with contextlib.suppress(FileNotFoundError):
-                self._files.publish(self.path(sha256), kept)
+            for path, suffix in ((self.path(sha256), ""), (self._manifest(sha256), ".jws")):
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.publish(path, kept.with_name(kept.name + suffix))
         self._sizes.pop(sha256, None)
 
     def remove_set_aside(self, clip_id: str) -> None:
@@ -310,7 +405,7 @@ class Spool:
             SpoolError: it could not be.
         """
         with self._explained():
-            for path in self.folder.glob(f"{clip_id}-*.damaged"):
+            for path in self.folder.glob(f"{clip_id}-*.damaged*"):
                 self._files.remove(path)
 
     @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from dockd import __version__, events, upload
+from dockd import __version__, events, recovery, upload
 from dockd.activity import Activity
 from dockd.age import parse_recipients
 from dockd.bandwidth import Limiter, current_limit
@@ -124,7 +124,9 @@ class Station:
                 clock=seams.clock,
                 board=self.activity.board,
             )
-            await asyncio.to_thread(_recover, ledger, spool)
+            await asyncio.to_thread(
+                recovery.recover, ledger, spool, config.station.id, self._key.verify_key
+            )
             target = self._open_target()
             stack.push_async_callback(target.aclose)
             await self._work(ledger, spool, target, notifier)
@@ -221,6 +223,8 @@ class Station:
             keep = Fence(clock, self.activity.board).keep
             beat = heartbeats.part("uploader", upload.SILENCE)
             group.create_task(keep("journal", lambda: self._check_journal(ledger)))
+            unknown = recovery.Unknown(spool, clock, self.activity.board)
+            group.create_task(keep("spool", unknown.run))
             group.create_task(keep("pauses", pauses.run))
             group.create_task(keep("control", lambda: self.control.work(parts, orders)))
             group.create_task(keep("uploader", lambda: uploader.run(beat), beat))
@@ -350,15 +354,3 @@ def _only_one(state: Path, files: Files) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-def _recover(ledger: Ledger, spool: Spool) -> None:
-    """Bring ledger and spool back together after whatever ended the last run."""
-    ledger.recover()
-    clips = ledger.in_spool()
-    expected = {str(clip.ciphertext_sha256): int(clip.ciphertext_size or 0) for clip in clips}
-    missing = spool.recover(expected)
-    for clip in clips:
-        if clip.ciphertext_sha256 in missing:
-            spool.set_aside(clip.ciphertext_sha256, str(clip.clip_id))
-            ledger.spool_lost(clip, "spool.damaged", "missing from the spool, or of another size")

@@ -23,6 +23,7 @@ from dockd.manifest import (
     derive_clip_id,
     statement_sha256,
 )
+from dockd.spool import Part, Spool
 
 ALICE, BOB, CAROL = "a" * 64, "b" * 64, "c" * 64
 """Digests of three recipients."""
@@ -115,6 +116,16 @@ def _mounted(point: Path, *arguments: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(point)], check=True)
+
+
+@contextmanager
+def writing(spool: Spool) -> Iterator[Part]:
+    """Write to a part of a spool; unless it is published, it is gone afterwards."""
+    part = spool.begin()
+    try:
+        yield part
+    finally:
+        spool.discard(part)
 
 
 def fill(disk: Path) -> Path:

@@ -615,7 +615,7 @@ def test_a_clip_whose_ingest_the_ledger_could_not_take_back_is_taken_back_at_the
     bench.run_until(lambda: bench.ledger.counts() == {State.WIPED: 2})
 
 
-def test_a_camera_that_leaves_while_its_clip_is_made_durable_leaves_nothing_in_the_spool(
+def test_a_camera_that_leaves_while_its_clip_is_made_durable_leaves_all_of_it_in_the_spool(
     tmp_path: Path,
 ) -> None:
     class Slow(Files):
@@ -641,9 +641,13 @@ def test_a_camera_that_leaves_while_its_clip_is_made_durable_leaves_nothing_in_t
     with closing(bench.ledger):
         bench.clip("1.mp4")
         asyncio.run(run(bench))
-        assert bench.ledger.counts() == {State.FOUND: 1}
-    assert list(bench.spool.folder.glob("[!.]*")) == []
-    assert bench.spool.used == 0
+        assert bench.ledger.counts() == {State.SPOOLED: 1}
+        (clip,) = bench.ledger.clips()
+    sha256 = str(clip.ciphertext_sha256)
+    names = {path.name for path in bench.spool.folder.glob("[!.]*")}
+    assert names == {f"{sha256}.age", f"{sha256}.jws"}
+    assert bench.spool.manifest(sha256) == clip.manifest
+    assert bench.spool.used == clip.ciphertext_size
 
 
 @pytest.mark.parametrize("where", ["failures", "unsettled"])

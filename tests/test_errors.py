@@ -115,6 +115,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "SpoolDamagedError": (74, "spool.damaged"),
         "SpoolError": (74, "spool.failed"),
         "SpoolFullError": (75, "spool.full"),
+        "SpoolUnknownError": (74, "spool.unknown"),
         "StatementError": (65, "statement.refused"),
         "StoreBusyError": (75, "store.busy"),
         "StoreError": (74, "store.failed"),

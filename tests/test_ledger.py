@@ -26,7 +26,7 @@ from dockd.model import (
     State,
 )
 from tests.clocks import FakeClock
-from tests.support import fill, make_manifest, small_disk
+from tests.support import ALICE, BOB, fill, make_manifest, small_disk
 
 CAMERA = Camera("generic", "CAM-0001")
 OTHER = Camera("generic", "CAM-0002")
@@ -91,6 +91,23 @@ class Story:
             return sign(manifest, KEY)
 
         self.ledger.spooled(clip, facts, signed)
+
+    def leave(self, clip: Clip) -> None:
+        """Look without a clip's file."""
+        self.look(*(found(one.path, one.size) for one in self._present() if one.id != clip.id))
+
+    def come_again(self, clip: Clip) -> None:
+        """Find, and read, a clip that has left while it was in the spool."""
+        self.look(*(found(one.path, one.size) for one in self._present()), found(clip.path))
+        again = self.clip(clip.path)
+        self.ingest(again)
+        facts = SealedFacts(
+            str(clip.clip_id),
+            FileStat(clip.size, clip.modified_ns, 5, 6, 8),
+            Content(sha256=str(clip.plaintext_sha256), size=clip.size),
+            Content(sha256="f" * 64, size=clip.size + 200),
+        )
+        assert self.ledger.rejoin(again, facts, [ALICE, BOB]) is not None
 
     def lose(self, clip: Clip) -> None:
         self.ledger.spool_lost(clip, "spool.damaged", "the disk returns other bytes")
@@ -922,6 +939,48 @@ def test_an_export_is_proved_without_the_ledger(ledger: Ledger, story: Story) ->
     assert journal.verify(map(journal.parse, lines), ledger.anchors()) == ledger.head()
 
 
+def test_a_clip_that_comes_again_while_it_is_in_the_spool_is_one_clip(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    story.leave(clip)
+    story.come_again(ledger.clip(clip.id))
+    (only,) = ledger.clips()
+    assert only.id == clip.id
+    assert only.present
+    assert only.stat is not None
+    assert only.stat.inode == 8
+    assert only.ciphertext_sha256 == clip.ciphertext_sha256
+    # Whoever was cut short while this happened finds that it is over.
+    ledger.interrupt_ingest(replace(clip, id=clip.id + 1), "interrupted", "cut short")
+    ledger.verify_journal()
+
+
+@pytest.mark.parametrize("state", [State.ACKNOWLEDGED, State.REJECTED])
+def test_a_clip_that_is_on_its_way_no_longer_is_not_rejoined(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    clip = story.bring_to(state)
+    story.leave(clip)
+    with pytest.raises(AssertionError):
+        story.come_again(ledger.clip(clip.id))
+    assert len(ledger.clips()) == 2
+
+
+def test_a_clip_in_the_spool_that_others_can_open_is_not_rejoined(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    story.leave(clip)
+    story.look(found(clip.path))
+    again = story.clip(clip.path)
+    story.ingest(again)
+    plaintext = Content(sha256=str(clip.plaintext_sha256), size=clip.size)
+    facts = SealedFacts(str(clip.clip_id), FileStat(1, 2, 3, 4, 5), plaintext, plaintext)
+    assert ledger.rejoin(again, facts, [ALICE]) is None
+    assert ledger.clip(again.id).state is State.INGESTING
+
+
 def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story: Story) -> None:
     for number, steps in enumerate(
         [
@@ -933,6 +992,7 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
             [Story.spool, Story.upload, Story.acknowledge, Story.replace],
             [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe],
             [Story.give_up, Story.take_up],
+            [Story.spool, Story.leave, Story.come_again],
         ]
     ):
         path = f"{number}.mp4".encode()

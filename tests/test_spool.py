@@ -11,7 +11,7 @@ from dockd.errors import ClipTooLargeError, SpoolDamagedError, SpoolError, Spool
 from dockd.files import Files
 from dockd.spool import Spool, check_ciphertext
 from tests.clocks import FakeClock
-from tests.support import fill, open_descriptors, small_disk
+from tests.support import fill, open_descriptors, small_disk, writing
 
 MIB = 1 << 20
 CLIP = "c" * 64
@@ -58,8 +58,9 @@ def open_spool(
 
 def store(spool: Spool, data: bytes) -> str:
     sha256 = hashlib.sha256(data).hexdigest()
-    with spool.writing() as part:
+    with writing(spool) as part:
         spool.write(part, memoryview(data))
+        spool.finish(part)
         spool.publish(part, sha256)
     return sha256
 
@@ -100,7 +101,7 @@ def test_a_published_ciphertext_lies_under_its_digest(tmp_path: Path) -> None:
 def test_a_part_that_is_not_published_is_gone(tmp_path: Path) -> None:
     spool = open_spool(tmp_path)
     before = open_descriptors()
-    with spool.writing() as part:
+    with writing(spool) as part:
         spool.write(part, memoryview(b"half"))
         assert names(tmp_path) == {part.path.name}
     assert names(tmp_path) == set()
@@ -133,25 +134,50 @@ def test_a_part_is_durable_before_it_has_its_name(tmp_path: Path) -> None:
     assert files.steps == ["fsync", "rename", "fsync folder"]
 
 
+def test_a_manifest_is_durable_beside_its_ciphertext(tmp_path: Path) -> None:
+    files = Steps()
+    spool = open_spool(tmp_path, files=files)
+    sha256 = hashlib.sha256(b"x").hexdigest()
+    assert spool.manifest(sha256) is None
+    spool.keep_manifest(sha256, "a.b.c")
+    assert files.steps == ["fsync", "rename", "fsync folder"]
+    assert spool.manifest(sha256) == "a.b.c"
+    store(spool, b"x")
+    spool.take_back(sha256)
+    assert names(tmp_path) == set()
+
+
 # After a restart
 
 
-def test_a_restart_keeps_what_is_expected_and_throws_the_rest_of_its_own_away(
+def test_a_restart_throws_away_what_was_never_finished_or_has_its_receipt_and_nothing_else(
     tmp_path: Path,
 ) -> None:
     spool = open_spool(tmp_path)
-    kept, dropped, cut = (store(spool, data) for data in (b"kept", b"dropped", b"cut short"))
+    data = (b"kept", b"delivered", b"cut short", b"unknown")
+    kept, delivered, cut, unknown = (store(spool, one) for one in data)
+    for sha256 in (delivered, cut, unknown, "9" * 64):
+        spool.keep_manifest(sha256, "a.b.c")
     os.truncate(spool.path(cut), 3)
     (tmp_path / f"{'0' * 32}.part").write_bytes(b"half")
+    (tmp_path / f"{kept}.jws.01234567.part").write_bytes(b"half")
     missing = "f" * 64
     again = Spool(tmp_path, budget=MIB, reserve=0, files=Disk(), clock=StillClock())
-    assert again.recover({kept: 4, cut: 9, missing: 5}) == {cut, missing}
-    assert names(tmp_path) == {f"{kept}.age", f"{cut}.age"}
-    assert dropped not in {path.stem for path in tmp_path.iterdir()}
+    expected = {kept: 4, cut: 9, missing: 5}
+    assert again.recover(expected, lambda sha256: sha256 == delivered) == {cut, missing}
+    stay = {f"{unknown}.age", f"{unknown}.jws", f"{kept}.age"}
+    assert names(tmp_path) == stay | {f"{cut}.age", f"{cut}.jws"}
+    assert again.unknown == {unknown: 7}
+    assert again.bare == {kept}
     assert again.used == 4
     again.set_aside(cut, CLIP)
     again.set_aside(missing, CLIP)
-    assert names(tmp_path) == {f"{kept}.age", f"{CLIP}-{cut}.damaged"}
+    assert names(tmp_path) == stay | {f"{CLIP}-{cut}.damaged", f"{CLIP}-{cut}.damaged.jws"}
+    again.remove_set_aside(CLIP)
+    assert names(tmp_path) == stay
+    again.know(unknown)
+    assert again.used == 11
+    assert again.holds(unknown)
 
 
 def test_a_restart_leaves_what_is_not_dockds_alone(tmp_path: Path) -> None:
@@ -416,7 +442,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_done(tmp_path: Path) -> Non
         kept = store(spool, os.urandom(1000))
         filler = fill(disk)
         before = open_descriptors()
-        with pytest.raises(SpoolFullError, match="is full") as caught, spool.writing() as part:
+        with pytest.raises(SpoolFullError, match="is full") as caught, writing(spool) as part:
             spool.write(part, memoryview(bytes(100_000)))
         assert caught.value.exit_code == 75
         assert names(disk / "spool") == {f"{kept}.age"}
@@ -429,6 +455,6 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_done(tmp_path: Path) -> Non
 def test_another_failure_of_the_disk_is_said_as_well(tmp_path: Path) -> None:
     spool = open_spool(tmp_path / "spool")
     shutil.rmtree(tmp_path / "spool")
-    with pytest.raises(SpoolError, match="No such file") as caught, spool.writing():
+    with pytest.raises(SpoolError, match="No such file") as caught, writing(spool):
         pass
     assert not isinstance(caught.value, SpoolFullError)

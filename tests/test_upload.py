@@ -32,7 +32,7 @@ from dockd.spool import Spool
 from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.upload import Uploader
 from tests import virtual
-from tests.support import make_manifest, make_receipt
+from tests.support import make_manifest, make_receipt, writing
 
 CAMERA = Camera("generic", "CAM-0001")
 HOUR = 3600.0
@@ -129,7 +129,7 @@ class Bench:
         plaintext = Content(sha256=hashlib.sha256(name.encode()).hexdigest(), size=1000)
         data = random.randbytes(1200)
         ciphertext = Content(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-        with self.spool.writing() as part:
+        with writing(self.spool) as part:
             self.spool.write(part, memoryview(data))
             self.spool.publish(part, ciphertext.sha256)
         manifests = []

@@ -19,6 +19,7 @@ _PERSONS = {ClipTooLargeError.event} | {
         events.JOURNAL_BROKEN,
         events.RECEIPT_REFUSED,
         events.SPOOL_DAMAGED,
+        events.SPOOL_UNKNOWN,
         events.WIPE_DAMAGED,
         events.WIPE_REFUSED,
     )

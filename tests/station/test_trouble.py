@@ -206,6 +206,47 @@ def test_a_lost_ledger_costs_another_reading_and_nothing_else(site: Site) -> Non
     assert site.opened() == digests
 
 
+def lose_ledger(site: Site) -> None:
+    for path in (site.folder / "camden").glob("ledger.db*"):
+        path.unlink()
+
+
+def test_a_sealed_clip_outlives_the_loss_of_the_ledger_and_of_its_camera(site: Site) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden").stop()
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("clip.spooled")
+    station.stop()
+    lose_ledger(site)
+    shutil.rmtree(site.camera("CAM-1"))
+    site.start_receiver()
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("clip.taken_in")
+    station.wait_for("clip.acknowledged")
+    assert site.opened() == digests
+    wait_until(lambda: not list((site.folder / "camden" / "spool").glob("[!.]*")))
+    assert station.stop() == 0
+
+
+def test_a_sealed_clip_that_its_camera_still_has_after_the_loss_of_the_ledger_is_one_clip(
+    site: Site,
+) -> None:
+    digests = site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden").stop()
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("clip.spooled")
+    station.stop()
+    lose_ledger(site)
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("clip.rejoined")
+    site.start_receiver()
+    station.wait_for("camera.wiped")
+    assert len(site.stored()) == 1
+    assert site.opened() == digests
+    (clip,) = site.clips("camden")
+    assert clip.state is State.WIPED
+
+
 # The camera
 
 
@@ -262,7 +303,7 @@ def test_a_damaged_spool_leads_back_to_the_camera(site: Site, damage: str) -> No
     station = site.start_station(site.configure("camden", "CAM-1"))
     station.wait_for("clip.spooled")
     station.stop()
-    (spooled,) = (site.folder / "camden" / "spool").glob("[!.]*")
+    (spooled,) = (site.folder / "camden" / "spool").glob("*.age")
     if damage == "missing":
         spooled.unlink()
     else:

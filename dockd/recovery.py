@@ -1,0 +1,120 @@
+"""Brings ledger and spool back together, after whatever ended the last run, or lost one of them."""
+
+import asyncio
+from datetime import datetime
+from itertools import islice
+
+from dockd import events
+from dockd.board import Board
+from dockd.clock import Clock
+from dockd.errors import SpoolUnknownError, StatementError
+from dockd.keys import VerifyKey
+from dockd.ledger import Ledger
+from dockd.logs import Repeats, emit
+from dockd.manifest import (
+    Content,
+    Manifest,
+    derive_clip_id,
+    read_unverified_manifest,
+    verify_manifest,
+)
+from dockd.model import Clip
+from dockd.spool import Spool
+
+_LOOK_AGAIN = 60.0
+_NAMED = 20
+
+
+def recover(ledger: Ledger, spool: Spool, station: str, key: VerifyKey) -> None:
+    """Take up what the last run has left; blocks.
+
+    Args:
+        ledger: knows what should be in the spool.
+        spool: has what is.
+        station: this station's name.
+        key: this station's key.
+
+    Raises:
+        LedgerError, SpoolError: one of them can't be used.
+    """
+    clips = ledger.in_spool()
+    expected = {str(clip.ciphertext_sha256): int(clip.ciphertext_size or 0) for clip in clips}
+    missing = spool.recover(expected, ledger.is_delivered)
+    for sha256, size in list(spool.unknown.items()):
+        token = spool.manifest(sha256)
+        manifest = _manifest(token, Content(sha256=sha256, size=size), station, key)
+        if token is not None and manifest is not None:
+            clip = ledger.take_in(manifest, token)
+            spool.know(sha256)
+            _tell(clip)
+    ledger.recover()
+    for clip in clips:
+        if clip.ciphertext_sha256 in missing:
+            spool.set_aside(clip.ciphertext_sha256, str(clip.clip_id))
+            ledger.spool_lost(clip, "spool.damaged", "missing from the spool, or of another size")
+        elif clip.ciphertext_sha256 in spool.bare and clip.manifest is not None:
+            spool.keep_manifest(clip.ciphertext_sha256, clip.manifest)
+
+
+def _manifest(
+    token: str | None, ciphertext: Content, station: str, key: VerifyKey
+) -> Manifest | None:
+    """Return a manifest if it is this station's, and of this ciphertext.
+
+    One that an earlier key of the station has signed is the receiver's to judge.
+    """
+    if token is None:
+        return None
+    try:
+        manifest = read_unverified_manifest(token)
+        if manifest.station.kid == key.kid:
+            manifest = verify_manifest(token, {key.kid: key})
+        datetime.fromisoformat(manifest.file.modified_at)
+    except (StatementError, ValueError):
+        return None
+    clip_id = derive_clip_id(manifest.camera.id, manifest.plaintext.sha256)
+    is_ours = manifest.station.id == station
+    return (
+        manifest
+        if is_ours
+        and (manifest.clip_id, manifest.ciphertext)
+        == (
+            clip_id,
+            ciphertext,
+        )
+        else None
+    )
+
+
+def _tell(clip: Clip) -> None:
+    if not clip.present:
+        emit(
+            events.CLIP_TAKEN_IN,
+            camera=clip.camera.id,
+            clip=clip.id,
+            path=clip.name,
+            clip_id=clip.clip_id,
+            size=clip.size,
+        )
+
+
+class Unknown:
+    """The ciphertexts in the spool that the ledger doesn't know, told until they are gone."""
+
+    def __init__(self, spool: Spool, clock: Clock, board: Board) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._trouble = Repeats(clock, events.SPOOL_UNKNOWN, events.SPOOL_KNOWN, board)
+
+    async def run(self) -> None:
+        """Look after them until there are none."""
+        while unknown := await asyncio.to_thread(self._spool.still_unknown):
+            error = SpoolUnknownError(
+                f"{len(unknown)} files in {self._spool.folder}",
+                hint="keep them, each may be the only copy of a clip; docs/operate.md says more",
+            )
+            names = [f"{sha256}.age" for sha256 in islice(sorted(unknown), _NAMED)]
+            size = sum(unknown.values())
+            self._trouble.failure(error=error, files=len(unknown), size=size, names=names)
+            await self._clock.sleep(_LOOK_AGAIN)
+        self._trouble.success()
