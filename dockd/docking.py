@@ -14,6 +14,7 @@ from dockd.concurrency import to_the_end, work_through
 from dockd.errors import (
     CameraLostError,
     DockdError,
+    FilesLeftError,
     LedgerError,
     MountError,
     SourceError,
@@ -21,6 +22,7 @@ from dockd.errors import (
 )
 from dockd.intake import Intake, Stay
 from dockd.ledger import Ledger
+from dockd.leftovers import Leftovers, weigh
 from dockd.logs import Repeats, emit
 from dockd.manifest import ClockFacts
 from dockd.model import Clip, Doing, Standing, display_path
@@ -55,6 +57,8 @@ class Docking:
         self.began = clock.now()
         self.looked_at: datetime | None = None
         """When the last complete look began."""
+        self.left_alone = Leftovers()
+        """The files that no rule of its profile selects or ignores, at the last look."""
         self.number = 0
         """The docking's number in the ledger, once it has one."""
         self._ledger = ledger
@@ -79,6 +83,7 @@ class Docking:
         self._is_released = False
         """Whether it was switched off, if that is what its profile wants once it is safe."""
         self._switch = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
+        self._left = Repeats(clock, events.CAMERA_FILES_LEFT, events.CAMERA_RECOVERED, board)
         self._unlisted = Repeats(clock, events.FOLDER_UNREADABLE, events.CAMERA_RECOVERED, board)
 
     def clip_settled(self) -> None:
@@ -113,6 +118,7 @@ class Docking:
             hints.cancel()
             self._trouble.forget()
             self._unlisted.forget()
+            self._left.forget()
             self._switch.forget()
             self._cleaning.forget(camera)
             with contextlib.suppress(LedgerError):  # the next docking will tell as much
@@ -221,19 +227,24 @@ class Docking:
         # Nothing of this camera is being read now, whatever a ledger that failed has kept.
         await to_the_end(self._ledger.recover, camera)
         observed = await to_the_end(self._ledger.observe, camera, self.number, files, unseen)
-        if observed.found or observed.vanished:
+        before, self.left_alone = (
+            self.left_alone,
+            weigh({path: size for path, size in look.left_alone.items() if path not in aside}),
+        )
+        if observed.found or observed.vanished or self.left_alone != before:
             emit(
                 events.CAMERA_LOOKED_THROUGH,
                 camera=camera.id,
                 clips=len(files),
                 found=observed.found,
                 vanished=observed.vanished,
-                left_alone=look.left_alone,
+                left_alone=self.left_alone.files,
             )
         self._tell_of_failures(look)
+        self._tell_of_left_alone()
         for clip in observed.touched:
             await self._look_at_content(root, clip)
-        stay = Stay(self.media, self.number, await self._clocks(look))
+        stay = Stay(self.media, self.number, await self._clocks(look), self.left_alone)
 
         async def take(clip: Clip) -> None:
             await self._intake.take(stay, root, clip)
@@ -297,6 +308,25 @@ class Docking:
             )
             self._unlisted.failure(camera, path, error=failure, camera=camera, path=path)
 
+    def _tell_of_left_alone(self) -> None:
+        camera, left = self.media.camera.id, self.left_alone
+        if not left.suspect:
+            self._left.success(camera, camera=camera)
+            return
+        error = FilesLeftError(
+            f"{left.suspect} of {camera}, such as {', '.join(left.named)}",
+            hint="write a rule for them into its profile, or one of kind ignore;"
+            " dockd profile test shows what fits",
+        )
+        self._left.failure(
+            camera,
+            error=error,
+            camera=camera,
+            files=left.files,
+            size=left.size,
+            paths=list(left.named),
+        )
+
     async def _clocks(self, look: Look) -> ClockFacts:
         newest = max((file.modified_ns for file in look.files), default=0) / 1e9
         ahead = newest - self._clock.now().timestamp()
@@ -313,6 +343,7 @@ class Docking:
             return
         stuck = self._unseen + await asyncio.to_thread(self._ledger.stuck, camera)
         stuck += await self._cleaning.left(camera) + self._cleaning.harmed(camera)
+        stuck += self.left_alone.suspect
         if self._wake.is_set():
             return
         self.standing = Standing.STUCK if stuck else Standing.SAFE

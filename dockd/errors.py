@@ -20,6 +20,7 @@ DockdError
 │   │   └── ClipTooLargeError the station could never hold it
 │   ├── CameraLostError       the camera went away
 │   ├── CameraRefusedError    it can't be told from another camera, or has nothing to read
+│   ├── FilesLeftError        it has files that nobody has read
 │   └── MountError            its file system can't be mounted or unmounted
 ├── SpoolError                the station's spool can't be used
 │   ├── SpoolFullError        budget or disk leaves no room
@@ -189,6 +190,11 @@ class CameraLostError(SourceError):
 class CameraRefusedError(SourceError):
     summary = "The camera can't be taken"
     event = "camera.refused"
+
+
+class FilesLeftError(SourceError):
+    summary = "Files on the camera fit no rule, and were not read"
+    event = "camera.files_left"
 
 
 class MountError(SourceError):

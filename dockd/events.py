@@ -208,7 +208,7 @@ CAMERA_LOOKED_THROUGH = _event(
     "camera.looked_through",
     "info",
     "A look at a camera saw a change: clips on it, newly found, gone by another hand, and"
-    " files that its profile doesn't select.",
+    " files that no rule of its profile selects or ignores.",
     camera="str",
     clips="int",
     found="int",
@@ -222,6 +222,18 @@ CAMERA_FAILED = _event(
     camera="str",
     failures="int",
     exception="str?",
+    **_ERROR,
+)
+CAMERA_FILES_LEFT = _event(
+    "camera.files_left",
+    "warning",
+    "Video or much else on a camera fits no rule of its profile, and was not read: it is not safe"
+    " to take.",
+    camera="str",
+    files="int",
+    size="int",
+    paths="list[str]",
+    failures="int",
     **_ERROR,
 )
 CAMERA_RECOVERED = _event(

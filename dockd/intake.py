@@ -32,12 +32,14 @@ from dockd.errors import (
 from dockd.ingest import Ingested, ingest
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, SealedFacts
+from dockd.leftovers import Leftovers
 from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import (
     CameraIdentity,
     ClockFacts,
     FileFacts,
     JournalHead,
+    LeftAlone,
     Manifest,
     Signer,
     derive_clip_id,
@@ -67,6 +69,8 @@ class Stay:
     media: Media
     docking: int
     clock: ClockFacts
+    left_alone: Leftovers
+    """What the same look left alone."""
 
 
 @dataclass
@@ -127,6 +131,7 @@ class Seal:
             recipients=self.fingerprints,
             sealed_at=timestamp(at),
             clock=stay.clock,
+            left_alone=LeftAlone(files=stay.left_alone.files, size=stay.left_alone.size),
             journal=head,
         )
         return sign(manifest, self.key)

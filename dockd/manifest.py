@@ -82,6 +82,13 @@ class ClockFacts(_Part):
     """By how much the camera's newest file time lay in the station's future."""
 
 
+class LeftAlone(_Part):
+    """The files on the camera that no rule of its profile selects or ignores."""
+
+    files: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=0)]
+
+
 class Manifest(_Part):
     """What a station says about one clip."""
 
@@ -103,6 +110,8 @@ class Manifest(_Part):
     sealed_at: Moment
     clock: ClockFacts = ClockFacts()
     """The clocks, when it was sealed."""
+    left_alone: LeftAlone | None = None
+    """What nobody has read, when the clip was found; None where that isn't told."""
     journal: JournalHead
 
 

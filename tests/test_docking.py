@@ -29,6 +29,7 @@ from dockd.intake import Intake, Seal
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger
 from dockd.manifest import (
+    LeftAlone,
     Receipt,
     Signer,
     derive_clip_id,
@@ -65,6 +66,7 @@ class FolderCamera:
         self.failures: Failures = {}
         self.skipped: set[bytes] = set()
         self.unsettled: set[bytes] = set()
+        self.left_alone: dict[bytes, int] = {}
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Root]:
@@ -105,7 +107,7 @@ class FolderCamera:
         ]
         complete = [file for file in files if file.path not in self.unsettled]
         return Look(
-            complete, left_alone=0, failures=self.failures, unsettled=sorted(self.unsettled)
+            complete, self.left_alone, failures=self.failures, unsettled=sorted(self.unsettled)
         )
 
     def is_there(self) -> bool:
@@ -258,6 +260,36 @@ def test_a_camera_is_safe_to_take_once_everything_on_it_is_wiped(
     assert [path for path in bench.media.folder.rglob("*") if path.is_file()] == []
     assert len(told(log, "camera.safe")) == 1
     assert bench.media.released == 1
+
+
+def test_a_camera_with_video_that_no_rule_fits_is_not_safe_until_it_is_gone(
+    bench: Bench, log: list[Any]
+) -> None:
+    bench.clip("1.mp4")
+    bench.media.left_alone = {b"DCIM/101MEDIA/2.MOV": 10, b"index.bin": 5}
+    bench.run_until(bench.is_stuck)
+    assert not told(log, "camera.safe")
+    assert bench.ledger.counts() == {State.WIPED: 1}
+    (line,) = told(log, "camera.files_left")
+    assert (line["files"], line["size"], line["paths"]) == (2, 15, ["DCIM/101MEDIA/2.MOV"])
+    assert "1 of bodycam:CAM-1, such as DCIM/101MEDIA/2.MOV" in line["detail"]
+    (clip,) = bench.ledger.clips()
+    assert read_unverified_manifest(str(clip.manifest)).left_alone == LeftAlone(files=2, size=15)
+    bench.media.left_alone = {}
+    bench.docking.look_now()
+    bench.run_until(bench.is_safe)
+    assert not bench.shows("camera.files_left")
+
+
+def test_files_that_are_no_recordings_keep_nobody_from_taking_a_camera_and_are_counted(
+    bench: Bench, log: list[Any]
+) -> None:
+    bench.media.left_alone = {b"System Volume Information/IndexerVolumeGuid": 76}
+    bench.run_until(bench.is_safe)
+    assert (bench.docking.left_alone.files, bench.docking.left_alone.size) == (1, 76)
+    assert not bench.shows("camera.files_left")
+    (line,) = told(log, "camera.looked_through")
+    assert line["left_alone"] == 1
 
 
 def test_a_camera_is_mounted_while_there_is_work_and_writable_for_one_window(

@@ -100,6 +100,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "CrowdedError": (75, "connections.refused"),
         "DaemonDownError": (69, "control.down"),
         "DockdError": (70, "error"),
+        "FilesLeftError": (66, "camera.files_left"),
         "JournalBrokenError": (65, "journal.broken"),
         "KeyFileError": (78, "key.unusable"),
         "LedgerBusyError": (75, "ledger.busy"),

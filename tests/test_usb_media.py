@@ -259,7 +259,7 @@ def test_a_look_finds_the_clips_of_all_volumes_by_the_same_rules(camera: Camera)
             look = media.look(root)
         assert [file.path for file in look.files] == [b"DCIM/1.mp4", b"/p2/DCIM/1.mp4"]
         assert [file.size for file in look.files] == [4, 4]
-        assert look.left_alone == 2
+        assert look.left_alone == {b"notes.txt": 0, b"/p2/notes.txt": 0}
         assert look.again_in is None
         assert not look.failures
 

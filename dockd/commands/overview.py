@@ -123,7 +123,7 @@ def _cameras(status: Status) -> Iterator[_Block]:
     for camera in status.cameras:
         own = [work for work in works if work.camera == camera.id]
         works = [work for work in works if work.camera != camera.id]
-        yield [_camera(camera), *map(_work, own)]
+        yield [_camera(camera), *_left_alone(camera), *map(_work, own)]
     if works:
         yield [Line("not docked"), *map(_work, works)]
     if not status.cameras:
@@ -153,6 +153,14 @@ def _camera(camera: CameraView) -> Line:
         cells.append(text.duration(camera.seconds_left))
     tones = {Stage.DONE: Tone.GOOD, Stage.STUCK: Tone.BAD, Stage.REFUSED: Tone.BAD}
     return Line(" ".join(cells).rstrip(), tones.get(camera.stage, Tone.PLAIN))
+
+
+def _left_alone(camera: CameraView) -> list[Line]:
+    left = camera.left_alone
+    if not left.files:
+        return []
+    tone = Tone.BAD if left.suspect else Tone.PLAIN
+    return [Line(f"  left alone: {left.files:,} files, {text.size(left.size)}, by no rule", tone)]
 
 
 def _work(work: Work) -> Line:

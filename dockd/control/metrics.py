@@ -147,6 +147,17 @@ def _gauges(status: Status) -> Iterator[Metric]:
         "standing",
         {str(standing): 0 for standing in Standing} | Tally(map(_standing, status.cameras)),
     )
+    left_alone = [camera.left_alone for camera in status.cameras]
+    yield _gauge(
+        "dockd_left_alone_files",
+        "Files on docked cameras that no rule of their profile selects or ignores.",
+        sum(one.files for one in left_alone),
+    )
+    yield _gauge(
+        "dockd_left_alone_bytes",
+        "Bytes of these files.",
+        sum(one.size for one in left_alone),
+    )
     yield _by(
         "dockd_clips",
         "All clips that the ledger knows.",

@@ -128,6 +128,7 @@ def _tile(place: str, camera: CameraView | None) -> BayTile:
         done=camera.bytes_done,
         total=camera.bytes_total,
         seconds_left=camera.seconds_left,
+        left_alone=camera.left_alone.files,
     )
 
 

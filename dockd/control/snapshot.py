@@ -15,6 +15,7 @@ from dockd.control import troubles
 from dockd.control.reading import CameraFacts, Facts
 from dockd.control.views import (
     CameraView,
+    LeftAloneView,
     LogView,
     PauseView,
     SpoolView,
@@ -155,7 +156,7 @@ class _Camera:
         done = min(self.facts.done + sum(map(_plaintext_sent, uploads)), self.facts.total)
         rate = sum(work.meter.rate() for work in uploads)
         left = self.facts.total - done
-        looked_at = self.docking.looked_at
+        looked_at, left_alone = self.docking.looked_at, self.docking.left_alone
         return CameraView(
             id=camera.id,
             profile=camera.profile,
@@ -170,6 +171,9 @@ class _Camera:
             bytes_total=self.facts.total,
             bytes_done=done,
             seconds_left=round(left / rate) if left and rate else None,
+            left_alone=LeftAloneView(
+                files=left_alone.files, size=left_alone.size, suspect=left_alone.suspect
+            ),
             troubles=troubles,
         )
 

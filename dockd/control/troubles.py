@@ -12,6 +12,7 @@ from dockd.log_output import Health
 _PERSONS = {ClipTooLargeError.event} | {
     event.name
     for event in (
+        events.CAMERA_FILES_LEFT,
         events.CAMERA_REFUSED,
         events.CLIP_REJECTED,
         events.CLIP_UNREADABLE,

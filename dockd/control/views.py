@@ -106,6 +106,16 @@ class Work(View):
     """Bytes a second, of late."""
 
 
+class LeftAloneView(View):
+    """Files on a camera that no rule of its profile selects or ignores: nobody has read them."""
+
+    files: int = 0
+    size: int = 0
+    """Bytes."""
+    suspect: int = 0
+    """How many may be recordings, and need a person."""
+
+
 class CameraView(View):
     """A camera in the dock."""
 
@@ -128,6 +138,7 @@ class CameraView(View):
     """Of these, how many are there, an upload under way counted by its offset."""
     seconds_left: float | None
     """Until it is safe to take, as far as can be told."""
+    left_alone: LeftAloneView = LeftAloneView()
     troubles: list[Trouble]
 
 
@@ -318,6 +329,8 @@ class BayTile(View):
     total: int
     """Bytes, as is ``done``."""
     seconds_left: float | None
+    left_alone: int = 0
+    """Files on the camera that nobody has read; with any, a tile is not green."""
 
 
 class Display(View):

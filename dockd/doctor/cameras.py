@@ -2,17 +2,24 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from dbus_fast import DBusError, Variant
 
+from dockd.config import FolderConfig
 from dockd.dbus import connected
 from dockd.doctor.findings import Finding, Findings, error, failure, ok
 from dockd.doctor.subject import Subject
 from dockd.errors import CameraRefusedError, SourceError
-from dockd.model import Camera
+from dockd.model import Camera, display_path
 from dockd.sources.devices import Device
+from dockd.sources.fitting import examined
 from dockd.sources.identity import Verdict, place_of, recognise
+from dockd.sources.profile import Profile
+from dockd.tree import advice
 
+LEFT_ALONE = "write rules for them, or of kind ignore; dockd profile test shows what fits"
+_NAMED = 3
 _SECONDS = 10.0
 _UDISKS = "org.freedesktop.UDisks2"
 _MANAGER = "/org/freedesktop/UDisks2/Manager"
@@ -23,7 +30,7 @@ def check(subject: Subject) -> Findings:
     for folder in subject.config.folders:
         camera = f"{folder.profile}:{folder.serial}"
         if folder.path.is_dir():
-            yield ok(f"{folder.path}: {camera}")
+            yield from _files(folder, subject)
         else:
             yield ok(f"{folder.path} is not there: {camera} is not docked")
     if not subject.uses_usb:
@@ -39,6 +46,19 @@ def check(subject: Subject) -> Findings:
     marked = asyncio.run(_marked(devices, subject.machine.bus_address))
     for device, verdict in recognise(devices, subject.config.profiles).items():
         yield _device(place_of(device, subject.config.bays), device, verdict, marked)
+
+
+def _files(folder: FolderConfig, subject: Subject) -> Findings:
+    """Say what the profile makes of the files of a camera that is a folder."""
+    profile = next(one for one in subject.config.profiles if one.name == folder.profile)
+    seen = examined(folder.path, Profile(profile))
+    said = f"{folder.path}: {folder.profile}:{folder.serial}, {seen.said()}"
+    yield error(said, LEFT_ALONE) if seen.left_alone.suspect else ok(said)
+    for path, problem in islice(seen.failures.items(), _NAMED):
+        yield error(
+            f"{folder.path}: {display_path(path)} can't be looked at: {problem.strerror}",
+            advice(problem, "look at the disk that the folder is on, and at dmesg"),
+        )
 
 
 async def _marked(devices: Sequence[Device], bus_address: str | None) -> Mapping[str, bool]:

@@ -4,8 +4,10 @@ import asyncio
 
 import httpx
 
+from dockd.commands.text import size
 from dockd.control.client import Client
 from dockd.control.views import Status, Verdict
+from dockd.doctor.cameras import LEFT_ALONE
 from dockd.doctor.findings import Finding, Findings, error, ok, warning
 from dockd.doctor.subject import Subject
 from dockd.errors import ControlDeniedError, DaemonDownError
@@ -39,7 +41,9 @@ def check_daemon(subject: Subject) -> Findings:
         return
     try:
         with Client(socket) as client:
-            yield _said(client.status())
+            status = client.status()
+            yield _said(status)
+            yield from _left_alone(status, subject)
     except DaemonDownError as problem:
         if isinstance(problem.__cause__, httpx.TimeoutException):
             yield error("the daemon runs, but does not answer", _RESTART)
@@ -47,6 +51,17 @@ def check_daemon(subject: Subject) -> Findings:
             yield warning(problem.message, "systemctl start dockd; journalctl -u dockd")
     except ControlDeniedError as problem:
         yield warning(problem.message, problem.hint)
+
+
+def _left_alone(status: Status, subject: Subject) -> Findings:
+    """Say what nobody has read of the cameras that are plugged in; folders were looked through."""
+    folders = {f"{one.profile}:{one.serial}" for one in subject.config.folders}
+    for camera in status.cameras:
+        left = camera.left_alone
+        if camera.id in folders or not left.files:
+            continue
+        said = f"{camera.id}: {left.files} files ({size(left.size)}) fit no rule, and are not read"
+        yield error(said, LEFT_ALONE) if left.suspect else ok(said)
 
 
 def _said(status: Status) -> Finding:

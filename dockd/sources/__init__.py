@@ -16,8 +16,8 @@ class Look:
 
     files: Sequence[FoundFile]
     """The complete files that the profile selects."""
-    left_alone: int
-    """How many files it doesn't select."""
+    left_alone: Mapping[bytes, int]
+    """The files, and their sizes, that none of its rules selects or ignores."""
     again_in: float | None = None
     """Seconds after which files that are still being written may be complete, if any are."""
     failures: Failures = field(default_factory=dict)

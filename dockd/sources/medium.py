@@ -48,8 +48,8 @@ class Sight:
 
     clips: Mapping[bytes, tuple[FoundFile, FileStat]]
     """The files that a profile selects, by path."""
-    left_alone: int
-    """How many files it doesn't select."""
+    left_alone: Mapping[bytes, int]
+    """The sizes of the files that none of its rules selects or ignores, by path."""
     failures: Failures
     """Files, folders and volumes that could not be looked at, and why."""
 
@@ -82,14 +82,16 @@ def look_through(root: Root, profile: Profile, errors: CountErrors) -> Sight:
 
 
 def _look(root: Root, profile: Profile) -> Sight:
-    clips, left_alone = {}, 0
+    clips, left_alone = {}, {}
     failures: Failures = {}
     for listed in walk(root, failures):
-        match = profile.match(listed.path)
-        if match is None:
-            left_alone += 1
-            continue
+        rule = profile.find(listed.path)
         stat = FileStat.of(listed.status)
+        if rule is None:
+            left_alone[listed.path] = stat.size
+            continue
+        if (match := rule.match) is None:
+            continue
         found = FoundFile(listed.path, stat.size, stat.modified_ns, match)
         clips[listed.path] = (found, stat)
     return Sight(clips, left_alone, failures)

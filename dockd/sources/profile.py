@@ -10,6 +10,17 @@ from dockd.timeformats import TimeFormat
 
 
 @dataclass(frozen=True)
+class Fit:
+    """The rule that fits a file."""
+
+    number: int
+    """Its place in the profile, from 1."""
+    config: RuleConfig
+    match: Match | None
+    """What it says of the file; None where it has it ignored."""
+
+
+@dataclass(frozen=True)
 class _Rule:
     glob: globs.Glob
     config: RuleConfig
@@ -43,13 +54,18 @@ class Profile:
         ]
 
     def match(self, path: bytes) -> Match | None:
-        """Return what the first rule that fits says of a path; None where it is no clip.
+        """Return what the first rule that fits says of a path; None where it is no clip."""
+        fit = self.find(path)
+        return fit.match if fit else None
+
+    def find(self, path: bytes) -> Fit | None:
+        """Return the first rule that fits a path; None where there is none.
 
         A path on a further volume of a camera, such as ``/p2/DCIM/1.mp4``, is matched
         without its slash.
         """
         text = os.fsdecode(path.removeprefix(b"/"))
-        for rule in self._rules:
+        for number, rule in enumerate(self._rules, start=1):
             if (found := rule.glob.match(text)) is not None:
-                return rule.match(found)
+                return Fit(number, rule.config, rule.match(found))
         return None

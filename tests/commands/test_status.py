@@ -5,7 +5,7 @@ import pytest
 
 from dockd.commands.overview import WIDTH, overview
 from dockd.commands.text import columns
-from dockd.control.views import SpoolView, Stage, Status, Verdict
+from dockd.control.views import LeftAloneView, SpoolView, Stage, Status, Verdict
 from tests.commands.support import (
     EARLIER,
     NOW,
@@ -175,3 +175,10 @@ def test_one_screen_is_enough_and_says_what_it_leaves_out(height: int) -> None:
     every = shown(view)
     missing = sum(int(line.split()[1]) for line in left)
     assert len(lines) - len(left) + missing == len(every)
+
+
+def test_what_nobody_has_read_stands_below_its_camera() -> None:
+    left = LeftAloneView(files=1234, size=5 * 2**20, suspect=0)
+    lines = shown(status(cameras=[camera(left_alone=left)]))
+    at = lines.index(line_with(lines, "CAM-1", "safe to take"))
+    assert lines[at + 1] == "  left alone: 1,234 files, 5.00 MiB, by no rule"

@@ -18,6 +18,7 @@ from dockd.control import health, metrics
 from dockd.control.metrics import Metrics
 from dockd.control.views import (
     CameraView,
+    LeftAloneView,
     PauseView,
     SpoolView,
     Stage,
@@ -153,12 +154,21 @@ def test_what_the_core_tells_is_counted() -> None:
     assert seen['dockd_receipts_refused_total{reason="unknown-key"}'] == 1
 
 
+def test_files_that_nobody_has_read_are_counted_over_all_cameras() -> None:
+    left = LeftAloneView(files=2, size=30, suspect=1)
+    cameras = [camera(Stage.DONE).model_copy(update={"left_alone": left}), camera(Stage.READING)]
+    seen = samples(scrape(Metrics(), status(**BUSY | {"cameras": [*cameras, cameras[0]]})))
+    assert seen["dockd_left_alone_files"] == 4
+    assert seen["dockd_left_alone_bytes"] == 60
+
+
 def test_the_gauges_are_those_of_the_status_at_the_scrape() -> None:
     seen = samples(scrape(Metrics(), status(**BUSY)))
     assert seen['dockd_build_info{station="camden-07",version="1.2"}'] == 1
     assert seen['dockd_cameras_docked{standing="safe"}'] == 1
     assert seen['dockd_cameras_docked{standing="stuck"}'] == 3
     assert seen['dockd_cameras_docked{standing="working"}'] == len(Stage) - 4
+    assert seen["dockd_left_alone_files"] == seen["dockd_left_alone_bytes"] == 0
     assert seen['dockd_clips{state="found"}'] == 2
     assert seen['dockd_clips{state="rejected"}'] == 0
     assert seen["dockd_oldest_unacknowledged_clip_age_seconds"] == 3600

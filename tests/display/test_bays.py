@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dockd.control.pages import FOLDER
-from dockd.control.views import Stage, Status, Verdict
+from dockd.control.views import LeftAloneView, Stage, Status, Verdict
 from tests.display.conftest import Pages, keep_screenshot
 from tests.display.samples import camera, every_stage, many, pause, status
 from tests.display.serving import Daemon, serving
@@ -74,6 +74,16 @@ def test_every_stage_differs_in_words_and_in_shape(
     assert shown[5]["label"] == "Bay 6, camera BWC-00370: Safe to take."
     drawn = page.locator("use").evaluate_all("uses => uses.every(use => use.getBBox().width > 5)")
     assert drawn
+
+
+def test_a_camera_with_files_that_nobody_has_read_is_not_green(pages: Pages) -> None:
+    left = LeftAloneView(files=3, size=100)
+    with serving(status(camera("1", Stage.DONE), camera("2", Stage.DONE, left_alone=left))) as one:
+        page = pages.open(one.url)
+        assert texts_of(page, ".instruction") == ["Safe to take", "Not all was read"]
+        assert texts_of(page, ".stage") == ["Everything is stored", "3 files not read"]
+        first, second = page.locator(".tile").evaluate_all(f"tiles => tiles.map({SHOWN})")
+        assert first["colour"] != second["colour"]
 
 
 def test_progress_tells_share_and_time_left(pages: Pages, stages: Daemon) -> None:

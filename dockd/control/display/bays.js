@@ -10,7 +10,7 @@ let told = new Map(); // the instruction last shown for each bay
 
 function instructionFor(tile) {
   if (tile.camera === null) return "empty";
-  if (tile.safe_to_take) return "safe";
+  if (tile.safe_to_take) return tile.left_alone ? "rest" : "safe";
   return tile.needs_person ? "call" : "leave";
 }
 
@@ -54,10 +54,15 @@ function fill(element, tile) {
   part("bay").textContent = placeName(tile.bay);
   part("camera").textContent = tile.camera ?? "";
   part("instruction").textContent = text(`instruction.${instruction}`);
-  part("stage").textContent = text(`stage.${stage}`);
+  part("stage").textContent = stageText(tile, stage);
   element.querySelector("use").setAttribute("href", `/display/icons.svg#${stage}`);
   element.setAttribute("aria-label", label(tile, instruction));
   fillProgress(element, tile);
+}
+
+function stageText(tile, stage) {
+  if (!tile.left_alone || stage !== "done") return text(`stage.${stage}`);
+  return text("stage.rest", { count: number(tile.left_alone) });
 }
 
 function fillProgress(element, tile) {

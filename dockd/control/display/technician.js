@@ -77,6 +77,8 @@ function camera(one) {
   const counts = Object.entries(one.clips)
     .filter(([, count]) => count)
     .map(([state, count]) => `${number(count)} ${text(`clip.${state}`).toLowerCase()}`);
+  const left = one.left_alone.files;
+  if (left) counts.push(text("clips.left", { count: number(left) }));
   const name = make("span", {}, one.serial, " ", make("small", {}, one.profile));
   const stage = text(one.safe_to_take ? "instruction.safe" : `stage.${one.stage}`);
   return [

@@ -1,0 +1,52 @@
+"""What the profiles make of the files that are docked."""
+
+from dockd.control.views import LeftAloneView
+from dockd.doctor import cameras, daemon
+from dockd.doctor.findings import Level
+from tests.commands.support import Daemon, camera, status
+from tests.doctor.support import Patient, healthy, worst
+
+FOLDER = """
+[[folders]]
+path = "camera"
+serial = "CAM-1"
+profile = "bodycam"
+"""
+
+
+def test_a_folder_whose_files_all_have_a_rule_is_well(patient: Patient) -> None:
+    patient.usb = FOLDER
+    (patient.folder / "camera").mkdir()
+    (patient.folder / "camera" / "1.mp4").write_bytes(b"v")
+    (patient.folder / "camera" / "notes.txt").write_bytes(b"n")
+    (found,) = patient.findings(cameras.check)
+    assert found.level is Level.OK
+    assert found.what.endswith(
+        "camera: bodycam:CAM-1, 1 files of kind video, 1 files (1 bytes) fit no rule,"
+        " such as notes.txt"
+    )
+
+
+def test_a_folder_with_video_that_no_rule_fits_is_an_error(patient: Patient) -> None:
+    patient.usb = FOLDER
+    (patient.folder / "camera").mkdir()
+    (patient.folder / "camera" / "1.mov").write_bytes(b"v")
+    found = worst(patient.findings(cameras.check))
+    assert found.level is Level.ERROR
+    assert "1.mov" in found.what
+    assert "dockd profile test" in found.remedy
+
+
+def test_what_the_daemon_has_left_alone_on_a_plugged_in_camera_is_told(patient: Patient) -> None:
+    for suspect, level in ((0, Level.OK), (3, Level.ERROR)):
+        left = LeftAloneView(files=3, size=5, suspect=suspect)
+        running = Daemon()
+        running.status = status(cameras=[camera(left_alone=left)])
+        with running.running(patient.folder / "control.sock"):
+            found = worst(patient.findings(daemon.check_daemon))
+        assert found.level is level
+
+
+def test_a_daemon_that_has_left_nothing_alone_is_well(patient: Patient) -> None:
+    with Daemon().running(patient.folder / "control.sock"):
+        assert healthy(patient.findings(daemon.check_daemon))
