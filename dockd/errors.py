@@ -24,6 +24,7 @@ DockdError
 │   └── MountError            its file system can't be mounted or unmounted
 ├── SpoolError                the station's spool can't be used
 │   ├── SpoolFullError        budget or disk leaves no room
+│   │   └── SpoolDiskFullError    and uploads would make none
 │   ├── SpoolDamagedError     a spooled ciphertext isn't what was written
 │   └── SpoolUnknownError     the ledger doesn't know what is in it
 ├── LedgerError               the station's database can't be used
@@ -212,6 +213,11 @@ class SpoolFullError(SpoolError):
     summary = "The spool has no room"
     exit_code = 75
     event = "spool.full"
+
+
+class SpoolDiskFullError(SpoolFullError):
+    summary = "The spool's disk is full of other files"
+    event = "spool.disk_full"
 
 
 class SpoolDamagedError(SpoolError):

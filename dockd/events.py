@@ -451,12 +451,17 @@ TARGET_GIVES_NO_RECEIPTS = _event(
 SPOOL_FULL = _event(
     "spool.full",
     "warning",
-    "Budget or disk leave no room; ingest waits until uploads make some.",
+    "Budget or disk leave no room; ingest waits until uploads make some, or, where `error` is"
+    " `spool.disk_full`, until a person frees some disk.",
     failures="int",
     **_ERROR,
 )
 SPOOL_ROOM = _event(
-    "spool.room", "info", "The spool has room again.", failures="int", seconds="float"
+    "spool.room",
+    "info",
+    "The spool has room again for what a clip had to wait for.",
+    failures="int",
+    seconds="float",
 )
 SPOOL_FAILED = _event(
     "spool.failed", "error", "The spool takes no clips now; ingest waits.", failures="int", **_ERROR

@@ -250,6 +250,11 @@ class Repeats:
         emit(self._recovered, **fields, failures=run.count, seconds=seconds)
         return True
 
+    def hide(self, *key: str) -> None:
+        """Show a failure no longer, as nothing suffers from it now; its run goes on."""
+        if self._board is not None:
+            self._board.remove((self._failed.name, *key))
+
     @contextmanager
     def fence(self, *key: str) -> Iterator[None]:
         """Note whether what is done within works; no error leaves it, foreseen or not."""

@@ -21,7 +21,13 @@ from dockd import events
 from dockd.board import Board
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end
-from dockd.errors import ClipTooLargeError, SpoolDamagedError, SpoolError, SpoolFullError
+from dockd.errors import (
+    ClipTooLargeError,
+    SpoolDamagedError,
+    SpoolDiskFullError,
+    SpoolError,
+    SpoolFullError,
+)
 from dockd.files import Files, read_from_disk
 from dockd.logs import Repeats
 from dockd.settings import format_size
@@ -108,6 +114,10 @@ class Spool:
         self._place: tuple[int, int] | None = None
         """Device and inode of the folder."""
         self._promised = 0
+        self._in_line = 0
+        """How many clips wait for room, or for their turn to."""
+        self._wanted: int | None = None
+        """What the last clip that had to wait needed, until as much is free again."""
         self._freed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM, board)
@@ -230,34 +240,57 @@ class Spool:
         Raises:
             SpoolError: the folder is gone.
         """
-        async with self._turn:
-            if self._fits(size):
-                self._waits.success()
-            self.waiting = True
-            try:
-                while not self._fits(size):
-                    self._waits.failure(error=self._too_full(size), retry_in=_LOOK_AGAIN)
-                    self._freed.clear()
-                    await self._clock.wait(self._freed, _LOOK_AGAIN)
-            finally:
-                self.waiting = False
-            self._promised += size
+        self._in_line += 1
+        try:
+            async with self._turn:
+                await self._wait_for_room(size)
+                self._promised += size
+        finally:
+            self._in_line -= 1
+            if not self._in_line:
+                self._waits.hide()
         try:
             yield
         finally:
             self._promised -= size
             self._freed.set()
 
-    def _too_full(self, size: int) -> SpoolFullError:
-        return SpoolFullError(
-            f"{size} bytes are needed, {self.used} of {self.budget} are used, {self.free()} are"
-            f" free on the disk and {self.reserve} stay in reserve",
-            hint="uploads make room; if they stand still, look at target.down",
-        )
+    async def _wait_for_room(self, size: int) -> None:
+        shortage = await asyncio.to_thread(self._shortage, size)
+        if shortage is None:
+            self._waits.success()
+            return
+        self._wanted = size
+        self.waiting = True
+        try:
+            while shortage is not None:
+                self._waits.failure(error=shortage, retry_in=_LOOK_AGAIN)
+                await self._clock.wait(self._freed, _LOOK_AGAIN)
+                self._freed.clear()
+                shortage = await asyncio.to_thread(self._shortage, size)
+        finally:
+            self.waiting = False
 
-    def _fits(self, size: int) -> bool:
-        fits_disk = self.free() - self._promised - size >= self.reserve
-        return self.used + size <= self.budget and fits_disk
+    def _shortage(self, size: int) -> SpoolFullError | None:
+        """Return why a ciphertext does not fit now; None if it does. Blocks.
+
+        Raises:
+            SpoolError: the folder is gone.
+        """
+        free = self.free()
+        if self.used + size <= self.budget and free - self._promised - size >= self.reserve:
+            return None
+        detail = (
+            f"{size} bytes are needed, {self.used} of {self.budget} are used, {free} are free on"
+            f" the disk and {self.reserve} stay in reserve"
+        )
+        if free + self.used - size < self.reserve:
+            return SpoolDiskFullError(
+                detail, hint="free some disk: it is not clips on their way that fill it"
+            )
+        return SpoolFullError(
+            detail, hint="uploads make room; if they stand still, look at target.down"
+        )
 
     def free(self) -> int:
         """Return the free bytes of the spool's disk; blocks.
@@ -376,6 +409,11 @@ class Spool:
         """
         await to_the_end(self.take_back, sha256)
         self._freed.set()
+        if self._wanted is not None and not self._in_line:
+            shortage = await asyncio.to_thread(self._shortage, self._wanted)
+            if shortage is None and not self._in_line:
+                self._wanted = None
+                self._waits.success()
 
     def set_aside(self, sha256: str, clip_id: str) -> None:
         """Keep what is left of a damaged ciphertext until its clip is acknowledged; blocks.
@@ -414,7 +452,7 @@ class Spool:
             yield
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise SpoolFullError(
+                raise (SpoolFullError if self._sizes else SpoolDiskFullError)(
                     f"the disk under {self.folder} is full",
                     hint="free some disk; ingest goes on by itself",
                 ) from error

@@ -631,6 +631,54 @@ def test_a_clip_that_cannot_be_taken_for_now_is_tried_again_soon(
         assert bench.ledger.counts() == {State.WIPED: 1}
 
 
+class FailingDisk(Files):
+    """A disk that gives an error at a step, five times."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+        self._left = 5
+
+    def at(self, *steps: str) -> None:
+        if self._step in steps and self._left:
+            self._left -= 1
+            raise OSError(errno.EIO, "Input/output error")
+
+    def write(self, fd: int, data: bytes | memoryview) -> None:
+        self.at("write", "unlink")
+        super().write(fd, data)
+
+    def fsync(self, fd: int) -> None:
+        self.at("fsync")
+        super().fsync(fd)
+
+    def publish(self, part: Path, final: Path) -> None:
+        self.at("publish")
+        super().publish(part, final)
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "unlink", "publish"])
+def test_trouble_of_the_spools_disk_is_not_the_cameras(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[Any], step: str
+) -> None:
+    monkeypatch.setattr(docking, "_TROUBLE_PAUSE", 0.01)
+    disk, unlink = FailingDisk(step), Path.unlink
+
+    def unlink_or_fail(path: Path, *, missing_ok: bool = False) -> None:
+        if path.suffix == ".part":
+            disk.at("unlink")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_or_fail)
+    bench = Bench(tmp_path, spool_files=disk)
+    with closing(bench.ledger):
+        bench.clip("1.mp4")
+        bench.run_until(bench.is_safe)
+        assert bench.ledger.counts() == {State.WIPED: 1}
+    assert told(log, "spool.failed")
+    assert not told(log, "clip.unreadable")
+    assert not told(log, "camera.failed")
+
+
 def test_a_clip_whose_ingest_the_ledger_could_not_take_back_is_taken_back_at_the_next_look(
     bench: Bench,
 ) -> None:

@@ -115,6 +115,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "SourceError": (66, "camera.failed"),
         "SpoolDamagedError": (74, "spool.damaged"),
         "SpoolError": (74, "spool.failed"),
+        "SpoolDiskFullError": (75, "spool.disk_full"),
         "SpoolFullError": (75, "spool.full"),
         "SpoolUnknownError": (74, "spool.unknown"),
         "StatementError": (65, "statement.refused"),

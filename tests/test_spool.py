@@ -3,11 +3,22 @@ import hashlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
-from dockd.errors import ClipTooLargeError, SpoolDamagedError, SpoolError, SpoolFullError
+from dockd.board import Board
+from dockd.control.troubles import of_failing
+from dockd.errors import (
+    ClipTooLargeError,
+    SpoolDamagedError,
+    SpoolDiskFullError,
+    SpoolError,
+    SpoolFullError,
+)
 from dockd.files import Files
 from dockd.spool import Spool, check_ciphertext
 from tests.clocks import FakeClock
@@ -268,6 +279,8 @@ def test_a_folder_that_is_another_one_has_nothing_to_set_aside(tmp_path: Path) -
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
+        # One thread, so that what is asked of it last is done last.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         async with asyncio.timeout(10):
             await main()
 
@@ -275,8 +288,9 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
 
 async def settle() -> None:
+    """Let everybody get as far as they can."""
     for _ in range(20):
-        await asyncio.sleep(0)
+        await asyncio.to_thread(lambda: None)
 
 
 class Tenant:
@@ -392,6 +406,81 @@ def test_room_that_others_make_on_the_disk_is_noticed(tmp_path: Path) -> None:
         await tenant.leave()
 
     run(main)
+
+
+def watched(folder: Path, clock: FakeClock | None = None, **facts: Any) -> tuple[Spool, Board]:
+    """A spool, and the board that shows its troubles."""
+    board = Board()
+    settings = {"budget": 100 * MIB, "reserve": 0, "files": Disk()} | facts
+    spool = Spool(folder, clock=clock or StillClock(), board=board, **settings)
+    spool.recover({})
+    return spool, board
+
+
+def shown(board: Board) -> list[str]:
+    return [failing.error.event for failing in board.failing()]
+
+
+def test_a_spool_that_uploads_empty_is_full_and_one_that_other_files_fill_needs_a_person(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        disk = Disk(free=20)
+        spool, board = watched(tmp_path, reserve=10, files=disk)
+        sha256 = store(spool, b"12345678")
+        disk.free = 12
+        waiting = Tenant(spool, 8)
+        await settle()
+        assert shown(board) == ["spool.full"]
+        assert not of_failing(board.failing()[0]).needs_person
+        await waiting.cancel()
+        assert shown(board) == []
+        # Somebody fills the disk; that the spool gets empty is not enough now.
+        disk.free = 0
+        waiting = Tenant(spool, 8)
+        await settle()
+        disk.free = 8
+        await spool.remove(sha256)
+        await settle()
+        assert not waiting.room
+        assert shown(board) == ["spool.disk_full"]
+        assert of_failing(board.failing()[0]).needs_person
+        assert "free some disk" in board.failing()[0].error.hint
+        await waiting.cancel()
+
+    run(main)
+
+
+def test_a_full_spool_is_shown_for_as_long_as_a_clip_waits_and_told_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        spool, board = watched(tmp_path, budget=10)
+        first, second = store(spool, b"12345"), store(spool, b"6789")
+        waiting = Tenant(spool, 5)
+        await settle()
+        assert shown(board) == ["spool.full"]
+        assert spool.waiting
+        await spool.remove(first)
+        await settle()
+        assert waiting.room
+        assert shown(board) == []
+        assert not spool.waiting
+        await waiting.leave()
+        assert [line["event"] for line in log] == ["spool.full"]
+        await spool.remove(second)
+        assert [line["event"] for line in log] == ["spool.full", "spool.room"]
+
+    with structlog.testing.capture_logs() as log:
+        run(main)
+
+
+def test_a_full_disk_is_full_of_other_files_where_the_spool_is_empty(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size="256k") as disk:
+        spool = open_spool(disk / "spool", files=Files())
+        fill(disk)
+        with pytest.raises(SpoolDiskFullError), writing(spool) as part:
+            spool.write(part, memoryview(bytes(100_000)))
 
 
 def test_who_gives_up_waiting_leaves_the_line(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def _rates(status: Status) -> str:
 
 
 def _spool(spool: SpoolView) -> str:
-    full = "; FULL: reading waits for uploads to make room" if spool.waiting else ""
+    full = "; FULL: reading waits for room" if spool.waiting else ""
     return (
         f"{text.size(spool.used)} of {text.size(spool.budget)},"
         f" disk {text.size(spool.free)} free{full}"

@@ -6,7 +6,7 @@ from dockd import events
 from dockd.board import Failing
 from dockd.clock import timestamp
 from dockd.control.views import Trouble
-from dockd.errors import ClipTooLargeError, UnforeseenError
+from dockd.errors import ClipTooLargeError, SpoolDiskFullError, SpoolFullError, UnforeseenError
 from dockd.log_output import Health
 
 _PERSONS = {ClipTooLargeError.event} | {
@@ -27,7 +27,13 @@ _PERSONS = {ClipTooLargeError.event} | {
 }
 """What never ends by itself."""
 _LASTING = {
-    event.name for event in (events.CAMERA_FAILED, events.JOURNAL_UNREADABLE, events.LEDGER_FAILED)
+    event.name
+    for event in (
+        events.CAMERA_FAILED,
+        events.JOURNAL_UNREADABLE,
+        events.LEDGER_FAILED,
+        events.SPOOL_FAILED,
+    )
 }
 """What does not end by itself once it has lasted longer than patience does."""
 _PATIENCE = timedelta(minutes=1)
@@ -52,8 +58,8 @@ def of_failing(failing: Failing) -> Trouble:
     return Trouble(
         event=failing.event,
         needs_person=failing.event in _PERSONS
-        or isinstance(failing.error, UnforeseenError)
-        or (failing.event in _LASTING and lasts_long),
+        or isinstance(failing.error, UnforeseenError | SpoolDiskFullError)
+        or (failing.event in _LASTING and lasts_long and not _mends_itself(failing)),
         what=failing.error.message,
         hint=failing.error.hint,
         since=timestamp(failing.since),
@@ -63,6 +69,11 @@ def of_failing(failing: Failing) -> Trouble:
         clip=_number(fields.get("clip")),
         path=_text(fields.get("path")),
     )
+
+
+def _mends_itself(failing: Failing) -> bool:
+    """Say whether what goes on ends with the next uploads."""
+    return isinstance(failing.error, SpoolFullError)
 
 
 def of_clip(  # a row of the ledger
