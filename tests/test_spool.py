@@ -411,7 +411,7 @@ def test_room_that_others_make_on_the_disk_is_noticed(tmp_path: Path) -> None:
 def watched(folder: Path, clock: FakeClock | None = None, **facts: Any) -> tuple[Spool, Board]:
     """A spool, and the board that shows its troubles."""
     board = Board()
-    settings = {"budget": 100 * MIB, "reserve": 0, "files": Disk()} | facts
+    settings: dict[str, Any] = {"budget": 100 * MIB, "reserve": 0, "files": Disk()} | facts
     spool = Spool(folder, clock=clock or StillClock(), board=board, **settings)
     spool.recover({})
     return spool, board
