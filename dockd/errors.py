@@ -266,11 +266,18 @@ class TransientError(TargetError):
     event = "clip.retrying"
 
     def __init__(
-        self, detail: str = "", *, hint: str = "", retry_after: float | None = None
+        self,
+        detail: str = "",
+        *,
+        hint: str = "",
+        retry_after: float | None = None,
+        needs_operator: bool = False,
     ) -> None:
         super().__init__(detail, hint=hint)
         self.retry_after = retry_after
         """Seconds that the server asked to wait, or None."""
+        self.needs_operator = needs_operator
+        """Whether it never ends by itself, unless it ends soon."""
 
 
 class TargetDownError(TransientError):

@@ -526,6 +526,16 @@ TARGET_UP = _event(
     failures="int",
     seconds="float",
 )
+TARGET_PIECES = _event(
+    "target.pieces_smaller",
+    "warning",
+    "A proxy before the target takes no piece of an upload as large as was sent (413); pieces are"
+    " smaller from now on, until dockd starts anew. target.chunk_size, or the proxy's limit"
+    " (nginx: client_max_body_size), spares the tries.",
+    target="str",
+    refused="int",
+    now="int",
+)
 CLIP_RETRYING = _event(
     "clip.retrying",
     "warning",

@@ -171,7 +171,7 @@ def _speaks(url: str, reply: Reply) -> Finding:
         return failure(problem)
     if "Tus-Version" in reply.headers:
         return ok(f"{url} answers, and speaks tus {TUS_VERSION}")
-    if reply.status >= 400:
+    if reply.is_redirect or reply.status >= 400:
         return failure(to_error(reply))
     return warning(
         f"{url} answers, but does not say that it speaks tus",

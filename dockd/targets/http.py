@@ -40,7 +40,25 @@ _FINAL = frozenset({400, 413, 415, 422})
 _PASSING_CODES = frozenset({"ERR_UPLOAD_INTERRUPTED", "ERR_UNEXPECTED_EOF"})
 """What tusd calls a broken connection, with status 400."""
 
-_PAGE_HINT = "another server or a proxy answers there with a web page; check target.url"
+_OWN = frozenset({*_FINAL, 414, 431, 494})
+"""What a proxy says of one request, and perhaps of no other: 494 is nginx's long header."""
+_TOO_LONG = frozenset({400, 414, 431, 494})
+"""How proxies say that the header is too long which carries the manifest."""
+_MENDS_ITSELF = frozenset({408, 409, 423, 425, 429})
+"""With every 5xx but 511: it ends by itself."""
+
+_PAGE_HINT = (
+    "a captive portal, a filter, a proxy or another server answers there; let the station"
+    " through it, and check target.url"
+)
+_LOGIN_HINT = (
+    "it asks for a login, and the server for a token: let target.url and target.receipts_url"
+    " through without the login (nginx: auth_basic off; auth_request off;)"
+)
+_HEADER_HINT = (
+    "the clip's manifest makes a long header; in nginx:"
+    " large_client_header_buffers 4 128k; see docs/configure.md"
+)
 _REDIRECT_HINT = "redirects are not followed; put the final address into the configuration"
 _HINTS: Mapping[int, str] = {
     301: _REDIRECT_HINT,
@@ -55,13 +73,14 @@ _HINTS: Mapping[int, str] = {
     407: "a proxy wants credentials; put them into HTTPS_PROXY in the service's environment",
     408: "the link is slower than the server allows; lower target.chunk_size",
     412: "the server does not speak tus 1.0.0; check target.url",
-    413: "raise the limit (a proxy's?) or lower target.chunk_size; see docs/operate.md",
+    413: "raise the limit; in nginx: client_max_body_size 0; see docs/configure.md",
     423: "the server still holds an earlier connection of this upload; it will let go",
     429: "the server is asked too often; lower target.concurrency",
     502: "the proxy is up and the server behind it is not",
     503: "the server is busy or being maintained",
     504: "the proxy is up and the server behind it does not answer",
     507: "make room on the server's disk",
+    511: "a captive portal wants a login: let the station through it",
 }
 _DEFAULT_HINT = "look into the server's log"
 
@@ -92,6 +111,12 @@ _PATIENCE = 2
 """How many times the longest silence a whole answer may take."""
 _BROKEN = ("the connection broke", "check the network")
 
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PAGE = re.compile(rb"\s*(<!doctype html|<html|<\?xml|<head|<body)", re.IGNORECASE)
+_TITLE = re.compile(rb"<title>([^<]{1,200})", re.IGNORECASE)
+_STATEMENT = re.compile(rb"\s*[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\s*")
+"""A compact JWS (RFC 7515, section 3.1)."""
+
 Origin = tuple[str, str, int | None]
 
 
@@ -119,7 +144,33 @@ class Reply:
     @property
     def is_page(self) -> bool:
         """Whether it was written for a browser, so not by the server that is meant."""
-        return self._content_type in {"text/html", "application/xhtml+xml"}
+        if self._content_type in {"text/html", "application/xhtml+xml"}:
+            return True
+        return self._content_type in {"", "text/plain"} and _PAGE.match(self.body) is not None
+
+    @property
+    def is_servers(self) -> bool:
+        """Whether the server that is meant says it, by all that shows: none else may reject.
+
+        Every answer of a tus server has the header, and dockd's other refusals have a code.
+        """
+        coded = self._content_type == "application/problem+json" and bool(self.problem.code)
+        return not self.is_page and ("Tus-Resumable" in self.headers or coded)
+
+    @property
+    def is_statement(self) -> bool:
+        """Whether it can be a signed statement, however little that says of what is in it."""
+        return self._content_type == "application/jose" or (
+            not self.is_page and _STATEMENT.fullmatch(self.body) is not None
+        )
+
+    @property
+    def login(self) -> str | None:
+        """How something before the server asks for a login, if that is what it does."""
+        scheme = _printable(self.headers.get("WWW-Authenticate", "").partition(" ")[0])
+        if self.status != 401 or self.is_servers or scheme.lower() == "bearer":
+            return None
+        return scheme or ("a web page" if self.is_page else None)
 
     @property
     def problem(self) -> Problem:
@@ -136,6 +187,43 @@ class Reply:
     def _content_type(self) -> str:
         value: str = self.headers.get("Content-Type", "")
         return value.partition(";")[0].strip().lower()
+
+    def described(self) -> str:
+        """Return who answered what, as far as it can be told."""
+        answer = f"{self.status} {httpx.codes.get_reason_phrase(self.status)}".strip()
+        said = f"answered {self.method} with {answer}"
+        if not self._is_strange:
+            words = self.problem.detail
+            return f"the server {said}" + (f": {words}" if words else "")
+        program = _printable(self.headers.get("Server", "")[:40])
+        said = f"something before the server{f' ({program})' if program else ''} {said}"
+        if (login := self.login) is not None:
+            return f"{said}: it asks for a login ({login})"
+        if self.is_redirect:
+            return f"{said}, to {_printable(self.headers.get('Location', '')) or 'nowhere'}"
+        if self.is_page:
+            title = _TITLE.search(self.body)
+            words = _printable(title[1].decode("utf-8", "replace")) if title else ""
+            return f"{said}: a web page" + (f", {words!r}" if words else "")
+        return f"{said}: {self.problem.detail or 'nothing that was asked for'}"
+
+    @property
+    def is_redirect(self) -> bool:
+        """Whether it only names another address."""
+        return self.status in _REDIRECTS
+
+    @property
+    def _is_strange(self) -> bool:
+        """Whether the server that is meant would not say this."""
+        if self.is_servers:
+            return False
+        passes = self.status < 400 or self.status == 511
+        return self.is_page or passes or self.login is not None
+
+    @property
+    def is_no_answer(self) -> bool:
+        """Whether a request never came to the server, so that no other clip's gets there."""
+        return self._is_strange and not (self.status in _OWN and self.method in {"POST", "PATCH"})
 
 
 class BearerToken(httpx.Auth):
@@ -266,21 +354,28 @@ def to_error(reply: Reply) -> TargetError:
     """Return the error that an answer stands for.
 
     ``RejectedError`` if the server itself said that it never will store this; everything
-    that an operator can mend is a ``TransientError``, and so is a web page, which comes
-    from a proxy.
+    that an operator can mend is a ``TransientError``, and so is whatever something else
+    answers in the server's place: a proxy, a filter, a captive portal.
     """
-    problem = reply.problem
-    answer = f"{reply.status} {httpx.codes.get_reason_phrase(reply.status)}".strip()
-    detail = f"the server answered {reply.method} with {answer}"
-    if problem.detail:
-        detail += f": {problem.detail}"
-    hint = problem.hint or _HINTS.get(reply.status, _PAGE_HINT if reply.is_page else _DEFAULT_HINT)
-    passing = reply.is_page or reply.method == "HEAD" or problem.code in _PASSING_CODES
-    if reply.status in _FINAL and not passing:
+    detail, hint = reply.described(), _hint(reply)
+    passing = reply.method == "HEAD" or reply.problem.code in _PASSING_CODES
+    if reply.status in _FINAL and reply.is_servers and not passing:
         return RejectedError(detail, hint=hint)
-    if reply.is_page or reply.status in _DOWN or reply.status >= 500:
-        return TargetDownError(detail, hint=hint, retry_after=reply.retry_after)
-    return TransientError(detail, hint=hint, retry_after=reply.retry_after)
+    mends_itself = reply.status in _MENDS_ITSELF or (reply.status >= 500 and reply.status != 511)
+    down = reply.is_no_answer or reply.status in _DOWN or reply.status >= 500
+    return (TargetDownError if down else TransientError)(
+        detail, hint=hint, retry_after=reply.retry_after, needs_operator=not mends_itself
+    )
+
+
+def _hint(reply: Reply) -> str:
+    if reply.problem.hint:
+        return reply.problem.hint
+    if reply.login is not None:
+        return _LOGIN_HINT
+    if reply.status in _TOO_LONG and reply.method == "POST" and not reply.is_servers:
+        return _HEADER_HINT
+    return _HINTS.get(reply.status, _PAGE_HINT if reply.is_no_answer else _DEFAULT_HINT)
 
 
 def _open_tls(config: TargetConfig) -> ssl.SSLContext:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import httpx
 
+from dockd import events
 from dockd.bandwidth import Limiter
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end
 from dockd.config import TargetConfig
 from dockd.errors import RejectedError, TargetError, TransientError
+from dockd.logs import emit
 from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.targets.chunks import Chunk, SpoolFile
 from dockd.targets.http import Reply, ask, origin, to_error
@@ -24,6 +26,11 @@ RECEIPT_WAIT_SECONDS = 10
 """How long the receiver may hold a request for a receipt that it is about to sign."""
 PATIENCE = 3
 """How often one attempt asks the server where the upload stands, and goes on from there."""
+
+SMALLEST_PIECE = 64 * 1024
+"""Bytes of a PATCH below which it is not tried whether something takes still less."""
+_USUAL_LIMIT = 1 << 20
+"""The longest body that nginx takes by default."""
 
 _GONE = frozenset({404, 410})
 _UNKNOWN = _GONE | {403}
@@ -99,9 +106,9 @@ class TusTarget:
             sealed.manifest.encode(),
         )
         match reply.status:
-            case 200:
+            case 200 if reply.is_statement:
                 return Received(reply.body.decode("ascii", "replace"))
-            case 202:
+            case 202 if not reply.is_page:
                 return Verifying(1.0 if reply.retry_after is None else reply.retry_after)
             case 404 if reply.problem.code == "clip-not-stored":
                 return NotStored()
@@ -132,6 +139,18 @@ class TusTarget:
         except TargetError:
             self._abilities = None  # whoever mends the server may change what it can do
             raise
+
+    def take_smaller(self, size: int) -> bool:
+        """Send smaller pieces from now on, as something refused one; false at the smallest."""
+        if size <= SMALLEST_PIECE:
+            return False
+        if size <= self.chunk_size:
+            half = 1 << (size.bit_length() - 1)
+            # Quickly down to what proxies take without being told otherwise, then in halves.
+            self.chunk_size = max(half // 8, _USUAL_LIMIT) if half > _USUAL_LIMIT else size // 2
+            self.chunk_size = max(self.chunk_size, SMALLEST_PIECE)
+            emit(events.TARGET_PIECES, target=self._config.url, refused=size, now=self.chunk_size)
+        return True
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -239,6 +258,9 @@ class _Attempt:
             if not chunk.sent:
                 raise
             return await self._look_again(error)  # only the answer may have been lost
+        if reply.status == 413 and not reply.is_servers and self.target.take_smaller(end - start):
+            self.progress(start)
+            return start
         if reply.status in _CHECKSUM_MISMATCH:
             await to_the_end(self.file.check)
         if reply.status in {409} | _GONE | _CHECKSUM_MISMATCH:
@@ -291,7 +313,9 @@ def _offset(reply: Reply) -> int:
 
 
 def _check_version(reply: Reply) -> None:
-    version = reply.headers.get("Tus-Resumable", "")
+    version = reply.headers.get("Tus-Resumable")
+    if version is None:
+        raise to_error(reply)
     if version != TUS_VERSION:
         raise _nonsense(reply, f"its Tus-Resumable is {version[:50]!r}, not {TUS_VERSION!r}")
 

@@ -119,7 +119,10 @@ def test_a_day_of_refused_receipts_is_a_line_an_hour_for_each_clip_under_way(
     site: Site, log: io.StringIO
 ) -> None:
     fill(site)
-    said = a_day(site, log, lambda _: httpx.Response(200, content=b"nonsense"))
+    nonsense = httpx.Response(
+        200, content=b"nonsense", headers={"Content-Type": "application/jose"}
+    )
+    said = a_day(site, log, lambda _: nonsense)
     clips = len(CAMERAS) * CLIPS
     assert clips <= said["receipt.refused"] <= clips * A_LASTING_FAILURE
     assert said["clip.retrying"] == 0

@@ -190,7 +190,8 @@ def test_sending_may_take_longer_than_any_answer(tmp_path: Path) -> None:
 
 def test_a_refusal_that_comes_before_the_body_is_read_is_heard(sealed: Sealed) -> None:
     async def run() -> None:
-        server = WireServer(refusal=b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        refusal = b"HTTP/1.1 413 Too Large\r\nTus-Resumable: 1.0.0\r\nContent-Length: 0\r\n\r\n"
+        server = WireServer(refusal=refusal)
         async with server.running() as url:
             with pytest.raises(RejectedError, match="413"):
                 await Uploads(make_config(url=url)).attempt(sealed)

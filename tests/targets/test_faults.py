@@ -8,13 +8,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
-from dockd.errors import RejectedError, TargetError, TransientError
+from dockd.errors import RejectedError, TargetDownError, TargetError, TransientError
 from dockd.targets import Sealed
 from dockd.targets.http import MAX_RETRY_AFTER
+from dockd.targets.tus import TusTarget
 from tests.clocks import START
 
-from .support import Station, TusServer, make_sealed, problem
+from .support import MIB, Station, TusServer, make_config, make_sealed, problem
 
 TUS = {"Tus-Resumable": "1.0.0"}
 REDIRECTS = [301, 302, 303, 307, 308]
@@ -127,9 +129,131 @@ def test_tusd_says_why_in_its_body(
 def test_other_refusals_of_tusd_reject_the_clip(
     server: TusServer, station: Station, sealed: Sealed
 ) -> None:
-    answer = httpx.Response(400, text="ERR_UPLOAD_REJECTED: by a hook")
+    answer = httpx.Response(400, text="ERR_UPLOAD_REJECTED: by a hook", headers=TUS)
     error = failing(server, station, sealed, "POST", answer)
     assert isinstance(error, RejectedError)
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+@pytest.mark.parametrize("status", [400, 415, 422])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"Blocked by policy", b'{"code": "blocked"}', b"<html><title>Blocked</title></html>"],
+)
+def test_a_refusal_that_shows_no_sign_of_a_tus_server_rejects_nothing(
+    server: TusServer, station: Station, sealed: Sealed, method: str, status: int, body: bytes
+) -> None:
+    error = failing(server, station, sealed, method, httpx.Response(status, content=body))
+    assert isinstance(error, TransientError)
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD", "PATCH"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, html="<title>Station WiFi</title>"),
+        httpx.Response(200),
+        httpx.Response(204),
+        httpx.Response(302, headers={"Location": "http://portal.example/"}),
+        httpx.Response(511),
+    ],
+    ids=["page", "empty", "204", "302", "511"],
+)
+def test_a_captive_portal_is_told_as_what_it_is(
+    server: TusServer, station: Station, sealed: Sealed, method: str, answer: httpx.Response
+) -> None:
+    error = failing(server, station, sealed, method, answer)
+    assert isinstance(error, TargetDownError)
+    assert "something before the server" in error.detail
+    assert "portal" in error.hint or "redirect" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_login"),
+    [
+        ({"WWW-Authenticate": 'Basic realm="x"'}, True),
+        ({"WWW-Authenticate": "Negotiate"}, True),
+        ({"Content-Type": "text/html"}, True),
+        ({"WWW-Authenticate": "Bearer"}, False),
+        ({}, False),
+        (TUS, False),
+    ],
+)
+def test_a_login_is_told_from_a_wrong_token(
+    server: TusServer,
+    station: Station,
+    sealed: Sealed,
+    headers: dict[str, str],
+    is_login: bool,
+) -> None:
+    error = failing(server, station, sealed, "POST", httpx.Response(401, headers=headers))
+    assert ("asks for a login" in error.detail) is is_login
+    assert ("target.token_file" in error.hint) is not is_login
+
+
+@pytest.mark.parametrize("status", [400, 414, 431, 494])
+def test_a_header_that_is_too_long_for_a_proxy_names_its_setting(
+    server: TusServer, station: Station, sealed: Sealed, status: int
+) -> None:
+    page = httpx.Response(status, html="<title>400 Request Header Or Cookie Too Large</title>")
+    error = failing(server, station, sealed, "POST", page)
+    assert isinstance(error, TransientError)
+    # It may be this clip's path alone that is so long.
+    assert not isinstance(error, TargetDownError)
+    assert "large_client_header_buffers" in error.hint
+
+
+def limited(server: TusServer, most: int) -> Callable[[httpx.Request], httpx.Response]:
+    """A proxy that lets bodies of so many bytes pass."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if len(request.content) > most:
+            return httpx.Response(413, html="<title>413 Request Entity Too Large</title>")
+        return server.answer(request)
+
+    return answer
+
+
+@pytest.mark.parametrize("most", [MIB, 5 * MIB // 2, 100_000, 64 * 1024])
+def test_pieces_get_smaller_until_a_proxy_lets_them_pass(
+    server: TusServer, tmp_path: Path, most: int
+) -> None:
+    sealed = make_sealed(tmp_path, 6 * MIB + 5)
+    station = Station(server, make_config(chunk_size=64 * MIB))
+    server.script["PATCH"].extend([limited(server, most)] * 1000)
+    with structlog.testing.capture_logs() as log:
+        station.upload(sealed)
+    (upload,) = server.uploads.values()
+    assert bytes(upload.data) == sealed.path.read_bytes()
+    assert {line["event"] for line in log} == {"target.pieces_smaller"}
+    assert log[-1]["now"] <= most
+    assert station.progress[-1] == sealed.size
+
+
+def test_the_size_that_passes_is_remembered(server: TusServer, tmp_path: Path) -> None:
+    sealed = make_sealed(tmp_path, 6 * MIB)
+    station = Station(server, make_config(chunk_size=64 * MIB))
+    server.script["PATCH"].extend([limited(server, MIB)] * 1000)
+
+    async def twice(target: TusTarget) -> None:
+        await station.attempt(target, sealed)
+        refused = len(server.asked("PATCH")) - 6
+        assert refused > 0
+        station.url = None
+        await station.attempt(target, sealed)
+        assert len(server.asked("PATCH")) == refused + 12
+
+    station.run(twice)
+
+
+def test_a_proxy_that_lets_nothing_pass_is_waited_for(server: TusServer, tmp_path: Path) -> None:
+    sealed = make_sealed(tmp_path, 2 * MIB)
+    station = Station(server)
+    server.script["PATCH"].extend([limited(server, 1000)] * 1000)
+    with pytest.raises(TransientError) as raised:
+        station.upload(sealed)
+    assert "client_max_body_size" in raised.value.hint
+    assert raised.value.needs_operator
 
 
 def test_the_servers_own_hint_is_passed_on(

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dockd.errors import RejectedError, TransientError
+from dockd.errors import RejectedError, TargetDownError, TransientError
 from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.targets.http import MAX_BODY
 from dockd.targets.tus import TusTarget
@@ -20,6 +20,8 @@ from .support import (
     make_sealed,
     problem,
 )
+
+STATEMENT = {"Content-Type": "application/jose"}
 
 
 @pytest.fixture
@@ -97,6 +99,54 @@ def test_any_other_answer_says_nothing_about_the_clip(sealed: Sealed, answer: An
     assert raised.value.hint
 
 
+IN_ITS_PLACE = [
+    httpx.Response(200, html="<html><title>Station WiFi</title>Please log in</html>"),
+    httpx.Response(200, content=b"<!DOCTYPE html><p>Please log in</p>"),
+    httpx.Response(200, text="<html>Please log in</html>"),
+    httpx.Response(200, content=b""),
+    httpx.Response(200, content=b"Please log in"),
+    httpx.Response(200, json={"status": "ok"}),
+    httpx.Response(200, content=b"a.b"),
+    httpx.Response(202, html="<p>Please log in</p>"),
+    httpx.Response(204),
+    httpx.Response(302, headers={"Location": "http://portal.example/login"}),
+    httpx.Response(307, headers={"Location": "http://portal.example/login"}),
+    httpx.Response(511, html="<p>Please log in</p>"),
+    httpx.Response(511),
+    httpx.Response(401, headers={"WWW-Authenticate": 'Basic realm="evidence"'}),
+    httpx.Response(401, html="<h1>401 Authorization Required</h1>"),
+    httpx.Response(400, html="<p>Blocked</p>"),
+    httpx.Response(403, html="<p>Blocked</p>"),
+]
+
+
+@pytest.mark.parametrize("answer", IN_ITS_PLACE, ids=lambda one: f"{one.status_code}")
+def test_what_answers_in_the_servers_place_is_told_as_that_and_is_no_receipt(
+    sealed: Sealed, answer: httpx.Response
+) -> None:
+    with pytest.raises(TargetDownError) as raised:
+        ask(sealed, answer)
+    assert "something before the server" in raised.value.detail
+    assert str(answer.status_code) in raised.value.detail
+    assert "token does" not in raised.value.hint
+    assert raised.value.needs_operator
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+@pytest.mark.parametrize("kind", ["text", "html", "json", "empty"])
+def test_a_refusal_that_is_not_the_receivers_rejects_nothing(
+    sealed: Sealed, status: int, kind: str
+) -> None:
+    answer = {
+        "text": httpx.Response(status, text="refused"),
+        "html": httpx.Response(status, html="<p>refused</p>"),
+        "json": httpx.Response(status, json={"code": "refused", "detail": "by a filter"}),
+        "empty": httpx.Response(status),
+    }[kind]
+    with pytest.raises(TransientError):
+        ask(sealed, answer)
+
+
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_a_manifest_that_is_refused_rejects_the_clip(sealed: Sealed, status: int) -> None:
     with pytest.raises(RejectedError):
@@ -111,10 +161,10 @@ def test_a_manifest_that_is_refused_rejects_the_clip(sealed: Sealed, status: int
         (b"\xff\x00\xfea", "\ufffd\x00\ufffda"),
     ],
 )
-def test_a_200_is_passed_on_as_it_is_for_the_verifier_to_refuse(
+def test_a_statement_is_passed_on_as_it_is_for_the_verifier_to_refuse(
     sealed: Sealed, body: bytes, token: str
 ) -> None:
-    answer, _ = ask(sealed, httpx.Response(200, content=body))
+    answer, _ = ask(sealed, httpx.Response(200, content=body, headers=STATEMENT))
     assert answer == Received(token)
 
 
@@ -127,7 +177,7 @@ def test_an_endless_receipt_is_cut_off_one_byte_past_the_limit(sealed: Sealed) -
             given += 1
             yield b"A" * 1000
 
-    answer, _ = ask(sealed, httpx.Response(200, content=endless()))
+    answer, _ = ask(sealed, httpx.Response(200, content=endless(), headers=STATEMENT))
     assert answer == Received("A" * (MAX_BODY + 1))
     assert given == MAX_BODY // 1000 + 1
 
@@ -135,7 +185,9 @@ def test_an_endless_receipt_is_cut_off_one_byte_past_the_limit(sealed: Sealed) -
 def test_a_compressed_receipt_is_not_blown_up(sealed: Sealed) -> None:
     answer, request = ask(
         sealed,
-        httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=compressed_zeros()),
+        httpx.Response(
+            200, headers=STATEMENT | {"Content-Encoding": "gzip"}, content=compressed_zeros()
+        ),
     )
     assert isinstance(answer, Received)
     assert len(answer.token) < 1000
