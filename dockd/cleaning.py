@@ -125,13 +125,18 @@ class Cleaning:
         acknowledged = await self._acknowledged(camera)
         return [clip for clip in acknowledged if await self._is_released(clip)]
 
+    @property
+    def leaves_clips(self) -> bool:
+        """Whether acknowledged clips stay on a camera by the policy: no wipe will check them."""
+        return self._policy in {"keep", "dry-run"}
+
     def harmed(self, camera: Camera) -> int:
         """Return how many files a wipe of a docked camera has taken or changed in error."""
         return self._harmed.get(camera.id, 0)
 
     async def left(self, camera: Camera) -> int:
         """Return how many acknowledged clips are still on a camera, and should not be."""
-        if self._policy in {"keep", "dry-run"}:
+        if self.leaves_clips:
             return 0
         return len(await self._acknowledged(camera))
 

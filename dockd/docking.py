@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
@@ -25,7 +26,7 @@ from dockd.ledger import Ledger
 from dockd.leftovers import Leftovers, weigh
 from dockd.logs import Repeats, emit
 from dockd.manifest import ClockFacts
-from dockd.model import Clip, Doing, Standing, display_path
+from dockd.model import Clip, Doing, FileStat, FoundFile, Standing, State, display_path
 from dockd.sources import Look, Media
 from dockd.tree import Root, advice, is_below
 
@@ -240,18 +241,19 @@ class Docking:
                 vanished=observed.vanished,
                 left_alone=self.left_alone.files,
             )
-        self._tell_of_failures(look)
         self._tell_of_left_alone()
         for clip in observed.touched:
-            await self._look_at_content(root, clip)
+            await self._look_at_content(root, clip, look)
+        self._tell_of_failures(look)
         stay = Stay(self.media, self.number, await self._clocks(look), self.left_alone)
 
         async def take(clip: Clip) -> None:
             await self._intake.take(stay, root, clip)
 
         clips = await asyncio.to_thread(self._ledger.to_ingest, camera)
+        unsure = await asyncio.to_thread(self._unsure, root, files)
         self._unsettled = look.again_in is not None
-        if clips or self._unsettled:
+        if clips or unsure or self._unsettled:
             self.standing = self._told = Standing.WORKING
             self._is_released = False
         # Not earlier: whoever waits for this look takes the standing for what it found.
@@ -260,19 +262,55 @@ class Docking:
             self.doing = Doing.READING
         workers = min(self._intake.concurrency, self.media.readers)
         await work_through(clips, take, workers=workers)
+        if unsure:
+            self.doing = Doing.READING
+        for clip in unsure:
+            await self._look_at_content(root, clip, look)
+            if clip.path in look.failures:
+                self._tell_of_failures(look)
         await self._look_again(look)
 
-    async def _look_at_content(self, root: Root, clip: Clip) -> None:
+    def _unsure(self, root: Root, files: Sequence[FoundFile]) -> list[Clip]:
+        """Return the clips that were read, and whose files may have another content by now; blocks.
+
+        A camera that was formatted, and whose clock and numbering have begun anew, can give
+        another recording the name, size and time of one that was read at an earlier docking.
+        """
+        there = {file.path: file.stat for file in files}
+        return [
+            clip
+            for clip in self._ledger.read_before(self.media.camera)
+            if clip.path in there
+            # Before a wipe, the content is checked anyway.
+            and (clip.state is not State.ACKNOWLEDGED or self._cleaning.leaves_clips)
+            and not self._is_sure(root, clip, there[clip.path])
+        ]
+
+    def _is_sure(self, root: Root, clip: Clip, stat: FileStat | None) -> bool:
+        if self.media.ours_alone or stat is None or clip.stat is None:
+            return clip.docking == self.number
+        if stat != root.known_by(clip.stat):
+            return False
+        # Who puts another file there can set its time back, but not the time of that change.
+        return clip.docking == self.number or (root.stable_inodes and root.is_local)
+
+    async def _look_at_content(self, root: Root, clip: Clip, look: Look) -> None:
         """Tell a file that was touched from another content of the same name and size."""
         try:
-            await to_the_end(wipe.check, root, clip, self.number)
+            stat = await to_the_end(wipe.check, root, clip, self.number)
         except WipeRefusedError:
             await to_the_end(self._ledger.replaced, clip)
             self._look_at = 0.0
-        except OSError:
-            pass  # the next look comes to it again
+        except FileNotFoundError:
+            self._look_at = 0.0
+        except OSError as error:
+            # Nobody knows what it is: the camera is not safe to take.
+            look.failures[clip.path] = error
         else:
-            await to_the_end(self._ledger.touched, clip)
+            if clip.stat is not None and not root.stable_inodes:
+                # So that a wipe reads it again, as ever: see wipe.check.
+                stat = replace(stat, inode=clip.stat.inode)
+            await to_the_end(self._ledger.recognised, clip, self.number, stat)
 
     async def _look_again(self, look: Look) -> None:
         """Look again soon where a file is not complete yet, or a clip could not be taken."""

@@ -158,10 +158,19 @@ class Ledger(Questions):
                 self._gone(known)
         return Observed(found, len(gone), touched)
 
-    def touched(self, clip: Clip) -> None:
-        """Note that a clip's file has other times, and still the content that was read."""
+    def recognised(self, clip: Clip, docking: int, stat: FileStat) -> None:
+        """Note that a clip's file was read again, and still has the content that it had.
+
+        Args:
+            clip: the clip.
+            docking: the docking that goes on.
+            stat: the file as it was when it was read again.
+        """
         with self._transaction():
-            self._touch(clip, clip.modified_ns)
+            self._db.execute(
+                "UPDATE clips SET modified_ns = ?, docking = ?, stat = ? WHERE id = ?",
+                (stat.modified_ns, docking, json.dumps(asdict(stat)), clip.id),
+            )
 
     def _touch(self, clip: Clip, modified_ns: int) -> None:
         self._db.execute("UPDATE clips SET modified_ns = ? WHERE id = ?", (modified_ns, clip.id))

@@ -71,6 +71,12 @@ class Questions(Database):
         """Return a docked camera's acknowledged clips that are still on it."""
         return self._clips(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
 
+    def read_before(self, camera: Camera) -> list[Clip]:
+        """Return a docked camera's clips that were read, and are still on it."""
+        states = ("spooled", "uploading", "rejected", "acknowledged")
+        listed = ", ".join(f"'{State(state)}'" for state in states)
+        return self._clips(f"camera = ? AND {_LIVE} AND state IN ({listed})", camera.id)
+
     def stuck(self, camera: Camera) -> int:
         """Return how many clips of a docked camera wait for a person."""
         states = f"'{State.UNREADABLE}', '{State.REJECTED}'"

@@ -148,6 +148,8 @@ class FoundFile:
     size: int
     modified_ns: int
     match: Match
+    stat: FileStat | None = None
+    """What tells whether it was replaced, as its root says it; None where that isn't known."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class Root:
     """The folders of its other volumes, by name."""
     stable_inodes: bool = True
     """Whether a file keeps its inode number; on FAT it is made up at each look-up."""
+    is_local: bool = True
+    """Whether this machine's kernel made the times of change; a network's server may not."""
 
     def folders(self) -> Iterator[tuple[bytes, Path]]:
         """Yield each folder, and what the paths of its files begin with."""
@@ -77,7 +79,10 @@ class Root:
 
     def stat(self, fd: int) -> FileStat:
         """Return what tells whether an open file of this root still is the same file."""
-        stat = FileStat.of(os.fstat(fd))
+        return self.known_by(FileStat.of(os.fstat(fd)))
+
+    def known_by(self, stat: FileStat) -> FileStat:
+        """Return what of a file's status tells whether it still is the same file."""
         return stat if self.stable_inodes else replace(stat, inode=0)
 
 

@@ -37,7 +37,7 @@ from dockd.manifest import (
     sign,
     statement_sha256,
 )
-from dockd.model import Camera, FileStat, FoundFile, Match, Standing, State
+from dockd.model import Camera, Clip, FileStat, FoundFile, Match, Standing, State
 from dockd.sources import Look
 from dockd.spool import Spool
 from dockd.tree import Failures, Root, walk
@@ -63,6 +63,7 @@ class FolderCamera:
         self.mount_failures = 0
         self.is_write_protected = False
         self.there = True
+        self.is_local = True
         self.failures: Failures = {}
         self.skipped: set[bytes] = set()
         self.unsettled: set[bytes] = set()
@@ -89,7 +90,7 @@ class FolderCamera:
         assert not self.mounts or self.mounts[-1] == "unmounted"
         self.mounts.append(how)
         try:
-            yield Root(self.folder)
+            yield Root(self.folder, is_local=self.is_local)
             if not self.there:
                 raise CameraLostError("it is gone")
         finally:
@@ -100,7 +101,11 @@ class FolderCamera:
             raise CameraLostError("it is gone")
         files = [
             FoundFile(
-                one.path, one.status.st_size, FileStat.of(one.status).modified_ns, Match("video")
+                one.path,
+                one.status.st_size,
+                FileStat.of(one.status).modified_ns,
+                Match("video"),
+                root.known_by(FileStat.of(one.status)),
             )
             for one in walk(root)
             if one.path.endswith(b".mp4") and one.path not in self.skipped
@@ -611,6 +616,120 @@ def test_a_kept_clip_that_was_only_touched_stays_the_same_clip(tmp_path: Path) -
         bench.docking.look_now()
         bench.run_until(lambda: [clip.modified_ns for clip in bench.ledger.clips()] == [1])
         assert bench.ledger.counts() == {State.ACKNOWLEDGED: 1}
+
+
+def record_anew(path: Path, data: bytes) -> None:
+    """Put another recording in a file's place, as a camera whose clock began anew does."""
+    times = path.stat()
+    path.unlink()
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("policy", ["keep", "dry-run", "delete"])
+@pytest.mark.parametrize("ours_alone", [True, False])
+def test_another_recording_of_the_same_name_size_and_time_is_one_more_clip_at_another_docking(
+    tmp_path: Path, policy: wipe.Policy, ours_alone: bool
+) -> None:
+    bench = Bench(tmp_path, policy)
+    bench.media.ours_alone = ours_alone
+    with closing(bench.ledger):
+        bench.acknowledges = False
+        path = bench.clip("1.mp4", b"first")
+        bench.clip("2.mp4", b"stays")
+        bench.run_until(lambda: bench.ledger.counts() == {State.SPOOLED: 2})
+        if policy != "delete":
+            bench.acknowledges = True
+            bench.acknowledge()
+        record_anew(path, b"other")
+        looked_at = bench.docking.looked_at
+        bench.docking.look_now()
+        bench.acknowledges = True
+        bench.run_until(
+            lambda: bench.docking.looked_at != looked_at and len(bench.ledger.clips()) == 3
+        )
+        bench.acknowledge()
+        bench.docking.look_now()
+        bench.run_until(bench.is_safe)
+        first, stays, other = bench.ledger.clips()
+        assert (first.path, other.path) == (b"1.mp4", b"1.mp4")
+        assert not first.present
+        assert other.plaintext_sha256 == hashlib.sha256(b"other").hexdigest()
+        done = State.WIPED if policy == "delete" else State.ACKNOWLEDGED
+        assert [stays.state, other.state] == [done, done]
+
+
+def test_another_recording_of_the_same_name_size_and_time_in_a_folder_is_seen_at_once(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, "keep")
+    bench.media.ours_alone = False
+    bench.media.look_every = 0.05
+    with closing(bench.ledger):
+        path = bench.clip("1.mp4", b"first")
+        bench.run_until(bench.is_safe)
+
+        def other_is_brought() -> bool:
+            if len(bench.ledger.clips()) == 1 and path.read_bytes() == b"first":
+                record_anew(path, b"other")
+            return bench.ledger.counts() == {State.ACKNOWLEDGED: 2} and bench.is_safe()
+
+        bench.run_until(other_is_brought)
+
+
+def test_kept_clips_are_read_again_once_a_docking_and_in_a_local_folder_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, "keep")
+    bench.media.look_every = 0.05
+    looks: list[int] = []
+    checks: list[int] = []
+    check = wipe.check
+    look = bench.media.look
+
+    def counted(root: Root, clip: Clip, docking: int) -> FileStat:
+        checks.append(docking)
+        return check(root, clip, docking)
+
+    def looked(root: Root) -> Look:
+        looks.append(1)
+        return look(root)
+
+    monkeypatch.setattr(wipe, "check", counted)
+    monkeypatch.setattr(bench.media, "look", looked)
+    with closing(bench.ledger):
+        bench.clip("1.mp4", b"first")
+        bench.run_until(lambda: len(looks) > 3 and bench.is_safe())
+        assert checks == []
+        looks.clear()
+        bench.run_until(lambda: len(looks) > 3 and bench.is_safe())
+        assert len(checks) == 1
+        bench.media.ours_alone = False
+        looks.clear()
+        bench.run_until(lambda: len(looks) > 3 and bench.is_safe())
+        assert len(checks) == 1
+        bench.media.is_local = False
+        looks.clear()
+        bench.run_until(lambda: len(looks) > 3 and bench.is_safe())
+        assert len(checks) == 2
+
+
+def test_a_kept_clip_that_can_not_be_read_again_leaves_its_camera_stuck(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    bench = Bench(tmp_path, "keep")
+    with closing(bench.ledger):
+        bench.clip("1.mp4", b"first")
+        bench.run_until(bench.is_safe)
+
+        def fail(*_: object) -> FileStat:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(wipe, "check", fail)
+        bench.docking.look_now()
+        bench.run_until(bench.is_stuck)
+        (line,) = told(log, "camera.folder_unreadable")
+        assert line["path"] == "1.mp4"
 
 
 def test_a_clip_that_cannot_be_taken_for_now_is_tried_again_soon(

@@ -89,7 +89,12 @@ class FolderMedia:
         yield await asyncio.to_thread(self._root)
 
     def _root(self) -> Root:
-        return Root(self.path, stable_inodes=filesystem_type(self.path) not in FORGETFUL)
+        kind = filesystem_type(self.path)
+        return Root(
+            self.path,
+            stable_inodes=kind not in FORGETFUL,
+            is_local=kind not in _NETWORK_TYPES,
+        )
 
     def look(self, root: Root) -> Look:
         """Look through the folder for complete files; blocks.

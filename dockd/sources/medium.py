@@ -92,7 +92,7 @@ def _look(root: Root, profile: Profile) -> Sight:
             continue
         if (match := rule.match) is None:
             continue
-        found = FoundFile(listed.path, stat.size, stat.modified_ns, match)
+        found = FoundFile(listed.path, stat.size, stat.modified_ns, match, root.known_by(stat))
         clips[listed.path] = (found, stat)
     return Sight(clips, left_alone, failures)
 
