@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -42,6 +43,22 @@ async def finished(work: Awaitable[T], stop: Callable[[], object] = lambda: None
         if not running.cancelled():
             running.exception()  # the cancellation outweighs it
         raise
+
+
+@contextlib.asynccontextmanager
+async def on_threads(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context on threads, as both block."""
+    entering = asyncio.ensure_future(asyncio.to_thread(manager.__enter__))
+    try:
+        value = await finished(entering)
+    except asyncio.CancelledError:
+        if not entering.exception():
+            await to_the_end(manager.__exit__, None, None, None)
+        raise
+    try:
+        yield value
+    finally:
+        await to_the_end(manager.__exit__, None, None, None)
 
 
 async def work_through(

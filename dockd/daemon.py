@@ -57,7 +57,8 @@ async def _run(config_path: Path, config: Config, seams: Seams) -> None:
     notifier = Notifier()
     proven: Config | None = None
     while True:
-        station = asyncio.create_task(Station(config, seams).run(notifier))
+        made = await asyncio.to_thread(Station, config, seams)
+        station = asyncio.create_task(made.run(notifier))
         try:
             changed = await _supervise(station, signals, config_path, notifier)
         except Exception as error:
@@ -96,8 +97,8 @@ async def _supervise(
             await _end(station)
             return None
         try:
-            changed = configuration.load(config_path)
-            Station(changed)
+            changed = await asyncio.to_thread(configuration.load, config_path)
+            await asyncio.to_thread(Station, changed)
         except (ConfigError, KeyFileError) as error:
             emit_error(events.CONFIG_REFUSED, error)
             continue

@@ -19,6 +19,7 @@ from dockd.bandwidth import Limiter, current_limit
 from dockd.board import Failing
 from dockd.cleaning import Cleaning
 from dockd.clock import Clock, timestamp
+from dockd.concurrency import on_threads, to_the_end
 from dockd.config import Config
 from dockd.control.metrics import Metrics
 from dockd.control.orders import Orders
@@ -112,10 +113,11 @@ class Station:
         """
         config, seams = self._config, self._seams
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(_only_one(config.station.state, seams.files))
+            only_one = on_threads(_only_one(config.station.state, seams.files))
+            await stack.enter_async_context(only_one)
             await stack.enter_async_context(self.control.serving())
-            ledger = seams.ledger(config.ledger_path, seams.clock)
-            stack.callback(ledger.close)
+            opened = on_threads(_open(seams.ledger, config.ledger_path, seams.clock))
+            ledger = await stack.enter_async_context(opened)
             spool = Spool(
                 config.spool_folder,
                 budget=config.spool.budget,
@@ -124,7 +126,7 @@ class Station:
                 clock=seams.clock,
                 board=self.activity.board,
             )
-            await asyncio.to_thread(
+            await to_the_end(
                 recovery.recover, ledger, spool, config.station.id, self._key.verify_key
             )
             target = self._open_target()
@@ -332,6 +334,12 @@ class Station:
         docking = self._dockings.get(clip.camera.id)
         if docking is not None:
             docking.clip_settled()
+
+
+@contextlib.contextmanager
+def _open(ledger: Callable[[Path, Clock], Ledger], path: Path, clock: Clock) -> Iterator[Ledger]:
+    with contextlib.closing(ledger(path, clock)) as opened:
+        yield opened
 
 
 @contextlib.contextmanager

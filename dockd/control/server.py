@@ -12,7 +12,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
 from dockd import events
-from dockd.concurrency import finished
+from dockd.concurrency import finished, on_threads
 from dockd.config import Config
 from dockd.control import health, metrics, pages
 from dockd.control.api import Api
@@ -61,7 +61,7 @@ class Control:
             stack.push_async_callback(self._reader.aclose)
             for listening, app, protocol in self._offers():
                 try:
-                    listener = stack.enter_context(listening)
+                    listener = await stack.enter_async_context(on_threads(listening))
                 except ControlError as error:
                     emit_error(events.CONTROL_FAILED, error)
                 else:

@@ -203,8 +203,7 @@ class FolderSource:
         finally:
             media.forget()
             if observer is not None:
-                observer.stop()
-                await asyncio.to_thread(observer.join)
+                await asyncio.to_thread(_end, observer)
 
     def _watch(self, media: FolderMedia, loop: asyncio.AbstractEventLoop) -> BaseObserver | None:
         """Start a watch; without one (too many watches, say) the regular looks must do."""
@@ -242,6 +241,11 @@ class _Hints(EventHandler):
             case FileClosedEvent():
                 self._media.settling.closed(path)
         self._media.changed.set()
+
+
+def _end(observer: BaseObserver) -> None:
+    observer.stop()
+    observer.join()
 
 
 def is_folder(path: Path) -> bool:

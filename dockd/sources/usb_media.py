@@ -80,7 +80,7 @@ class UsbMedia:
         except BaseException as error:
             with contextlib.suppress(MountError):  # the error outweighs it
                 await finished(self._unmount(folders))
-            if isinstance(error, OSError | MountError) and not self.is_there():
+            if isinstance(error, OSError | MountError) and not await to_the_end(self.is_there):
                 raise self._lost() from error
             raise
         await finished(self._unmount(folders))

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -236,14 +236,16 @@ class BearerToken(httpx.Auth):
         self._path = path
         self._origins = origins
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Add the token to a request.
 
         Raises:
             TransientError: the file can't be read, or holds no token.
         """
         if origin(request.url) in self._origins:
-            request.headers["Authorization"] = f"Bearer {self._read()}"
+            request.headers["Authorization"] = f"Bearer {await asyncio.to_thread(self._read)}"
         yield request
 
     def _read(self) -> str:
