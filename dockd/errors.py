@@ -283,6 +283,8 @@ class TransientError(TargetError):
 class TargetDownError(TransientError):
     summary = "The server can't take any clip now"
     event = "target.down"
+    answered = False
+    """Whether the server itself said so: it can be reached, and takes nothing."""
 
 
 class RejectedError(TargetError):

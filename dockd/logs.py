@@ -5,6 +5,7 @@ What dockd says is declared in ``dockd.events``; this module renders it.
 
 import logging
 import math
+import re
 import sys
 import threading
 import time
@@ -31,6 +32,9 @@ REPEAT_FIRST = 60.0
 """Seconds after which a failure that goes on is logged a second time."""
 REPEAT_CAP = 3600.0
 """Seconds between two lines about one lasting failure, at most."""
+_CAUSES = 8
+"""Causes of one lasting failure that are told apart; words that never repeat are no flood."""
+_ANY_OTHER = "any other"
 _LAST_WORDS_SECONDS = 2.0
 """How long a process that ends waits for its log to be written."""
 
@@ -186,7 +190,8 @@ class Repeats:
     """Keeps a failure that goes on from flooding the log.
 
     The first failure of a key is written at once, further ones at intervals that double
-    from a minute to an hour, and the first success after it in one "recovered" line.
+    from a minute to an hour, a cause that is new at once, and the first success after it in
+    one "recovered" line.
     """
 
     def __init__(
@@ -218,14 +223,12 @@ class Repeats:
             fields: what the event says of it.
         """
         now = self._clock.monotonic()
-        run = self._runs.setdefault(key, _Run(began=now, due=now, interval=REPEAT_FIRST))
+        run = self._runs.setdefault(key, _Run(began=now))
         run.count += 1
         if self._board is not None:
             self._board.put((self._failed.name, *key), self._failing(run, error, retry_in, fields))
-        if now >= run.due:
+        if run.is_due(error, now):
             emit_error(self._failed, error, **fields, failures=run.count)
-            run.due = now + run.interval
-            run.interval = min(run.interval * 2, REPEAT_CAP)
 
     def _failing(
         self, run: "_Run", error: DockdError, retry_in: float | None, fields: dict[str, object]
@@ -279,11 +282,24 @@ class Repeats:
 
 
 class _Run:
-    def __init__(self, began: float, due: float, interval: float) -> None:
+    """A failure from its first to its end, whatever its causes."""
+
+    def __init__(self, began: float) -> None:
         self.began = began
-        self.due = due
-        self.interval = interval
         self.count = 0
+        self._due: dict[str, tuple[float, float]] = {}
+        """By cause, when it is written next, and the interval after that."""
+
+    def is_due(self, error: DockdError, now: float) -> bool:
+        """Say whether it is written now: a new cause at once, a known one at its intervals."""
+        cause = re.sub(r"[0-9]+", "0", f"{error.event} {error.message}")
+        if cause not in self._due and len(self._due) >= _CAUSES:
+            cause = _ANY_OTHER
+        due, interval = self._due.get(cause, (now, REPEAT_FIRST))
+        if now < due:
+            return False
+        self._due[cause] = now + interval, min(interval * 2, REPEAT_CAP)
+        return True
 
 
 def _stable_order(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:

@@ -87,6 +87,9 @@ class Uploader:
         self._clip_trouble = Repeats(clock, events.CLIP_RETRYING, events.CLIP_RECOVERED, board)
         self._refusals = Repeats(clock, events.RECEIPT_REFUSED, events.CLIP_RECOVERED, board)
         self.target = TargetHealth()
+        target.answered = self._answered
+        self._said_no = False
+        """Whether the target itself said that it takes nothing, when it was found down."""
 
     async def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Deliver clips until cancelled.
@@ -180,6 +183,7 @@ class Uploader:
         try:
             await self._deliver(delivery)
         except RejectedError as error:
+            self._is_up()
             await delivery.reject(error)
             self._forget(delivery)
         except SpoolDamagedError as error:
@@ -213,7 +217,12 @@ class Uploader:
     def _failed(self, delivery: Delivery, error: DockdError, pause: float) -> None:
         """Tell of a failed attempt what it is: the target's trouble, or this clip's own."""
         if isinstance(error, TargetDownError) and self._goes_through_for_others(delivery):
-            error = TransientError(error.detail, hint=error.hint, retry_after=error.retry_after)
+            error = TransientError(
+                error.detail,
+                hint=error.hint,
+                retry_after=error.retry_after,
+                needs_operator=error.needs_operator,
+            )
         self._counting.retried(error.event)
         key = str(delivery.clip.id)
         delivery.at_least = None
@@ -222,8 +231,12 @@ class Uploader:
                 # What waits out a pause when it is up again would go after what comes new.
                 delivery.at_least = error.retry_after or 0.0
                 self.target.reachable = False
+                self._said_no = error.answered
                 self._target_trouble.failure(error=error, retry_in=pause, target=self._config.url)
             case ReceiptRefusedError():
+                # It has taken the clip, and answers.
+                self._is_up()
+                self._clip_trouble.forget(key)
                 self._refusals.failure(
                     key, error=error, retry_in=pause, **delivery.about, reason=error.reason
                 )
@@ -236,14 +249,23 @@ class Uploader:
             delivery.failing_since = self.target.successes
         return self.target.successes > delivery.failing_since
 
-    def _went_through(self, delivery: Delivery) -> None:
+    def _answered(self, took_something: bool) -> None:
+        """Show no longer what an answer has disproved; the log waits for what goes through."""
+        if self.target.reachable is not True and (took_something or not self._said_no):
+            self.target.reachable = True
+            self._target_trouble.hide()
+
+    def _is_up(self) -> None:
         self.target.reachable = True
+        if self._target_trouble.success(target=self._config.url):
+            self._wakeup.ease()
+
+    def _went_through(self, delivery: Delivery) -> None:
         self.target.last_success = self._clock.now()
         self.target.successes += 1
         self._clip_trouble.success(str(delivery.clip.id), **delivery.about)
         self._refusals.success(str(delivery.clip.id), **delivery.about)
-        if self._target_trouble.success(target=self._config.url):
-            self._wakeup.ease()
+        self._is_up()
 
     async def _attempt_unless_held(self, delivery: Delivery) -> float | None:
         """Make one attempt; one that an order breaks off begins again."""

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from dockd import events, logs
-from dockd.errors import SpoolFullError, UnforeseenError
+from dockd.errors import SpoolError, SpoolFullError, UnforeseenError
 from dockd.logs import REPEAT_CAP, REPEAT_FIRST, Repeats, configure, emit, emit_error
 from tests.clocks import FakeClock
 from tests.support import log_lines
@@ -259,6 +259,26 @@ def test_a_failure_that_goes_on_is_written_at_growing_intervals(trouble: Trouble
     intervals = [later - earlier for earlier, later in pairwise(written)]
     assert intervals[:7] == [REPEAT_FIRST * 2**n for n in range(6)] + [REPEAT_CAP]
     assert set(intervals[6:]) == {REPEAT_CAP}
+
+
+def test_a_new_cause_is_written_at_once_and_causes_that_take_turns_are_no_flood(
+    trouble: Trouble,
+) -> None:
+    for number in range(3600):
+        error = SpoolFullError("no room") if number % 2 else SpoolError("no such disk")
+        trouble.repeats.failure(error=error)
+        trouble.clock.elapsed += 1
+    first, second, *others = lines(trouble.log)
+    assert (first["error"], second["error"]) == ("spool.failed", "spool.full")
+    assert len(others) == 2 * 5
+
+
+def test_words_that_never_repeat_are_no_flood(trouble: Trouble) -> None:
+    for number in range(3600):
+        word = "".join(chr(ord("a") + int(digit)) for digit in str(number))
+        trouble.repeats.failure(error=SpoolError(f"request {word}, {number}"))
+        trouble.clock.elapsed += 1
+    assert len(lines(trouble.log)) < 30
 
 
 def test_a_run_of_failures_ends_in_one_line_that_sums_it_up(trouble: Trouble) -> None:

@@ -22,7 +22,13 @@ from dockd.config import TargetConfig
 from dockd.control.metrics import Metrics
 from dockd.control.troubles import of_failing
 from dockd.delivery import PATIENCE
-from dockd.errors import LedgerError, SpoolDamagedError, SpoolError, TargetDownError
+from dockd.errors import (
+    LedgerError,
+    RejectedError,
+    SpoolDamagedError,
+    SpoolError,
+    TargetDownError,
+)
 from dockd.files import Files
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, SealedFacts
@@ -55,6 +61,7 @@ class Server:
     """A target that takes what it is given, except where a test says otherwise."""
 
     gives_receipts = True
+    answered: Callable[[bool], None]
 
     def __init__(self, clock: Clock) -> None:
         self.answers: dict[str, Answer] = {}
@@ -262,7 +269,8 @@ def test_a_target_that_is_up_again_gets_what_waited_for_it_but_not_before_it_ask
         assert bench.failing() == []
 
     play(tmp_path, script, **LONG_PAUSES)
-    assert said(log)["target.down"] == said(log)["target.up"] == 1
+    assert said(log)["target.down"] == 2  # as there are two causes
+    assert said(log)["target.up"] == 1
 
 
 def test_a_person_may_cut_short_even_what_the_server_asked_for(tmp_path: Path) -> None:
@@ -353,6 +361,93 @@ def test_a_server_that_has_lost_a_clip_is_not_said_to_have_been_sent_it(tmp_path
         assert "had all of clip" in failing.error.message
 
     play(tmp_path, script, **LONG_PAUSES)
+
+
+def test_an_answer_clears_what_it_disproves(tmp_path: Path, log: io.StringIO) -> None:
+    async def script(bench: Bench) -> None:
+        clip_id = bench.bring("a.mp4")
+        bench.server.answers[clip_id] = TargetDownError("nothing listens there")
+        await asyncio.sleep(HOUR)
+        assert [one.event for one in bench.failing()] == ["target.down"]
+        bench.server.answers[clip_id] = Received("nonsense")
+        await asyncio.sleep(HOUR)
+        assert [one.event for one in bench.failing()] == ["receipt.refused"]
+        assert bench.uploader.target.reachable is True
+
+    play(tmp_path, script)
+    assert said(log)["target.up"] == 1
+
+
+def test_a_rejection_shows_that_the_server_is_there(tmp_path: Path) -> None:
+    async def script(bench: Bench) -> None:
+        clip_id = bench.bring("a.mp4")
+        bench.server.answers[clip_id] = TargetDownError("nothing listens there")
+        await asyncio.sleep(HOUR)
+        bench.server.answers[clip_id] = RejectedError("too large")
+        await asyncio.sleep(HOUR)
+        assert bench.clip("a.mp4").state is State.REJECTED
+        assert bench.uploader.target.reachable is True
+        assert bench.failing() == []
+
+    play(tmp_path, script)
+
+
+@pytest.mark.parametrize(
+    ("said_no", "took_something", "is_up"),
+    [(False, False, True), (False, True, True), (True, False, False), (True, True, True)],
+)
+def test_an_upload_under_way_shows_a_server_that_is_up_again(
+    tmp_path: Path, said_no: bool, took_something: bool, is_up: bool
+) -> None:
+    down = TargetDownError("down")
+    down.answered = said_no
+
+    async def script(bench: Bench) -> None:
+        clip_id = bench.bring("a.mp4")
+        bench.server.answers[clip_id] = down
+        await asyncio.sleep(60)
+        assert bench.uploader.target.reachable is False
+        bench.server.answered(took_something)
+        assert bench.uploader.target.reachable is is_up
+        assert (bench.failing() == []) is is_up
+        # And it is shown again when it fails again.
+        await asyncio.sleep(HOUR)
+        assert bench.uploader.target.reachable is False
+        assert [one.event for one in bench.failing()] == ["target.down"]
+
+    play(tmp_path, script)
+
+
+def test_what_only_an_operator_can_mend_needs_one_when_it_lasts(tmp_path: Path) -> None:
+    async def script(bench: Bench) -> None:
+        clip_id = bench.bring("a.mp4")
+        bench.server.answers[clip_id] = TargetDownError("401", needs_operator=True)
+        await asyncio.sleep(5)
+        (failing,) = bench.failing()
+        assert not of_failing(failing).needs_person
+        await asyncio.sleep(HOUR)
+        (failing,) = bench.failing()
+        assert of_failing(failing).needs_person
+        bench.server.answers[clip_id] = TargetDownError("nothing listens there")
+        await asyncio.sleep(HOUR)
+        (failing,) = bench.failing()
+        assert not of_failing(failing).needs_person
+
+    play(tmp_path, script)
+
+
+def test_a_cause_that_changes_is_told_when_it_changes(tmp_path: Path, log: io.StringIO) -> None:
+    async def script(bench: Bench) -> None:
+        clip_id = bench.bring("a.mp4")
+        bench.server.answers[clip_id] = TargetDownError("nothing listens there")
+        await asyncio.sleep(10 * HOUR)
+        before = said(log)["target.down"]
+        bench.server.answers[clip_id] = TargetDownError("401 Unauthorized")
+        await asyncio.sleep(600)
+        assert said(log)["target.down"] > before
+        assert "401" in log.getvalue()
+
+    play(tmp_path, script)
 
 
 # The station's own disk

@@ -6,7 +6,13 @@ from dockd import events
 from dockd.board import Failing
 from dockd.clock import timestamp
 from dockd.control.views import Trouble
-from dockd.errors import ClipTooLargeError, SpoolDiskFullError, SpoolFullError, UnforeseenError
+from dockd.errors import (
+    ClipTooLargeError,
+    SpoolDiskFullError,
+    SpoolFullError,
+    TransientError,
+    UnforeseenError,
+)
 from dockd.log_output import Health
 
 _PERSONS = {ClipTooLargeError.event} | {
@@ -59,7 +65,7 @@ def of_failing(failing: Failing) -> Trouble:
         event=failing.event,
         needs_person=failing.event in _PERSONS
         or isinstance(failing.error, UnforeseenError | SpoolDiskFullError)
-        or (failing.event in _LASTING and lasts_long and not _mends_itself(failing)),
+        or (lasts_long and _never_ends(failing)),
         what=failing.error.message,
         hint=failing.error.hint,
         since=timestamp(failing.since),
@@ -71,9 +77,15 @@ def of_failing(failing: Failing) -> Trouble:
     )
 
 
-def _mends_itself(failing: Failing) -> bool:
-    """Say whether what goes on ends with the next uploads."""
-    return isinstance(failing.error, SpoolFullError)
+def _never_ends(failing: Failing) -> bool:
+    """Say whether what has lasted so long won't end by itself."""
+    match failing.error:
+        case SpoolFullError():
+            return False  # it ends with the next uploads
+        case TransientError(needs_operator=needs_operator):
+            return needs_operator
+        case _:
+            return failing.event in _LASTING
 
 
 def of_clip(  # a row of the ledger

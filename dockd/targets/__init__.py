@@ -49,6 +49,10 @@ class Target(Protocol):
     Both requests are one attempt each: whoever calls them decides when to try again.
     """
 
+    answered: Callable[[bool], None]
+    """Is called when the server itself has answered; with true if it took bytes, or gave what
+    claims to be a receipt."""
+
     @property
     def gives_receipts(self) -> bool:
         """Whether the place signs for what it keeps; otherwise nothing is ever wiped."""

@@ -221,6 +221,13 @@ class Reply:
         return self.is_page or passes or self.login is not None
 
     @property
+    def shows_the_server(self) -> bool:
+        """Whether the server that is meant has answered, and not to say that it takes nothing."""
+        if self.status in {401, 403, 407, 429} or self.status >= 500:
+            return False
+        return self.is_servers or (self.status == 200 and self.is_statement)
+
+    @property
     def is_no_answer(self) -> bool:
         """Whether a request never came to the server, so that no other clip's gets there."""
         return self._is_strange and not (self.status in _OWN and self.method in {"POST", "PATCH"})
@@ -365,9 +372,12 @@ def to_error(reply: Reply) -> TargetError:
         return RejectedError(detail, hint=hint)
     mends_itself = reply.status in _MENDS_ITSELF or (reply.status >= 500 and reply.status != 511)
     down = reply.is_no_answer or reply.status in _DOWN or reply.status >= 500
-    return (TargetDownError if down else TransientError)(
+    error = (TargetDownError if down else TransientError)(
         detail, hint=hint, retry_after=reply.retry_after, needs_operator=not mends_itself
     )
+    if isinstance(error, TargetDownError):
+        error.answered = reply.is_servers
+    return error
 
 
 def _hint(reply: Reply) -> str:

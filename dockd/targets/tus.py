@@ -88,6 +88,7 @@ class TusTarget:
         self.endpoint = httpx.URL(config.url)
         self.chunk_size = config.chunk_size
         self._abilities: Abilities | None = None
+        self.answered: Callable[[bool], None] = lambda _: None
 
     @property
     def gives_receipts(self) -> bool:
@@ -165,7 +166,10 @@ class TusTarget:
     ) -> Reply:
         """Send one request; raises TransientError if there is no answer."""
         request = self._client.build_request(method, url, headers=headers, content=content)
-        return await ask(self._client, request, self._clock)
+        reply = await ask(self._client, request, self._clock)
+        if reply.shows_the_server:
+            self.answered((method, reply.status) in {("PATCH", 204), ("PUT", 200)})
+        return reply
 
     async def _ask_abilities(self) -> Abilities:
         if self._abilities is None:

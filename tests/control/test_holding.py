@@ -45,6 +45,7 @@ class Server:
     """A target that takes what it is given, and gives receipts once it has it."""
 
     gives_receipts = True
+    answered: Callable[[bool], None]
 
     def __init__(self) -> None:
         self.has = False

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dockd.errors import RejectedError, TargetDownError, TransientError
+from dockd.errors import RejectedError, TargetDownError, TargetError, TransientError
 from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.targets.http import MAX_BODY
 from dockd.targets.tus import TusTarget
@@ -27,6 +28,37 @@ STATEMENT = {"Content-Type": "application/jose"}
 @pytest.fixture
 def sealed(tmp_path: Path) -> Sealed:
     return make_sealed(tmp_path, 100)
+
+
+@pytest.mark.parametrize(
+    ("answer", "heard"),
+    [
+        (httpx.Response(200, text="a.b.c"), [True]),
+        (problem(404, "clip-not-stored"), [False]),
+        (problem(400, "manifest-refused"), [False]),
+        (httpx.Response(200, html="<p>Please log in</p>"), []),
+        (httpx.Response(404), []),
+        (problem(401, "token-refused"), []),
+        (problem(507, "store-full"), []),
+        (httpx.Response(502, html="<h1>502 Bad Gateway</h1>"), []),
+        (httpx.ReadTimeout("late"), []),
+    ],
+)
+def test_only_the_servers_own_answers_show_that_it_is_there(
+    sealed: Sealed, answer: Answer, heard: list[bool]
+) -> None:
+    server = TusServer()
+    server.script["PUT"].append(answer)
+    config = make_config(receipts_url=RECEIPTS, receiver_keys=["receiver.pub"])
+    told: list[bool] = []
+
+    async def work(target: TusTarget) -> None:
+        target.answered = told.append
+        with contextlib.suppress(TargetError):
+            await target.receipt(sealed)
+
+    Station(server, config).run(work)
+    assert told == heard
 
 
 def ask(sealed: Sealed, answer: Answer, **keys: object) -> tuple[ReceiptAnswer, httpx.Request]:
