@@ -9,7 +9,7 @@ from pathlib import Path
 from dockd import config as configuration
 from dockd import events
 from dockd.config import Config
-from dockd.errors import ConfigError, KeyFileError
+from dockd.errors import ConfigError
 from dockd.fencing import explained
 from dockd.logs import configure as configure_logs
 from dockd.logs import emit, emit_error, last_words
@@ -57,9 +57,9 @@ async def _run(config_path: Path, config: Config, seams: Seams) -> None:
     notifier = Notifier()
     proven: Config | None = None
     while True:
-        made = await asyncio.to_thread(Station, config, seams)
-        station = asyncio.create_task(made.run(notifier))
         try:
+            made = await asyncio.to_thread(Station, config, seams)
+            station = asyncio.create_task(made.run(notifier))
             changed = await _supervise(station, signals, config_path, notifier)
         except Exception as error:
             if proven is None:
@@ -99,8 +99,8 @@ async def _supervise(
         try:
             changed = await asyncio.to_thread(configuration.load, config_path)
             await asyncio.to_thread(Station, changed)
-        except (ConfigError, KeyFileError) as error:
-            emit_error(events.CONFIG_REFUSED, error)
+        except Exception as error:  # noqa: BLE001  # a file that is to come ends no work
+            emit_error(events.CONFIG_REFUSED, explained(error))
             continue
         notifier.reloading()
         await _end(station)

@@ -8,7 +8,8 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -17,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from dockd import texts
 from dockd.errors import ConfigError
 
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -84,20 +86,30 @@ def load(path: Path, model: type[_SectionT], *, example: str) -> _SectionT:
         ConfigError: it can't be read, isn't TOML, or has mistakes, all of them named.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = texts.decode(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", hint=f"start from {example}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} {error}") from error
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        raise ConfigError(f"{path} is not TOML: {error}", hint=_habit(text, error)) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply") from error
     try:
         return model.model_validate(document, context={"folder": path.absolute().parent})
     except ValidationError as error:
         listed = "".join(f"\n  {mistake}" for mistake in _mistakes(error, text, model))
         raise ConfigError(f"{path}{listed}", hint=f"{example} shows every key") from error
+
+
+def _habit(text: str, error: tomllib.TOMLDecodeError) -> str:
+    """Return what a word processor may have done to the line that is no TOML."""
+    place = re.search(r"at line (\d+)", str(error))
+    lines = text.split("\n")
+    stray = texts.stray_characters(lines[int(place[1]) - 1]) if place else ""
+    return f"this line has {stray}; write it plainly" if stray else ""
 
 
 def secret_path(name: str, folder: Path) -> Path:
@@ -130,11 +142,11 @@ def misplaced(mistakes: Sequence[tuple[tuple[int | str, ...], str]]) -> Validati
 def _mistakes(error: ValidationError, text: str, model: type[Section]) -> list[Mistake]:
     found = []
     details = error.errors(include_url=False)
+    lines = _lines(text)
+    longer = {other["loc"][:size] for other in details for size in range(len(other["loc"]))}
     for detail in details:
         place = detail["loc"]
-        if detail["type"] == "too_short" and any(
-            _is_below(place, other["loc"]) for other in details
-        ):
+        if detail["type"] == "too_short" and place in longer:
             # Only the items that are right were counted.
             continue
         problem, hint = detail["msg"].removeprefix("Value error, "), ""
@@ -147,13 +159,26 @@ def _mistakes(error: ValidationError, text: str, model: type[Section]) -> list[M
             field = _field(model, place)
             problem = _IN_TOML.get(detail["type"], problem[0].lower() + problem[1:])
             hint = (field.description or "") if field else ""
-        key = ".".join(str(part) for part in place) or "the file"
-        found.append(Mistake(_line_of(text, place), key, problem, hint))
+            if field is not None and next(_sections(field.annotation), None) is not None:
+                hint = _brackets(detail["type"], key_of(place)) or hint
+        found.append(Mistake(_line_of(lines, place), key_of(place), problem, hint))
     return sorted(found, key=lambda mistake: mistake.line)
 
 
-def _is_below(place: Sequence[int | str], other: Sequence[int | str]) -> bool:
-    return len(other) > len(place) and other[: len(place)] == place
+def key_of(place: Sequence[int | str]) -> str:
+    """Return a place in a file as it is shown."""
+    return ".".join(str(part) for part in place) or "the file"
+
+
+def _brackets(mistake: str, key: str) -> str:
+    """Return how a table is written whose brackets are one too few or too many."""
+    name = ".".join(part for part in key.split(".") if not part.isdigit())
+    match mistake:
+        case "tuple_type":
+            return f"write [[{name}]], with two brackets: it can be repeated"
+        case "model_type":
+            return f"write [{name}], with one bracket: there is one of it"
+    return ""
 
 
 def _sections(annotation: Any) -> Iterator[type[Section]]:
@@ -179,34 +204,86 @@ def _allowed_keys(model: type[Section], place: Sequence[int | str]) -> list[str]
     return list(section.model_fields)
 
 
-def _line_of(text: str, place: Sequence[int | str]) -> int:
-    """Return the line on which the deepest existing part of a key begins.
+_Place = tuple[int | str, ...]
+_NEXT = re.compile(r'"""|\'\'\'|["\'#\[\]{}\n]')
+_ENDS = {
+    '"""': re.compile(r'(?:\\.|(?!""")[^\\])*+"{3,5}', re.DOTALL),
+    "'''": re.compile(r"(?:(?!''').)*+'{3,5}", re.DOTALL),
+    '"': re.compile(r'(?:\\.|[^"\\\n])*+"'),
+    "'": re.compile(r"[^'\n]*+'"),
+    "#": re.compile(r"[^\n]*+"),
+}
+"""What ends a string or a comment, after what begins it."""
 
-    tomllib keeps no positions, so the file is parsed up to each line in turn: the first
-    prefix in which the key exists ends where the key's value does, and the value begins
-    behind the last prefix that could be parsed without it.
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each header and each assignment of a TOML file, and the line on which it begins."""
+    begin, line, position, depth = 0, 1, 0, 0
+    while token := _NEXT.search(text, position):
+        position = token.end()
+        if ends := _ENDS.get(token[0]):
+            closed = ends.match(text, position)
+            position = closed.end() if closed else len(text)
+        elif token[0] != "\n":
+            depth += 1 if token[0] in "[{" else -1
+        elif depth == 0:
+            yield line, text[begin:position]
+            line += text.count("\n", begin, position)
+            begin = position
+    yield line, text[begin:]
+
+
+def _lines(text: str) -> dict[_Place, int]:
+    """Return the line of everything that a TOML file holds; tomllib keeps no positions.
+
+    Each statement is parsed once, by itself, and entered below the table that it belongs to.
     """
-    lines = text.splitlines()
-    for depth in range(len(place), 0, -1):
-        begins = 1
-        for number in range(1, len(lines) + 1):
-            try:
-                document = tomllib.loads("\n".join(lines[:number]))
-            except tomllib.TOMLDecodeError:
-                continue
-            if _exists(document, place[:depth]):
-                return begins
-            begins = number + 1
-    return 1
+    lines: dict[_Place, int] = {}
+    tables: Counter[_Place] = Counter()
+    table: _Place = ()
+    for line, statement in _statements(text):
+        document = tomllib.loads(statement)
+        if statement.lstrip().startswith("["):
+            table = ()
+            for key, is_repeated in _header(document):
+                table = (*table, key)
+                lines.setdefault(table, line)
+                tables[table] += is_repeated
+                if tables[table]:
+                    table = (*table, tables[table] - 1)
+                    lines.setdefault(table, line)
+        else:
+            for place in _places(document):
+                lines.setdefault((*table, *place), line)
+    return lines
 
 
-def _exists(document: Any, place: Sequence[int | str]) -> bool:
-    for part in place:
-        try:
-            document = document[part]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
+def _header(document: Any) -> Iterator[tuple[str, bool]]:
+    """Yield the keys of a table's header, and whether they stand in two brackets."""
+    while document:
+        ((key, document),) = document.items()
+        is_repeated = isinstance(document, list)
+        document = document[0] if is_repeated else document
+        yield key, is_repeated
+
+
+def _places(value: object, place: _Place = ()) -> Iterator[_Place]:
+    """Yield the places of a value and of all that is in it."""
+    yield place
+    below: Iterable[tuple[int | str, object]] = ()
+    match value:
+        case dict():
+            below = value.items()
+        case list():
+            below = enumerate(value)
+    for key, one in below:
+        yield from _places(one, (*place, key))
+
+
+def _line_of(lines: Mapping[_Place, int], place: _Place) -> int:
+    """Return the line on which the deepest existing part of a key begins."""
+    parts = (place[:depth] for depth in range(len(place), 0, -1))
+    return next((lines[part] for part in parts if part in lines), 1)
 
 
 def write_example(model: type[Section], heading: str) -> str:

@@ -1,3 +1,4 @@
+import codecs
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -180,6 +181,106 @@ def test_a_value_of_the_wrong_type_is_a_mistake_in_words_of_toml(
 def test_a_list_has_to_be_one(tmp_path: Path) -> None:
     told = mistakes(tmp_path, 'title = "x"\nshelves = "two"\n')
     assert "line 2: shelves: this has to be an array" in told
+
+
+def test_each_mistake_of_a_long_file_is_found_without_reading_it_again_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = []
+    loads = tomllib.loads
+
+    def counted(text: str) -> dict[str, object]:
+        parsed.append(len(text))
+        return loads(text)
+
+    monkeypatch.setattr(tomllib, "loads", counted)
+    text = 'title = "x"\n' + '[[shelves]]\nheight = 1\nname = "x"\n' * 300
+    told = mistakes(tmp_path, text)
+    assert told.count("there is no such key") == 300
+    assert "line 901: shelves.299.name: there is no such key" in told
+    assert sum(parsed) <= 2 * len(text)
+
+
+def test_a_mistake_is_found_behind_whatever_toml_can_hold(tmp_path: Path) -> None:
+    text = """\
+title = 'a # [ "'
+note = \"\"\"
+] \\\""" ' { # ""x\"\"\"\"
+[wall]
+"name" = "\\"green[" # "
+bright = \'\'\'
+it's \'\' ]\'\'\'
+[[shelves]]
+height = 1
+colours = [ # }
+    { name = "red" }, # ]
+    { "na.me" = 1 },
+]
+[[shelves]]
+[[shelves.colours]]
+name = "red"
+[[shelves.colours]]
+name = "blue"
+"""
+    tomllib.loads(text)
+    told = mistakes(tmp_path, text)
+    for line in (
+        "line 5: wall.name: input should be 'red' or 'green'",
+        "line 6: wall.bright: input should be a valid boolean",
+        "line 10: shelves.0.colours.1.na.me: there is no such key",
+        "line 14: shelves.1.height: this key is missing",
+        "line 18: shelves.1.colours.1.name: input should be 'red' or 'green'",
+    ):
+        assert line in told
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('title = "x"\n[shelves]\nheight = 1\n', "write [[shelves]], with two brackets"),
+        (
+            'title = "x"\n[[shelves]]\nheight = 1\n[shelves.colours]\nname = "red"\n',
+            "write [[shelves.colours]], with two brackets",
+        ),
+        (GOOD.replace("[wall]", "[[wall]]"), "write [wall], with one bracket"),
+    ],
+)
+def test_a_bracket_too_few_or_too_many_is_told(tmp_path: Path, text: str, hint: str) -> None:
+    assert f"hint: {hint}" in mistakes(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD.encode("utf-8-sig"),
+        GOOD.encode("utf-16"),
+        codecs.BOM_UTF16_BE + GOOD.encode("utf-16-be"),
+        GOOD.replace("\n", "\r\n").encode("utf-8-sig"),
+        GOOD.replace("\n", "\r\n").encode("utf-16"),
+    ],
+)
+def test_a_file_is_read_as_editors_leave_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "room.toml"
+    path.write_bytes(content)
+    assert settings.load(path, Room, example="x") == load(tmp_path, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (GOOD.encode("utf-16-le"), "UTF-16 without a mark; save it as UTF-8"),
+        (GOOD.encode() + b"\xfc", "not UTF-8 text, from line 15 on; save it as UTF-8"),
+        ("title = “study”".encode(), 'U+201C (“) for ", U+201D (”) for "'),
+        ("title\N{NO-BREAK SPACE}= 1".encode(), "U+00A0 (\N{NO-BREAK SPACE}) for a space"),
+        (b"title = " + b"[" * 5000, "nested too deeply"),
+    ],
+)
+def test_what_an_editor_has_spoilt_is_named(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "room.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        settings.load(path, Room, example="x")
+    assert told in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_a_validator_can_place_its_mistakes(tmp_path: Path) -> None:

@@ -409,6 +409,22 @@ def test_sighup_keeps_the_old_configuration_if_the_new_one_is_wrong(site: Site) 
     assert station.stop() == 0
 
 
+def test_the_work_goes_on_while_the_configuration_is_read_again(site: Site) -> None:
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    station = site.start_station(config)
+    station.wait_for("camera.docked")
+    config.unlink()
+    os.mkfifo(config)  # whoever reads it waits for a writer
+    station.signal(signal.SIGHUP)
+    with config.open("w") as file:  # opened by the daemon as well
+        site.fill("CAM-1", {"a.mp4": b"a"})
+        station.wait_for("camera.wiped")
+        file.write("[station]\n")
+    station.wait_for("config.refused")
+    assert station.stop() == 0
+
+
 @pytest.mark.parametrize("change", ['ca_file = "receiver.key"', 'state = "receiver.key"'])
 def test_sighup_keeps_the_old_configuration_if_the_new_one_does_not_work(
     site: Site, change: str
