@@ -14,6 +14,7 @@ from dockd.errors import (
     DockdError,
     ReceiptRefusedError,
     StatementError,
+    WipeBusyError,
     WipeDamageError,
     WipeError,
     WipeFailedError,
@@ -246,6 +247,8 @@ class Cleaning:
             await to_the_end(self._ledger.replaced, clip)
             self._refusals.forget(*_key(clip))  # told; what is there now is another clip
             sweep.strays.append(clip)
+        except WipeBusyError as error:
+            self._trouble.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
         except FileNotFoundError:
             sweep.strays.append(clip)
         except OSError as error:

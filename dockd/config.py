@@ -342,6 +342,10 @@ class FolderConfig(Section):
         default=2.0,
         description="How long a file must stay unchanged before it counts as complete.",
     )
+    quiet_seconds: Seconds = Field(
+        default=600.0,
+        description="The same where nobody can tell whether a file is still open for writing.",
+    )
     watch: Literal["auto", "inotify", "polling"] = Field(
         default="auto",
         description="auto polls network file systems and watches the others with inotify.",

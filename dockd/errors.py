@@ -40,6 +40,7 @@ DockdError
 │   └── ReceiptRefusedError   a receipt
 ├── WipeError                 a clip could not be wiped
 │   ├── WipeRefusedError      a check before the wipe did not hold
+│   ├── WipeBusyError         somebody has the file open for writing
 │   ├── WipeFailedError       the file is still there
 │   └── WipeDamageError       other files are gone as well
 ├── StoreError                the receiver can't take or keep something
@@ -324,6 +325,12 @@ class WipeRefusedError(WipeError):
     summary = "The clip on the camera is not the clip that was acknowledged"
     exit_code = 65
     event = "wipe.refused"
+
+
+class WipeBusyError(WipeError):
+    summary = "Somebody has the clip open for writing"
+    exit_code = 75
+    event = "wipe.busy"
 
 
 class WipeFailedError(WipeError):

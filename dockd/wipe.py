@@ -8,10 +8,11 @@ import contextlib
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
 from typing import Literal
 
-from dockd.errors import WipeFailedError, WipeRefusedError
-from dockd.files import Files, read_fd_from_disk, rename_new
+from dockd.errors import WipeBusyError, WipeFailedError, WipeRefusedError
+from dockd.files import Files, has_writer, read_fd_from_disk, rename_new
 from dockd.model import Clip, FileStat
 from dockd.tree import Root, exists, open_file, parent_of
 
@@ -66,28 +67,39 @@ def remove(
 
     Raises:
         WipeRefusedError: it is no longer the file that was checked.
+        WipeBusyError: somebody has it open for writing.
         OSError: it could not be removed.
     """
-    with parent_of(root, clip.path) as (folder_fd, name):
-        flags = (os.O_RDWR if overwrite else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK
-        fd = os.open(name, flags | os.O_CLOEXEC, dir_fd=folder_fd)
-        try:
-            if root.stat(fd) != checked:
-                raise WipeRefusedError("it changed after it was checked")
-            here = _hold(folder_fd, name, clip, fd) if shared else name
-            # Another hard link to it may be anywhere, and is none of dockd's business.
-            if overwrite and os.fstat(fd).st_nlink == 1:
-                # Under its own name, a crash would leave zeros that look like a new clip.
-                aside = _aside(clip)
-                files.rename_at(folder_fd, here, aside)
-                try:
-                    _overwrite(fd, clip.size, files)
-                finally:
-                    files.unlink_at(folder_fd, aside)
-            else:
-                files.unlink_at(folder_fd, here)
-        finally:
-            os.close(fd)
+    with parent_of(root, clip.path) as (folder_fd, name), _opened(folder_fd, name) as fd:
+        if root.stat(fd) != checked:
+            raise WipeRefusedError("it changed after it was checked")
+        here = _hold(folder_fd, name, clip, fd) if shared else name
+        # Not earlier: nobody can open it by its name any more.
+        if shared and has_writer(fd):
+            _put_back(folder_fd, here, name)
+            raise WipeBusyError(hint="see who writes to it; dockd tries again")
+        # Another hard link to it may be anywhere, and is none of dockd's business.
+        if overwrite and os.fstat(fd).st_nlink == 1:
+            # Under its own name, a crash would leave zeros that look like a new clip.
+            aside = _aside(clip)
+            files.rename_at(folder_fd, here, aside)
+            try:
+                with _opened(folder_fd, aside, os.O_WRONLY) as out:
+                    _overwrite(out, clip.size, files)
+            finally:
+                files.unlink_at(folder_fd, aside)
+        else:
+            files.unlink_at(folder_fd, here)
+
+
+@contextlib.contextmanager
+def _opened(folder_fd: int, name: bytes, flags: int = os.O_RDONLY) -> Iterator[int]:
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=folder_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def put_back(root: Root, clip: Clip) -> None:

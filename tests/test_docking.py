@@ -896,6 +896,25 @@ def test_files_that_look_like_a_wipes_leftovers_and_are_not_stay_as_they_are(
     assert [stranger.read_bytes() for stranger in strangers] == [b"mine", b"mine"]
 
 
+def test_a_clip_that_somebody_writes_to_when_it_is_to_go_is_told_and_taken_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    bench = Bench(tmp_path)
+    bench.media.ours_alone = False
+    path = bench.clip("1.mp4")
+    with closing(bench.ledger):
+        with path.open("ab") as file:
+            bench.run_until(lambda: bool(told(log, "wipe.failed")))
+            assert path.read_bytes() == b"clip"
+            file.write(b", and more")
+        bench.docking.look_now()
+        bench.run_until(bench.is_safe)
+        digests = {clip.plaintext_sha256 for clip in bench.ledger.clips()}
+    assert hashlib.sha256(b"clip, and more").hexdigest() in digests
+    assert not path.exists()
+    assert "open for writing" in told(log, "wipe.failed")[0]["detail"]
+
+
 def test_a_clip_that_a_crash_left_held_in_a_shared_folder_is_wiped_in_the_end(
     tmp_path: Path, log: list[Any]
 ) -> None:

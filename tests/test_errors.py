@@ -129,6 +129,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "UploadDamagedError": (65, "receiver.upload_refused"),
         "UploadUnreadableError": (74, "receiver.upload_unreadable"),
         "UsageError": (64, "usage.invalid"),
+        "WipeBusyError": (75, "wipe.busy"),
         "WipeDamageError": (74, "wipe.damaged"),
         "WipeError": (74, "wipe.failed"),
         "WipeFailedError": (74, "wipe.failed"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dockd import files, wipe
-from dockd.errors import WipeFailedError, WipeRefusedError
+from dockd.errors import WipeBusyError, WipeFailedError, WipeRefusedError
 from dockd.files import Files
 from dockd.model import Camera, Clip, FileStat, Match, State
 from dockd.tree import Root
@@ -431,6 +431,31 @@ def test_what_is_put_in_a_clips_place_at_the_last_moment_stays(root: Path, overw
         wipe.remove(Intruder(root), clip, checked, Files(), overwrite=overwrite, shared=True)
     assert file_of(root).read_bytes() == OTHER
     assert rest(root) == BYSTANDERS | {"DCIM/a/0001.mp4"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_shared_clip_that_somebody_writes_to_stays_until_he_is_done(
+    root: Path, overwrite: bool
+) -> None:
+    clip = read_clip(root)
+    with file_of(root).open("ab") as file:
+        with pytest.raises(WipeBusyError):
+            remove(root, clip, overwrite=overwrite, shared=True)
+        assert rest(root) == BYSTANDERS | {"DCIM/a/0001.mp4"}
+        assert file_of(root).read_bytes() == DATA
+        file.write(b"more")
+    with pytest.raises(WipeRefusedError):
+        remove(root, clip, overwrite=overwrite, shared=True)
+    assert file_of(root).read_bytes() == DATA + b"more"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_shared_clip_goes_where_nobody_can_tell_of_writers(
+    root: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    monkeypatch.setattr(wipe, "has_writer", lambda _: None)
+    remove(root, read_clip(root), overwrite=overwrite, shared=True)
+    assert rest(root) == BYSTANDERS
 
 
 def held(root: Path, clip: Clip) -> Path:

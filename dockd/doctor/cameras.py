@@ -14,12 +14,14 @@ from dockd.errors import CameraRefusedError, SourceError
 from dockd.model import Camera, display_path
 from dockd.sources.devices import Device
 from dockd.sources.fitting import examined
+from dockd.sources.folder import NETWORK_TYPES, filesystem_type
 from dockd.sources.identity import Verdict, place_of, recognise
 from dockd.sources.profile import Profile
-from dockd.tree import advice
+from dockd.tree import Root, advice, walk
 
 LEFT_ALONE = "write rules for them, or of kind ignore; dockd profile test shows what fits"
 _NAMED = 3
+_MOST_LOOKED_AT = 10_000
 _SECONDS = 10.0
 _UDISKS = "org.freedesktop.UDisks2"
 _MANAGER = "/org/freedesktop/UDisks2/Manager"
@@ -31,6 +33,7 @@ def check(subject: Subject) -> Findings:
         camera = f"{folder.profile}:{folder.serial}"
         if folder.path.is_dir():
             yield from _files(folder, subject)
+            yield from _writers(folder, subject)
         else:
             yield ok(f"{folder.path} is not there: {camera} is not docked")
     if not subject.uses_usb:
@@ -59,6 +62,33 @@ def _files(folder: FolderConfig, subject: Subject) -> Findings:
             f"{folder.path}: {display_path(path)} can't be looked at: {problem.strerror}",
             advice(problem, "look at the disk that the folder is on, and at dmesg"),
         )
+
+
+def _writers(folder: FolderConfig, subject: Subject) -> Findings:
+    """Say where nobody can tell whether a file is still being written."""
+    why = ""
+    filesystem = filesystem_type(folder.path)
+    if filesystem in NETWORK_TYPES:
+        why = f"on {filesystem}"
+    elif subject.uid and (foreign := _foreign(folder, subject.uid)):
+        why = f"in files of other users ({foreign})"
+    if why:
+        seconds = max(folder.quiet_seconds, folder.settle_seconds)
+        yield ok(
+            f"{folder.path}: dockd can't see writers {why}: without a close that inotify saw, a"
+            f" file is taken after quiet_seconds, {seconds:.0f} s, without a change"
+        )
+
+
+def _foreign(folder: FolderConfig, uid: int) -> str:
+    """Return a file that is somebody else's, if one of the first is."""
+    try:
+        for listed in islice(walk(Root(folder.path), {}), _MOST_LOOKED_AT):
+            if listed.status.st_uid != uid:
+                return display_path(listed.path)
+    except OSError:
+        pass  # told of already
+    return ""
 
 
 async def _marked(devices: Sequence[Device], bus_address: str | None) -> Mapping[str, bool]:

@@ -8,7 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from watchdog.events import FileClosedEvent, FileModifiedEvent, FileSystemEvent
+from watchdog.events import (
+    FileClosedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+)
 from watchdog.events import FileSystemEventHandler as EventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
@@ -30,7 +35,7 @@ from dockd.sources.profile import Profile
 from dockd.sources.settling import HasWriter, Settling
 from dockd.tree import Root
 
-_NETWORK_TYPES = {
+NETWORK_TYPES = {
     *("9p", "afs", "ceph", "cifs", "fuse", "fuseblk", "gfs2", "lustre", "nfs", "nfs4", "ocfs2"),
     *("orangefs", "smb3", "vboxsf", "virtiofs"),
 }
@@ -70,7 +75,9 @@ class FolderMedia:
         self.readers = _READERS
         self.ours_alone = False
         self.path = config.path
-        self.settling = Settling(clock, config.settle_seconds, seams.has_writer)
+        self.settling = Settling(
+            clock, config.settle_seconds, config.quiet_seconds, seams.has_writer
+        )
         self._profile = profile
         self._clock = clock
         self._errors = seams.errors
@@ -93,7 +100,7 @@ class FolderMedia:
         return Root(
             self.path,
             stable_inodes=kind not in FORGETFUL,
-            is_local=kind not in _NETWORK_TYPES,
+            is_local=kind not in NETWORK_TYPES,
         )
 
     def look(self, root: Root) -> Look:
@@ -110,13 +117,13 @@ class FolderMedia:
         unsettled = self.settling.unsettled(
             root,
             {path: stat for path, (_, stat) in sight.clips.items()},
-            is_local=filesystem_type(self.path) not in _NETWORK_TYPES,
+            is_local=filesystem_type(self.path) not in NETWORK_TYPES,
         )
         self._tell_of(unsettled)
         return Look(
             [file for path, (file, _) in sight.clips.items() if path not in unsettled],
             sight.left_alone,
-            again_in=max(self.settling.settle_seconds, 0.1) if unsettled else None,
+            again_in=max(self.settling.again_in, 0.1) if unsettled else None,
             failures=sight.failures,
             unsettled=list(unsettled),
         )
@@ -127,8 +134,9 @@ class FolderMedia:
         for path in self._waiting.keys() - unsettled.keys():
             self._late.success(camera, display_path(path), camera=camera, path=display_path(path))
         self._waiting = {path: self._waiting.get(path, now) for path in unsettled}
+        patience = max(self.settling.settle_seconds + _LONG, self.settling.quiet_seconds + 1)
         for path, since in self._waiting.items():
-            if now - since < self.settling.settle_seconds + _LONG:
+            if now - since < patience:
                 continue
             shown = display_path(path)
             error = ClipUnsettledError(
@@ -208,7 +216,7 @@ class FolderSource:
     def _watch(self, media: FolderMedia, loop: asyncio.AbstractEventLoop) -> BaseObserver | None:
         """Start a watch; without one (too many watches, say) the regular looks must do."""
         polls = self._config.watch == "polling" or (
-            self._config.watch == "auto" and filesystem_type(media.path) in _NETWORK_TYPES
+            self._config.watch == "auto" and filesystem_type(media.path) in NETWORK_TYPES
         )
         observer: BaseObserver = PollingObserver(timeout=_POLL_EVERY) if polls else Observer()
         try:
@@ -234,13 +242,18 @@ class _Hints(EventHandler):
             self._loop.call_soon_threadsafe(self._note, event)
 
     def _note(self, event: FileSystemEvent) -> None:
-        path = os.path.relpath(os.fsencode(event.src_path), os.fsencode(self._media.path))
+        path = self._relative(event.src_path)
         match event:
             case FileModifiedEvent() if not self._polls:  # polling never tells of a close
                 self._media.settling.written(path)
             case FileClosedEvent():
                 self._media.settling.closed(path)
+            case FileMovedEvent():
+                self._media.settling.moved(path, self._relative(event.dest_path))
         self._media.changed.set()
+
+    def _relative(self, path: bytes | str) -> bytes:
+        return os.path.relpath(os.fsencode(path), os.fsencode(self._media.path))
 
 
 def _end(observer: BaseObserver) -> None:

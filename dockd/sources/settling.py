@@ -6,12 +6,6 @@ from dockd.clock import Clock
 from dockd.model import FileStat
 from dockd.tree import Root, open_file
 
-_CLOSE_LOST = 600.0
-"""Seconds without a change after which a file counts as closed though no watch has said so.
-
-Not less: who is slow to write on would lose what he writes after a wipe.
-"""
-
 HasWriter = Callable[[int], bool | None]
 """Tells whether a file is open for writing, or that it can't be told; a test replaces it."""
 
@@ -19,21 +13,41 @@ HasWriter = Callable[[int], bool | None]
 class Settling:
     """The files of one folder, from look to look."""
 
-    def __init__(self, clock: Clock, settle_seconds: float, has_writer: HasWriter) -> None:
+    def __init__(
+        self, clock: Clock, settle_seconds: float, quiet_seconds: float, has_writer: HasWriter
+    ) -> None:
+        """Begin to look at a folder.
+
+        Args:
+            clock: how long files rest.
+            settle_seconds: for how long they have to.
+            quiet_seconds: the same where nobody can tell whether somebody writes to one.
+            has_writer: tells.
+        """
         self.settle_seconds = settle_seconds
+        self.quiet_seconds = max(settle_seconds, quiet_seconds)
+        self.again_in = settle_seconds
+        """Seconds after which a file that was not complete at the last look may be."""
         self._clock = clock
         self._has_writer = has_writer
         self._seen: dict[bytes, tuple[FileStat, float]] = {}
         """How each file was, and since when, by the monotonic clock."""
-        self._writing: set[bytes] = set()
+        self._closed: dict[bytes, float] = {}
+        """When the watch saw whoever wrote to a file close it, by the wall clock."""
 
     def written(self, path: bytes) -> None:
-        """Say that a file was written to; ``closed`` will be said as well."""
-        self._writing.add(path)
+        """Say that a file was written to; whoever did has it open still, or may have."""
+        self._closed.pop(path, None)
 
     def closed(self, path: bytes) -> None:
         """Say that a file was closed by whoever wrote to it."""
-        self._writing.discard(path)
+        self._closed[path] = self._clock.now().timestamp()
+
+    def moved(self, path: bytes, new_path: bytes) -> None:
+        """Say that a file has another name."""
+        self._closed.pop(new_path, None)
+        if self._closed.pop(path, None) is not None:
+            self.closed(new_path)
 
     def unsettled(
         self, root: Root, files: Mapping[bytes, FileStat], *, is_local: bool
@@ -51,7 +65,9 @@ class Settling:
             known, since = before.get(path, (None, now))
             self._seen[path] = (stat, since if known == stat else now)
         # What no look has seen yet may have come after this one went by its folder.
-        self._writing -= before.keys() - files.keys()
+        for path in before.keys() - files.keys():
+            self._closed.pop(path, None)
+        self.again_in = self.quiet_seconds
         reasons = {path: self._reason(root, path, is_local=is_local) for path in files}
         return {path: reason for path, reason in reasons.items() if reason}
 
@@ -62,11 +78,26 @@ class Settling:
             newest = max(stat.modified_ns, stat.changed_ns) / 1e9
             unchanged = max(unchanged, self._clock.now().timestamp() - newest)
         if unchanged < self.settle_seconds:
-            return "it keeps changing"
+            return self._later("it keeps changing", self.settle_seconds - unchanged)
         is_open = self._is_open(root, path) if is_local else None
-        if is_open is None and unchanged < _CLOSE_LOST:
-            is_open = path in self._writing
-        return "somebody has it open for writing" if is_open else ""
+        if is_open:
+            return self._later("somebody has it open for writing", self.settle_seconds)
+        if is_open is None and unchanged < self.quiet_seconds and not self._is_closed(path, stat):
+            return self._later(
+                "nobody can tell whether it is still being written, so it has to stay unchanged"
+                f" for {self.quiet_seconds:.0f} s",
+                self.quiet_seconds - unchanged,
+            )
+        return ""
+
+    def _later(self, reason: str, seconds: float) -> str:
+        self.again_in = min(self.again_in, seconds)
+        return reason
+
+    def _is_closed(self, path: bytes, stat: FileStat) -> bool:
+        """Say whether the watch has seen the end of all that was ever done to a file."""
+        closed = self._closed.get(path)
+        return closed is not None and stat.changed_ns / 1e9 <= closed
 
     def _is_open(self, root: Root, path: bytes) -> bool | None:
         try:

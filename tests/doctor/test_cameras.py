@@ -1,5 +1,7 @@
 """What the profiles make of the files that are docked."""
 
+import pytest
+
 from dockd.control.views import LeftAloneView
 from dockd.doctor import cameras, daemon
 from dockd.doctor.findings import Level
@@ -35,6 +37,21 @@ def test_a_folder_with_video_that_no_rule_fits_is_an_error(patient: Patient) -> 
     assert found.level is Level.ERROR
     assert "1.mov" in found.what
     assert "dockd profile test" in found.remedy
+
+
+def test_a_folder_whose_writers_cannot_be_seen_is_told_with_its_quiet_time(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient.usb = FOLDER + "quiet_seconds = 900\n"
+    (patient.folder / "camera").mkdir()
+    path = patient.folder / "camera" / "1.mp4"
+    path.write_bytes(b"v")
+    assert len(patient.findings(cameras.check)) == 1
+    monkeypatch.setattr(cameras, "filesystem_type", lambda _: "nfs4")
+    (_, found) = patient.findings(cameras.check)
+    assert found.level is Level.OK
+    assert "on nfs4" in found.what
+    assert "900 s" in found.what
 
 
 def test_what_the_daemon_has_left_alone_on_a_plugged_in_camera_is_told(patient: Patient) -> None:
