@@ -60,6 +60,8 @@ class Docking:
         """When the last complete look began."""
         self.left_alone = Leftovers()
         """The files that no rule of its profile selects or ignores, at the last look."""
+        self.begun: Callable[[], object] = lambda: None
+        """Called once the work has begun."""
         self.number = 0
         """The docking's number in the ledger, once it has one."""
         self._ledger = ledger
@@ -106,6 +108,7 @@ class Docking:
         camera, place = self.media.camera, self.media.place
         self.number = await to_the_end(self._ledger.begin_docking, camera, place)
         emit(events.CAMERA_DOCKED, camera=camera.id, place=place, docking=self.number)
+        self.begun()
         hints = asyncio.create_task(self._follow_hints())
         try:
             while True:

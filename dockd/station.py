@@ -41,7 +41,7 @@ from dockd.intake import Intake, Seal
 from dockd.keys import SigningKey, VerifyKey
 from dockd.ledger import Ledger
 from dockd.logs import Repeats, emit, emit_error
-from dockd.model import PENDING, Clip, Standing, State
+from dockd.model import PENDING, Camera, Clip, Standing, State
 from dockd.notify import Heartbeats, Notifier, feed
 from dockd.pauses import Pauses
 from dockd.sources import Media, Source
@@ -250,6 +250,7 @@ class Station:
             )
             return
         self._refused.success(camera, place, camera=camera)
+        docking.begun = lambda: self._trouble.success(camera, camera=camera)
         self._dockings[camera] = docking
         try:
             await docking.run()
@@ -260,10 +261,14 @@ class Station:
             self._trouble.failure(camera, error=failure, camera=camera)
         except Exception as error:  # noqa: BLE001  # the boundary of one camera
             self._trouble.failure(camera, error=UnforeseenError.of(error), camera=camera)
-        else:
-            self._trouble.success(camera, camera=camera)
         finally:
             del self._dockings[camera]
+
+    def _left(self, camera: Camera, place: str) -> None:
+        """Show nothing any more that was wrong with a camera where it no longer is."""
+        self._refused.forget(camera.id, place)
+        if camera.id not in self._dockings:
+            self._trouble.forget(camera.id)
 
     def _sources(self, heartbeats: Heartbeats) -> list[Source]:
         config, clock = self._config, self._seams.clock
@@ -286,6 +291,8 @@ class Station:
                     self.activity.board,
                 )
             )
+        for source in sources:
+            source.left = self._left
         return sources
 
     def _probe(self, ledger: Ledger) -> Callable[[], Awaitable[None]]:

@@ -88,11 +88,21 @@ Dock = Callable[[Media], Awaitable[None]]
 """What a source runs for each docked camera; it is cancelled when the camera goes."""
 
 
+Left = Callable[[Camera, str], None]
+"""What a source calls when a camera is gone from a place: nothing can be wrong with it there."""
+
+
+def tell_nobody(_camera: Camera, _place: str) -> None:
+    """Take note of nothing."""
+
+
 class Source(Protocol):
     """A way in which cameras arrive."""
 
     name: str
     """What the log calls it."""
+    left: Left
+    """Told of cameras that are gone."""
 
     def beat(self) -> None:
         """Show that its work gets on."""

@@ -27,7 +27,7 @@ from dockd.errors import CameraLostError, ClipUnsettledError, SourceError
 from dockd.files import has_writer
 from dockd.logs import Repeats
 from dockd.model import Camera, display_path
-from dockd.sources import Dock, Look
+from dockd.sources import Dock, Left, Look, tell_nobody
 from dockd.sources.devices import FORGETFUL
 from dockd.sources.medium import CountErrors, count_errors, look_through
 from dockd.sources.mounting import read_mounts
@@ -171,12 +171,14 @@ class FolderSource:
         board: Board | None = None,
         seams: Seams | None = None,
     ) -> None:
+        self.left: Left = tell_nobody
         self._config = config
         self._profile = profile
         self._clock = clock
         self._board = board
         self._seams = seams
         self._camera = Camera(config.profile, config.serial).id
+        self._place = str(config.path)
         self.name = f"folder {self._camera}"
         self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
 
@@ -188,6 +190,8 @@ class FolderSource:
         while True:
             if await self._is_there():
                 await self._docked(dock)
+            else:
+                self.left(Camera(self._config.profile, self._config.serial), self._place)
             await self._clock.sleep(_APPEARS_EVERY)
 
     async def _is_there(self) -> bool:

@@ -12,7 +12,7 @@ from dockd.errors import CameraRefusedError
 from dockd.fencing import explained
 from dockd.logs import Repeats, emit, emit_error
 from dockd.model import Camera
-from dockd.sources import Dock
+from dockd.sources import Dock, Left, tell_nobody
 from dockd.sources.devices import Device, Udev
 from dockd.sources.identity import Verdict, match, place_of, recognise
 from dockd.sources.mounting import Mounter
@@ -84,6 +84,7 @@ class UsbSource:
         self._told: set[tuple[str, int, str]] = set()
         """What was said of devices that still are plugged in, by path, plug and words."""
         self._board = board
+        self.left: Left = tell_nobody
         self._refused: dict[Device, str] = {}
         """The devices that the board shows, and why."""
         self._trouble = Repeats(clock, events.MONITOR_FAILED, events.MONITOR_RECOVERED, board)
@@ -153,10 +154,13 @@ class UsbSource:
                 emit(events.VOLUME_UNUSABLE, camera=camera.id, node=node)
         profile = match(device, self._profiles)
         assert profile is not None
-        while True:
-            place = place_of(device, self._bays)
-            await dock(UsbMedia(device, camera, place, profile, self._mounter))
-            await self._clock.sleep(_DOCK_AGAIN)
+        place = place_of(device, self._bays)
+        try:
+            while True:
+                await dock(UsbMedia(device, camera, place, profile, self._mounter))
+                await self._clock.sleep(_DOCK_AGAIN)
+        finally:
+            self.left(camera, place)
 
     def _tell(self, verdicts: Mapping[Device, Verdict]) -> None:
         """Tell of devices that are not docked, once for each time they are plugged in."""

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -58,22 +59,28 @@ class Inside:
 
 @contextlib.asynccontextmanager
 async def at_work(
-    folder: Path, *, extra: str = "", listen: str = "", files: Files | None = None
+    folder: Path,
+    *,
+    extra: str = "",
+    listen: str = "",
+    files: Files | None = None,
+    config: Mapping[str, str] | None = None,
+    **replaced: Any,
 ) -> AsyncIterator[Inside]:
     """Let a station work until the context ends."""
     if not (folder / "station.key").exists():
         write_secret_file(folder / "station.key", SigningKey.generate().pem())
     control = f'\n[control]\nsocket = "c.sock"\nlisten = "{listen}"\n'
     spool = "\n[spool]\nreserve = 0\n"
-    config = write_config(folder, extra=control + spool + extra)
+    path = write_config(folder, extra=control + spool + extra, **(config or {}))
     ledgers: list[Ledger] = []
 
     def open_ledger(path: Path, clock: Clock) -> Ledger:
         ledgers.append(Ledger(path, clock))
         return ledgers[0]
 
-    seams = Seams(ledger=open_ledger, files=files or Files())
-    station = Station(configuration.load(config), seams)
+    seams = Seams(ledger=open_ledger, files=files or Files(), **replaced)
+    station = Station(configuration.load(path), seams)
     working = asyncio.create_task(station.run(Notifier({})))
     transport = httpx.AsyncHTTPTransport(uds=str(folder / "c.sock"))
     async with (
@@ -82,7 +89,7 @@ async def at_work(
     ):
         try:
             await _until_it_answers(working, http)
-            yield Inside(config, http, seams, station, ledgers)
+            yield Inside(path, http, seams, station, ledgers)
         finally:
             working.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -10,6 +10,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -34,6 +35,7 @@ from dockd.ledger import Ledger
 from dockd.manifest import JournalHead
 from dockd.model import Camera, FoundFile, Match
 from tests.control.inside import HangingDisk, Inside, at_work
+from tests.usb import FakeMounter, FakeUdev
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "control-api.json"
 
@@ -551,6 +553,34 @@ def test_a_camera_that_is_refused_is_shown_where_it_is(tmp_path: Path) -> None:
     assert (camera.place, camera.stage, camera.safe_to_take) == ("3", Stage.REFUSED, False)
     assert camera.troubles[0].hint == "see its profile"
     assert status.verdict is Verdict.NEEDS_PERSON
+
+
+def test_a_camera_that_was_refused_is_no_trouble_once_it_is_pulled_out(tmp_path: Path) -> None:
+    udev, mounter = FakeUdev(tmp_path / "sys"), FakeMounter()
+    usb = '[[profiles]]\nname = "generic"\nrules = [{ pattern = "*.mp4", kind = "video" }]\n'
+    usb += '[profiles.usb]\nvendor = "1234"\n'
+
+    def refused(status: Status) -> bool:
+        return any(trouble.event == "camera.refused" for trouble in status.troubles)
+
+    async def script() -> None:
+        seams: dict[str, Any] = {"udev": lambda: udev, "mounter": lambda _: mounter}
+        extra = folder_camera(tmp_path / "camera")
+        config = {"profiles": usb}
+        async with at_work(tmp_path, extra=extra, config=config, **seams) as inside:
+            await inside.until(lambda status: len(status.cameras) == 1)
+            udev.plug("3", serial="CAM-1", volumes=(mounter.volume(tmp_path / "volume"),))
+            status = await inside.until(refused)
+            assert [one.stage for one in status.cameras if one.place.endswith("3")] == [
+                Stage.REFUSED
+            ]
+            udev.unplug("3")
+            await inside.until(lambda status: not refused(status))
+            (tmp_path / "camera").rmdir()
+            status = await inside.until(lambda status: not status.cameras)
+            assert status.verdict is Verdict.WELL
+
+    asyncio.run(script())
 
 
 def test_a_clip_that_left_with_its_camera_is_waited_for_only_while_the_station_has_it(
