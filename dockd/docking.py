@@ -58,6 +58,8 @@ class Docking:
         self.began = clock.now()
         self.looked_at: datetime | None = None
         """When the last complete look began."""
+        self.looked_from: int | None = None
+        """Where the journal stood then: an order of at most that number came before."""
         self.left_alone = Leftovers()
         """The files that no rule of its profile selects or ignores, at the last look."""
         self.begun: Callable[[], object] = lambda: None
@@ -220,6 +222,7 @@ class Docking:
 
     async def _look_and_ingest(self, root: Root) -> None:
         camera, began = self.media.camera, self._clock.now()
+        stood = (await asyncio.to_thread(self._ledger.head)).seq
         await self._cleaning.put_back(self.media, root)
         look = await asyncio.to_thread(self.media.look, root)
         # A clip that a wipe has set aside neither is gone nor is another clip.
@@ -260,7 +263,7 @@ class Docking:
             self.standing = self._told = Standing.WORKING
             self._is_released = False
         # Not earlier: whoever waits for this look takes the standing for what it found.
-        self.looked_at = began
+        self.looked_at, self.looked_from = began, stood
         if clips:
             self.doing = Doing.READING
         workers = min(self._intake.concurrency, self.media.readers)

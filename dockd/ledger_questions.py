@@ -26,9 +26,14 @@ class Questions(Database):
         Raises:
             LedgerError: there is none.
         """
-        for clip in self._clips("clips.id = ?", number):
-            return clip
-        raise LedgerError(f"there is no clip {number}")
+        clip = self.known_clip(number)
+        if clip is None:
+            raise LedgerError(f"there is no clip {number}")
+        return clip
+
+    def known_clip(self, number: int) -> Clip | None:
+        """Return one clip by its number in this ledger, if there is such a clip."""
+        return next(iter(self._clips("clips.id = ?", number)), None)
 
     def clips(self) -> list[Clip]:
         """Return every clip, oldest first."""

@@ -16,28 +16,36 @@ _VERDICTS = {
 
 
 def told(
-    client: Client, narrowed: Callable[[Status], Status] = lambda status: status
+    client: Client,
+    narrowed: Callable[[Status], Status] = lambda status: status,
+    tick: Callable[[Lost | None], None] = lambda _: None,
 ) -> Iterator[Status]:
     """Print what changes, a line each with its local time, and yield each look, for ever.
+
+    A look is yielded again after each second without news.
 
     Args:
         client: whom to follow; while it is lost, that is said and it is tried again.
         narrowed: returns the part of a status that counts.
+        tick: is called at least every second, and told whether the daemon is lost.
     """
     before: Status | None = None
-    is_lost = False
+    lost: Lost | None = None
     for update in follow(client):
+        was_lost = lost is not None
+        if isinstance(update, Lost) and not was_lost:
+            _print(f"{update.error.message}; trying again")
+        lost = update if isinstance(update, Lost) else lost if update is None else None
+        tick(lost)
         if isinstance(update, Status):
             after = narrowed(update)
-            if is_lost:
+            if was_lost:
                 _print("the daemon answers again")
             for line in changes(before, after):
                 _print(line)
-            before, is_lost = after, False
-            yield after
-        elif isinstance(update, Lost) and not is_lost:
-            _print(f"{update.error.message}; trying again")
-            is_lost = True
+            before = after
+        if before is not None and lost is None:
+            yield before
 
 
 def _print(line: str) -> None:

@@ -146,12 +146,9 @@ class Orders:
         """Find what an order is about: one clip, a camera's clips, or all that is at hand."""
         docked = list(self._dockings.values())
         if order.clip is not None:
-            try:
-                clip = self._ledger.clip(order.clip)
-            except LedgerError as error:
-                raise unknown(
-                    f"there is no clip {order.clip}", hint="dockd clips lists them"
-                ) from error
+            clip = self._ledger.known_clip(order.clip)
+            if clip is None:
+                raise unknown(f"there is no clip {order.clip}", hint="dockd clips lists them")
             return _Scope([one for one in docked if one.media.camera == clip.camera], [clip])
         clips = self._ledger.to_resync()
         if order.camera is None:

@@ -165,6 +165,7 @@ class _Camera:
             docking=self.docking.number or None,
             docked_at=timestamp(self.docking.began),
             looked_at=None if looked_at is None else timestamp(looked_at),
+            looked_from=self.docking.looked_from,
             stage=self._stage(mine, troubles),
             safe_to_take=safe,
             clips={state.value: count for state, count in self.facts.clips.items()},

@@ -127,7 +127,9 @@ class CameraView(View):
     docking: int | None
     docked_at: Moment
     looked_at: Moment | None = None
-    """When the last complete look at its files began; a resync is over no earlier."""
+    """When the last complete look at its files began."""
+    looked_from: int | None = None
+    """The journal's newest entry then; a resync is over once it is no older than the order."""
     stage: Stage
     safe_to_take: bool
     clips: dict[StateName, int]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from dockd.control.views import ResyncAnswer, Stage
+from dockd.commands import resync
+from dockd.control.views import ResyncAnswer, Stage, Trouble
 from tests.commands.support import (
     Daemon,
     camera,
@@ -16,8 +17,6 @@ from tests.commands.support import (
     trouble,
 )
 from tests.test_cli import Shell
-
-LONG_AGO = "2020-01-01T00:00:00.000Z"
 
 
 def answer(**changes: Any) -> ResyncAnswer:
@@ -70,10 +69,8 @@ def test_nothing_docked_is_nothing_to_wait_for(dockd: Shell, socket: Path, daemo
         status(cameras=[camera(stage=Stage.READING)]),
         status(cameras=[camera(stage=Stage.FAILING)]),
         status(cameras=[camera(stage=Stage.WAITING)]),
-        pytest.param(
-            status(cameras=[camera(looked_at=LONG_AGO)]), id="done, but not looked at since"
-        ),
-        pytest.param(status(cameras=[camera(looked_at=None)]), id="done, but never looked at"),
+        pytest.param(status(cameras=[camera(looked_from=4)]), id="done, but not looked at since"),
+        pytest.param(status(cameras=[camera(looked_from=None)]), id="done, but never looked at"),
     ],
 )
 def test_it_waits_while_a_camera_gets_on_by_itself(
@@ -139,6 +136,75 @@ def test_a_clip_that_needs_a_person_ends_it_with_20(
     assert said.code == 20
     last = said.out.splitlines()[-1]
     assert last.startswith(f"! clip 17, generic:CAM-1, DCIM/17.mp4: {said_of_it}")
+
+
+DOWN = trouble(
+    event="target.down",
+    needs_person=False,
+    what="The server can't take any clip now: nothing listens there",
+    hint="start the server",
+    next_try="2026-11-21T12:00:30.000Z",
+    camera=None,
+    clip=None,
+    path=None,
+)
+REFUSED = trouble(
+    event="receipt.refused",
+    what="The receipt can't be relied on: its key is not pinned",
+    hint="check target.receiver_keys",
+    next_try="2026-11-21T12:00:30.000Z",
+)
+
+
+@pytest.mark.parametrize(("stuck", "code", "mark"), [(DOWN, 10, "~"), (REFUSED, 20, "!")])
+@pytest.mark.parametrize("was_there", [True, False])
+@pytest.mark.parametrize("options", [[], ["--clip", "17"]])
+def test_what_fails_again_ends_it_with_what_is_true(
+    dockd: Shell,
+    socket: Path,
+    daemon: Daemon,
+    monkeypatch: pytest.MonkeyPatch,
+    stuck: Trouble,
+    code: int,
+    mark: str,
+    was_there: bool,
+    options: list[str],
+) -> None:
+    monkeypatch.setattr(resync, "_STILL_SECONDS", 0.0)
+    waiting = status(cameras=[camera(stage=Stage.WAITING, clips={"uploading": 1})])
+    daemon.answer = answer()
+    daemon.clips = [clip(17, "uploading")]
+    daemon.status = waiting.model_copy(update={"troubles": [stuck] * was_there})
+    again = stuck.model_copy(update={"failures": 2})
+    daemon.after_order = waiting.model_copy(update={"troubles": [again]})
+    said = dockd("resync", *options, "--socket", socket)
+    assert said.code == code
+    last = said.out.splitlines()[-1]
+    assert last.startswith(mark)
+    assert f"{stuck.what} -> {stuck.hint} (tried again" in last
+
+
+def test_what_has_not_been_tried_since_the_order_is_no_outcome(
+    dockd: Shell, socket: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resync, "_STILL_SECONDS", 0.0)
+    daemon.answer = answer()
+    daemon.status = status(
+        cameras=[camera(stage=Stage.WAITING, clips={"uploading": 1})], troubles=[DOWN]
+    )
+    said = dockd("resync", "--timeout", "2s", "--socket", socket)
+    assert said.code == 10
+    assert said.out.splitlines()[-1] == "~ the time is up, and work goes on"
+
+
+def test_work_that_goes_on_is_waited_for_until_the_time_is_up(
+    dockd: Shell, socket: Path, daemon: Daemon
+) -> None:
+    daemon.answer = answer()
+    daemon.status = status(cameras=[camera(stage=Stage.READING)])
+    said = dockd("resync", "--timeout", "1s", "--socket", socket)
+    assert said.code == 10
+    assert said.out.splitlines()[-1] == "~ the time is up, and work goes on"
 
 
 def test_what_is_refused_is_said_and_ends_it_with_20(

@@ -10,7 +10,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -204,6 +204,24 @@ def test_a_journal_that_cannot_be_read_is_not_told_as_tampering_and_is_checked_a
         asyncio.run(run())
     said = [line["event"] for line in log if line["event"].startswith("journal.")]
     assert said == ["journal.unreadable", "journal.readable"]
+
+
+def test_a_ledger_that_cannot_be_read_is_not_told_as_a_clip_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_ledger: Ledger, _number: int) -> NoReturn:
+        raise LedgerError("disk I/O error", hint="check the disk")
+
+    async def run() -> None:
+        async with at_work(tmp_path) as inside:
+            answer = await inside.http.post("resync", json={"clip": 1})
+            assert answer.status_code == 404
+            monkeypatch.setattr(Ledger, "known_clip", unreadable)
+            answer = await inside.http.post("resync", json={"clip": 1})
+            assert answer.status_code == 503
+            assert "disk I/O error" in answer.json()["detail"]
+
+    asyncio.run(run())
 
 
 def test_an_order_that_is_only_half_sent_is_nothing_to_complain_about(

@@ -4,13 +4,15 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dockd.clock import timestamp
 from dockd.control.views import Stage, Verdict
 from dockd.model import Camera, FoundFile, Match, State
-from tests.control.support import Start, status_until
+from tests.control.support import SOCKET, Start, status_until
 from tests.station.support import Site
 
 MIB = 2**20
@@ -80,6 +82,21 @@ def test_a_pause_ends_by_itself(site: Site, start: Start) -> None:
     station.wait_for("pause.expired", count=2)
     station.wait_for("camera.wiped")
     assert asking.status().pauses == []
+
+
+def test_a_resync_ends_while_the_server_is_down(site: Site, start: Start) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden").kill()
+    station, _ = start(site.configure("camden", "CAM-1"))
+    station.wait_for("target.down")
+    ended = subprocess.run(
+        [sys.executable, "-m", "dockd", "resync", "--socket", str(site.folder / SOCKET)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 10, ended.stdout
+    assert "nothing listens there" in ended.stdout.splitlines()[-1]
 
 
 def test_a_resync_cuts_backoffs_short(site: Site, start: Start) -> None:
