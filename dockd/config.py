@@ -182,6 +182,15 @@ class TargetConfig(Section):
             raise ValueError("client_certificate and client_key_file go together")
         if self.receipts_url is not None and not self.receiver_keys:
             raise ValueError("receipts_url needs receiver_keys: a receipt is checked or worthless")
+        if self.receipts_url is not None and self.url.endswith("/receipts/"):
+            swapped = self.receipts_url.endswith("/files/")
+            raise ValueError(
+                "url and receipts_url are swapped: clips go to /files/, receipts are at /receipts/"
+                if swapped
+                else "url is where receipts are given; clips go to another address, such as /files/"
+            )
+        if self.url == self.receipts_url:
+            raise ValueError("url and receipts_url are the same address; they are two")
         return self
 
 

@@ -38,7 +38,7 @@ from dockd.errors import (
 from dockd.fencing import Fence
 from dockd.files import Files
 from dockd.intake import Intake, Seal
-from dockd.keys import SigningKey, VerifyKey
+from dockd.keys import SigningKey, receiver_keys
 from dockd.ledger import Ledger
 from dockd.logs import Repeats, emit, emit_error
 from dockd.model import PENDING, Camera, Clip, Standing, State
@@ -90,8 +90,8 @@ class Station:
         self._config = config
         self._seams = seams or Seams()
         self._recipients = parse_recipients(config.encryption.recipients)
-        self._key = SigningKey.load(config.station.key_file)
-        self._receiver_keys = [VerifyKey.load(path) for path in config.target.receiver_keys]
+        self._key = SigningKey.load(config.station.key_file, "station")
+        self._receiver_keys = receiver_keys(config.target.receiver_keys, self._key)
         self._client = open_client(config.target, transport=self._seams.transport)
         self._dockings: dict[str, Docking] = {}
         self._counts: dict[State, int] = {}

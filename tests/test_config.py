@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from dockd import config as configuration
 from dockd.age import HybridIdentity, X25519Identity
@@ -311,6 +312,26 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
 )
 def test_a_profile_with_a_mistake_is_refused(tmp_path: Path, profiles: str, told: str) -> None:
     assert told in mistakes(write_config(tmp_path, profiles=profiles))
+
+
+@pytest.mark.parametrize(
+    ("url", "receipts_url", "told"),
+    [
+        (
+            "https://e.example/receipts/",
+            "https://e.example/files/",
+            "are swapped",
+        ),
+        ("https://e.example/receipts", "https://e.example/x", "url is where receipts are given"),
+        ("https://e.example/x", "https://e.example/x/", "are the same address"),
+    ],
+)
+def test_addresses_that_are_mixed_up_are_told(
+    tmp_path: Path, url: str, receipts_url: str, told: str
+) -> None:
+    keys = {"url": url, "receipts_url": receipts_url, "receiver_keys": (Path("a.pub"),)}
+    with pytest.raises(ValidationError, match=told):
+        TargetConfig.model_validate(keys)
 
 
 def test_only_what_is_kept_as_metadata_has_to_be_unambiguous(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import codecs
 import json
 import os
 import stat
@@ -14,15 +15,20 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
 )
 from joserfc.jwk import OKPKey
 
 from dockd.errors import KeyFileError
 from dockd.files import Files
 from dockd.keys import (
+    Role,
     SigningKey,
     VerifyKey,
+    pem_path,
     read_secret_file,
+    read_token,
+    receiver_keys,
     write_public_file,
     write_secret_file,
 )
@@ -213,3 +219,130 @@ def test_a_signing_key_does_not_show_its_secret() -> None:
     key = SigningKey.generate()
     assert "private" not in repr(key)
     assert json.dumps(key.kid) in repr(key).replace("'", '"')
+
+
+@pytest.mark.parametrize("role", ["station", "receiver"])
+def test_a_key_says_whose_it_is_and_openssl_reads_it_all_the_same(
+    tmp_path: Path, role: Role
+) -> None:
+    key = SigningKey.generate()
+    private, public = tmp_path / "key", tmp_path / "key.pub"
+    write_secret_file(private, key.pem(role))
+    public.write_bytes(key.verify_key.pem(role))
+    assert SigningKey.load(private, role).pem() == SigningKey.load(private).pem() == key.pem()
+    assert VerifyKey.load(public, role) == VerifyKey.load(public) == key.verify_key
+    other: Role = "station" if role == "receiver" else "receiver"
+    for load in (lambda: SigningKey.load(private, other), lambda: VerifyKey.load(public, other)):
+        with pytest.raises(KeyFileError, match=f"is a {role}'s key, and has to be a {other}'s"):
+            load()
+    assert OKPKey.import_key(public.read_bytes()).thumbprint() == key.kid
+    made = subprocess.run(
+        ["openssl", "pkey", "-in", private, "-pubout"], capture_output=True, check=True
+    )
+    assert made.stdout == key.verify_key.pem()
+
+
+def test_a_key_that_does_not_say_whose_it_is_is_taken(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    (tmp_path / "pub").write_bytes(b"# of the receiver\n" + key.verify_key.pem())
+    assert VerifyKey.load(tmp_path / "pub", "receiver") == key.verify_key
+
+
+def test_a_stations_own_key_is_no_receivers(tmp_path: Path) -> None:
+    own, other = SigningKey.generate(), SigningKey.generate()
+    (tmp_path / "own").write_bytes(own.verify_key.pem())
+    (tmp_path / "other").write_bytes(other.verify_key.pem())
+    assert receiver_keys([tmp_path / "other"], own) == [other.verify_key]
+    with pytest.raises(KeyFileError, match="this station's own key"):
+        receiver_keys([tmp_path / "other", tmp_path / "own"], own)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda pem: codecs.BOM_UTF8 + pem,
+        lambda pem: pem.replace(b"\n", b"\r\n"),
+        lambda pem: pem.decode().replace("\n", "\r\n").encode("utf-16"),
+        lambda pem: b"\n\n  " + pem.replace(b"\n", b"  \n  "),
+    ],
+)
+def test_keys_are_read_as_editors_leave_them(
+    tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    key = SigningKey.generate()
+    write_secret_file(tmp_path / "key", spoil(key.pem("station")))
+    (tmp_path / "pub").write_bytes(spoil(key.verify_key.pem("station")))
+    assert SigningKey.load(tmp_path / "key", "station").pem() == key.pem()
+    assert VerifyKey.load(tmp_path / "pub", "station") == key.verify_key
+    with pytest.raises(KeyFileError, match="station's key"):
+        VerifyKey.load(tmp_path / "pub", "receiver")
+    with pem_path(tmp_path / "pub") as path:
+        assert VerifyKey.load(path) == key.verify_key
+    with pem_path(tmp_path / "key", secret=True) as path:
+        assert load_pem_private_key(path.read_bytes(), password=None)
+
+
+def test_a_file_that_openssl_reads_is_left_to_it(tmp_path: Path) -> None:
+    for data in (b"-----BEGIN X-----\r\n", b"M\xfcller\n-----BEGIN X-----\n"):
+        (tmp_path / "x").write_bytes(data)
+        with pem_path(tmp_path / "x") as path:
+            assert path == tmp_path / "x"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"-----BEGIN PUBLIC KEY-----\n".decode().encode("utf-16-le"), "UTF-16 without a mark"),
+        (b"", "begins with -----BEGIN"),
+        (b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "it holds CERTIFICATE"),
+        (SigningKey.generate().pem(), "it holds PRIVATE KEY"),
+    ],
+)
+def test_what_is_no_public_key_is_named(data: bytes, told: str) -> None:
+    with pytest.raises(KeyFileError) as refused:
+        VerifyKey.parse(data, "it")
+    assert told in f"{refused.value.message} {refused.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"abc.DEF-1~+/==",
+        b"abc.DEF-1~+/==\r\n",
+        b"\xef\xbb\xbf abc.DEF-1~+/== \r\n\r\n",
+        "abc.DEF-1~+/==\r\n".encode("utf-16"),
+        b'"abc.DEF-1~+/=="\n',
+        b"'abc.DEF-1~+/=='\n",
+        b"Bearer abc.DEF-1~+/==\n",
+        b"bearer  abc.DEF-1~+/==",
+        b"Authorization: Bearer abc.DEF-1~+/==",
+        b'"Bearer abc.DEF-1~+/=="',
+        b'Bearer "abc.DEF-1~+/=="',
+    ],
+)
+def test_a_token_is_read_without_what_people_write_around_it(
+    tmp_path: Path, written: bytes
+) -> None:
+    write_secret_file(tmp_path / "token", written)
+    assert read_token(tmp_path / "token") == "abc.DEF-1~+/=="
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (b"", "is empty"),
+        (b" \r\n", "is empty"),
+        (b"abc\ndef\n", "several lines"),
+        (b"abc def", "characters that no token has"),
+        ("“abc”".encode(), "U+201C"),
+        ("abc\N{NO-BREAK SPACE}d".encode(), "U+00A0"),
+        (b"abc\xff", "not UTF-8"),
+        ("abc".encode("utf-16-be"), "UTF-16 without a mark"),
+    ],
+)
+def test_what_is_no_token_is_named_and_not_shown(tmp_path: Path, written: bytes, told: str) -> None:
+    write_secret_file(tmp_path / "token", written)
+    with pytest.raises(KeyFileError) as refused:
+        read_token(tmp_path / "token")
+    assert told in refused.value.message
+    assert "abc" not in refused.value.message.removeprefix(str(tmp_path))

@@ -73,7 +73,6 @@ def _as_json(name: str, finding: Finding) -> dict[str, str]:
 
 
 def _as_text(name: str, finding: Finding) -> str:
-    line = f"{finding.level.name.lower():8}{name}: {printable(finding.what)}"
-    if finding.remedy:
-        line += f"\n        -> {printable(finding.remedy)}"
-    return line
+    lines = [f"{name}: {finding.what}", *([f"-> {finding.remedy}"] if finding.remedy else [])]
+    shown = [printable(line) for part in lines for line in part.split("\n")]
+    return f"{finding.level.name.lower():8}" + f"\n{'':8}".join(shown)

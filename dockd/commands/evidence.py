@@ -12,7 +12,7 @@ from dockd.age import Identity, decrypt_file, parse_identities
 from dockd.clock import Clock
 from dockd.commands.parser import DEFAULT_CONFIG, Commands, add_file
 from dockd.errors import LedgerError, StatementError, UsageError
-from dockd.keys import VerifyKey, read_key_file
+from dockd.keys import VerifyKey, read_key_text
 from dockd.ledger import Ledger
 from dockd.prove import Exhibits, prove
 
@@ -114,9 +114,9 @@ def _verify(options: argparse.Namespace) -> int:
             raise UsageError(" needs ".join(names), hint="dockd verify --help")
     exhibits = Exhibits(
         manifest=options.manifest,
-        station_keys=[VerifyKey.load(path) for path in options.station_key],
+        station_keys=[VerifyKey.load(path, "station") for path in options.station_key],
         receipt=options.receipt,
-        receiver_keys=[VerifyKey.load(path) for path in options.receiver_key],
+        receiver_keys=[VerifyKey.load(path, "receiver") for path in options.receiver_key],
         clip=options.clip,
         identities=_identities(options.identity),
         journal=options.journal,
@@ -149,5 +149,4 @@ def _journal(options: argparse.Namespace) -> int:
 
 
 def _identities(paths: Sequence[Path]) -> list[Identity]:
-    texts = [read_key_file(path).decode("utf-8", "replace") for path in paths]
-    return [identity for text in texts for identity in parse_identities(text)]
+    return [identity for path in paths for identity in parse_identities(read_key_text(path))]

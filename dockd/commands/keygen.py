@@ -57,7 +57,7 @@ def _keygen(options: argparse.Namespace) -> int:
     if options.post_quantum:
         raise UsageError("--post-quantum is for identities; statements are signed with Ed25519")
     key = SigningKey.generate()
-    write_secret_file(output, key.pem())
-    write_public_file(public, key.verify_key.pem())
+    write_secret_file(output, key.pem(options.kind))
+    write_public_file(public, key.verify_key.pem(options.kind))
     print(key.kid)
     return 0

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from dockd.age import X25519Identity
 from dockd.errors import StoreError, UsageError
-from dockd.keys import SigningKey, write_secret_file
+from dockd.keys import Role, SigningKey, write_secret_file
 from dockd.model import Camera
 
 _MIB = 2**20
@@ -103,10 +103,11 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.identity = X25519Identity.generate()
-        for name in ("station", "receiver"):
+        roles: tuple[Role, ...] = ("station", "receiver")
+        for role in roles:
             key = SigningKey.generate()
-            write_secret_file(folder / f"{name}.key", key.pem())
-            (folder / f"{name}.key.pub").write_bytes(key.verify_key.pem())
+            write_secret_file(folder / f"{role}.key", key.pem(role))
+            (folder / f"{role}.key.pub").write_bytes(key.verify_key.pem(role))
 
     @property
     def store(self) -> Path:

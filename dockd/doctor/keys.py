@@ -9,7 +9,7 @@ from dockd.doctor.credentials import is_credential, located
 from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
 from dockd.doctor.subject import Subject
 from dockd.errors import KeyFileError
-from dockd.keys import SigningKey, VerifyKey, read_secret_file
+from dockd.keys import SigningKey, VerifyKey, read_secret_file, read_token
 
 _KEYS = "see docs/configure.md, Keys"
 
@@ -21,17 +21,19 @@ def check(subject: Subject) -> Findings:
         subject,
         "station.key_file",
         config.station.key_file,
-        lambda path: f"signs manifests as {SigningKey.load(path).kid}",
+        lambda path: f"signs manifests as {SigningKey.load(path, 'station').kid}",
     )
     for name, secret in (
         ("target.token_file", config.target.token_file),
         ("target.client_key_file", config.target.client_key_file),
     ):
         if secret is not None:
-            yield from _secret(subject, name, secret, _read)
+            use = _token if name == "target.token_file" else _read
+            yield from _secret(subject, name, secret, use)
     yield _recipients(config.encryption.recipients)
+    own = _own_kid(subject)
     for path in config.target.receiver_keys:
-        yield _pinned(path)
+        yield _pinned(path, own)
 
 
 def _secret(subject: Subject, name: str, path: Path, use: Callable[[Path], str]) -> Findings:
@@ -61,6 +63,11 @@ def _read(path: Path) -> str:
     return "is for its owner alone"
 
 
+def _token(path: Path) -> str:
+    read_token(path)
+    return "holds a token, for its owner alone"
+
+
 def _recipients(texts: tuple[str, ...]) -> Finding:
     number = len(parse_recipients(texts))
     if number == 1:
@@ -72,11 +79,24 @@ def _recipients(texts: tuple[str, ...]) -> Finding:
     return ok(f"encryption.recipients: clips are sealed to {number} identities")
 
 
-def _pinned(path: Path) -> Finding:
+def _own_kid(subject: Subject) -> str | None:
     try:
-        key = VerifyKey.load(path)
+        path = located(subject.config.station.key_file, subject.machine.root)
+        return SigningKey.load(path, "station").kid
+    except (KeyFileError, PermissionError):
+        return None  # told where it is looked at
+
+
+def _pinned(path: Path, own: str | None) -> Finding:
+    try:
+        key = VerifyKey.load(path, "receiver")
     except KeyFileError as problem:
         return failure(problem, _KEYS)
+    if key.kid == own:
+        return error(
+            f"target.receiver_keys: {path} is this station's own key, and has to be a receiver's",
+            f"fetch the receiver's .pub; {_KEYS}",
+        )
     if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return error(
             f"target.receiver_keys: {path} can be replaced by others than its owner, and with it"

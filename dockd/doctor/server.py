@@ -153,7 +153,7 @@ class _Server:
             )
         if reply.status != 200:
             return failure(to_error(reply))
-        keys = [VerifyKey.load(path) for path in self._target.receiver_keys]
+        keys = [VerifyKey.load(path, "receiver") for path in self._target.receiver_keys]
         try:
             receipt = verify_receipt(reply.body.decode("ascii", "replace"), keys, clip.manifest)
         except StatementError as problem:

@@ -50,7 +50,8 @@ async def open_receiver(
     """
     clock = clock or Clock()
     stations = Stations([Station.load(entry) for entry in config.stations])
-    key = SigningKey.load(config.receiver.key_file)
+    key = SigningKey.load(config.receiver.key_file, "receiver")
+    stations.check_own(key)
     store = Store(config.store.path, files)
     sign = receipt_signer(config.receiver.id, key, clock)
     with store.opened():

@@ -15,7 +15,7 @@ from dockd import __version__, logs
 from dockd.clock import Clock
 from dockd.errors import ConfigError, DockdError, KeyFileError, ListenError, StoreError
 from dockd.events import RECEIVER_FAILED, RECEIVER_STARTED, RECEIVER_STOPPED
-from dockd.keys import read_secret_file
+from dockd.keys import pem_path
 from dockd.logs import configure, emit, emit_error, last_words
 from dockd.memory import keep_buffers
 from dockd.notify import Heartbeats, Notifier, feed
@@ -154,13 +154,17 @@ def tls_context(listen: ListenConfig) -> ssl.SSLContext | None:
     """
     if listen.certificate is None or listen.certificate_key_file is None:
         return None
-    read_secret_file(listen.certificate_key_file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(listen.certificate, listen.certificate_key_file)
+        with (
+            pem_path(listen.certificate) as certificate,
+            pem_path(listen.certificate_key_file, secret=True) as key,
+        ):
+            context.load_cert_chain(certificate, key)
         if listen.client_ca_file is not None:
-            context.load_verify_locations(listen.client_ca_file)
+            with pem_path(listen.client_ca_file) as authorities:
+                context.load_verify_locations(authorities)
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as error:
         raise KeyFileError(

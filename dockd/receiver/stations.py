@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from dockd.errors import ConfigError, ManifestRefusedError
-from dockd.keys import VerifyKey
+from dockd.keys import SigningKey, VerifyKey
 from dockd.manifest import Manifest, verify_manifest
 from dockd.receiver import problems
 from dockd.receiver.config import StationEntry
@@ -30,7 +30,7 @@ class Station:
         Raises:
             KeyFileError: a key is missing or isn't one.
         """
-        keys = tuple(VerifyKey.load(path) for path in entry.public_keys)
+        keys = tuple(VerifyKey.load(path, "station") for path in entry.public_keys)
         return cls(entry.id, keys, tuple(map(bytes.fromhex, entry.tokens_sha256)))
 
 
@@ -50,6 +50,18 @@ class Stations:
         self._keys = {key.kid: key for station in stations for key in station.keys}
         if len(self._keys) != sum(len(station.keys) for station in stations):
             raise ConfigError("one public key stands twice", hint="each belongs to one station")
+
+    def check_own(self, key: SigningKey) -> None:
+        """Make sure that no station has the receiver's own key, with which it could sign receipts.
+
+        Raises:
+            ConfigError: one has.
+        """
+        if key.kid in self._keys:
+            raise ConfigError(
+                f"station {self._by_kid[key.kid].id} has the receiver's own key",
+                hint="fetch the station's .pub; see docs/configure.md, Keys",
+            )
 
     def caller(self, authorization: str | None) -> Caller:
         """Say whose bearer token (RFC 6750) a request carries.

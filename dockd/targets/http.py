@@ -1,6 +1,7 @@
 """HTTP as targets use it: TLS, credentials, bounded answers, and what failures mean."""
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import re
@@ -25,7 +26,7 @@ from dockd.errors import (
     TargetError,
     TransientError,
 )
-from dockd.keys import read_secret_file
+from dockd.keys import pem_path, read_token
 from dockd.manifest import MAX_STATEMENT
 
 MAX_BODY = MAX_STATEMENT
@@ -257,18 +258,12 @@ class BearerToken(httpx.Auth):
 
     def _read(self) -> str:
         try:
-            token = read_secret_file(self._path).decode("ascii", "replace").strip()
+            return read_token(self._path)
         except (KeyFileError, OSError) as error:
             hint = "restore target.token_file"
             if isinstance(error, KeyFileError):
                 hint = error.hint or hint
             raise TransientError(f"the token can't be read: {error}", hint=hint) from error
-        if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", token):  # RFC 6750, section 2.1
-            raise TransientError(
-                f"{self._path} holds no bearer token",
-                hint="it is one line of RFC 6750's characters",
-            )
-        return token
 
 
 def origin(url: httpx.URL) -> Origin:
@@ -349,7 +344,9 @@ async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -
         ) from error
     # httpcore lets ssl.SSLError through when a server refuses the client's certificate.
     except (httpx.TransportError, ssl.SSLError) as error:
-        raise _failure(request.url.host, error) from error
+        failure = _failure(request.url.host, error)
+        failure.hint = _of_its_key(failure.hint, request.method)
+        raise failure from error
     return Reply(
         method=request.method,
         status=response.status_code,
@@ -387,12 +384,22 @@ def _hint(reply: Reply) -> str:
         return _LOGIN_HINT
     if reply.status in _TOO_LONG and reply.method == "POST" and not reply.is_servers:
         return _HEADER_HINT
-    return _HINTS.get(reply.status, _PAGE_HINT if reply.is_no_answer else _DEFAULT_HINT)
+    hint = _HINTS.get(reply.status, _PAGE_HINT if reply.is_no_answer else _DEFAULT_HINT)
+    return _of_its_key(hint, reply.method)
+
+
+def _of_its_key(hint: str, method: str) -> str:
+    """Return a hint that names the key of the address that was asked."""
+    if method in {"GET", "PUT"} and "target.receipts_url" not in hint:
+        return hint.replace("target.url", "target.receipts_url")
+    return hint
 
 
 def _open_tls(config: TargetConfig) -> ssl.SSLContext:
     try:
-        tls = ssl.create_default_context(cafile=config.ca_file)
+        with contextlib.ExitStack() as stack:
+            ca = stack.enter_context(pem_path(config.ca_file)) if config.ca_file else None
+            tls = ssl.create_default_context(cafile=ca)
     except OSError as error:
         raise KeyFileError(
             f"{config.ca_file} is not a readable PEM certificate: {error.strerror or error}",
@@ -400,10 +407,13 @@ def _open_tls(config: TargetConfig) -> ssl.SSLContext:
         ) from error
     if config.client_certificate is None or config.client_key_file is None:
         return tls
-    read_secret_file(config.client_key_file)
     try:
         # An empty password keeps OpenSSL from asking for one on a terminal.
-        tls.load_cert_chain(config.client_certificate, config.client_key_file, password="")
+        with (
+            pem_path(config.client_certificate) as certificate,
+            pem_path(config.client_key_file, secret=True) as key,
+        ):
+            tls.load_cert_chain(certificate, key, password="")
     except OSError as error:
         raise KeyFileError(
             f"{config.client_certificate} and {config.client_key_file} are not a PEM "

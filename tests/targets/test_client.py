@@ -10,7 +10,7 @@ from dockd.clock import Clock
 from dockd.config import TargetConfig
 from dockd.errors import TransientError
 from dockd.targets import Sealed
-from dockd.targets.http import ask, open_client
+from dockd.targets.http import ask, open_client, to_error
 
 from .support import ENDPOINT, Station, TusServer, make_config, make_sealed
 
@@ -194,3 +194,16 @@ def test_a_server_on_loopback_is_asked_directly(
     monkeypatch: pytest.MonkeyPatch, host: str, environment: str
 ) -> None:
     assert asked_of_a_proxy(f"http://{host}:1/files/", environment, monkeypatch) == []
+
+
+def test_a_hint_names_the_key_of_the_address_that_was_asked() -> None:
+    async def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(412)
+
+    async def ask_for(method: str) -> str:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+            request = client.build_request(method, "https://e.example/")
+            return to_error(await ask(client, request, Clock())).hint
+
+    assert "check target.url" in asyncio.run(ask_for("POST"))
+    assert "check target.receipts_url" in asyncio.run(ask_for("GET"))
