@@ -48,6 +48,7 @@ from dockd.sources import Media, Source
 from dockd.sources.devices import Udev
 from dockd.sources.folder import FolderSource
 from dockd.sources.mounting import Mounter
+from dockd.sources.places import Places
 from dockd.sources.profile import Profile
 from dockd.sources.udev import SystemUdev
 from dockd.sources.udisks import UdisksMounter
@@ -93,6 +94,7 @@ class Station:
         self._key = SigningKey.load(config.station.key_file, "station")
         self._receiver_keys = receiver_keys(config.target.receiver_keys, self._key)
         self._client = open_client(config.target, transport=self._seams.transport)
+        self._places = Places()
         self._dockings: dict[str, Docking] = {}
         self._counts: dict[State, int] = {}
         metrics = Metrics()
@@ -230,6 +232,8 @@ class Station:
             group.create_task(keep("pauses", pauses.run))
             group.create_task(keep("control", lambda: self.control.work(parts, orders)))
             group.create_task(keep("uploader", lambda: uploader.run(beat), beat))
+            if config.folders:
+                group.create_task(keep("places", self._places.run))
             for source in self._sources(heartbeats):
                 group.create_task(keep(source.name, partial(source.run, dock), source.beat))
             notifier.ready()
@@ -293,6 +297,8 @@ class Station:
             )
         for source in sources:
             source.left = self._left
+            if isinstance(source, FolderSource):
+                source.places = self._places
         return sources
 
     def _probe(self, ledger: Ledger) -> Callable[[], Awaitable[None]]:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -465,3 +466,103 @@ def test_a_folder_that_answers_with_an_error_is_not_taken_for_one_that_is_gone(
     camera.path.symlink_to(camera.path)
     with pytest.raises(SourceError, match="symbolic links"):
         camera.media.is_there()
+
+
+# Another folder at the same path
+
+
+class Watched:
+    """A folder source at work, and what it docks."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.docked: list[FolderMedia] = []
+        self.now: list[FolderMedia] = []
+        self.source = FolderSource(camera.config, camera.profile, Clock(), camera.board)
+
+    async def dock(self, media: Media) -> None:
+        assert isinstance(media, FolderMedia)
+        self.docked.append(media)
+        self.now.append(media)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.now.remove(media)
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not holds():  # noqa: ASYNC110  # what is waited for has no event of its own
+                await asyncio.sleep(0.01)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self.source.places.run(), self.source.run(self.dock))
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+def mount_over(path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(path)], check=True)
+
+
+def mount_below(path: Path) -> None:
+    (path / "DCIM").mkdir()
+    mount_over(path / "DCIM")
+
+
+def replace_by_another(path: Path) -> None:
+    path.rename(path.with_name("old"))
+    path.mkdir()
+
+
+@pytest.mark.parametrize("change", [mount_over, mount_below, replace_by_another])
+def test_a_folder_that_becomes_another_one_is_docked_anew_and_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(folder, "_APPEARS_EVERY", 0.01)
+    camera = Camera(tmp_path / "camera")
+    camera.config = camera.config.model_copy(update={"watch": "inotify", "rescan_seconds": 3600.0})
+    watched = Watched(camera)
+
+    async def scenario() -> None:
+        async with watched.running():
+            await watched.until(lambda: watched.now)
+            change(camera.path)
+            await watched.until(lambda: len(watched.docked) == 2 and watched.now)
+            (media,) = watched.now
+            media.changed.clear()
+            place = camera.path / "DCIM" if change is mount_below else camera.path
+            (place / "1.mp4").write_bytes(b"clip")
+            await asyncio.wait_for(media.changed.wait(), PATIENCE)
+
+    with small_disk(tmp_path / "may mount", size="1m"):
+        try:
+            asyncio.run(scenario())
+        finally:
+            for path in (camera.path / "DCIM", camera.path):
+                if path.is_mount():
+                    subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_folder_stays_docked_while_others_beside_it_come_and_go(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera")
+    watched = Watched(camera)
+
+    async def scenario() -> None:
+        async with watched.running():
+            await watched.until(lambda: watched.now)
+            for _ in range(3):
+                changed = watched.source.places.changed
+                (tmp_path / "other").mkdir()
+                await asyncio.wait_for(changed.wait(), PATIENCE)
+                (tmp_path / "other").rmdir()
+            assert watched.now == watched.docked
+            assert len(watched.docked) == 1
+
+    asyncio.run(scenario())

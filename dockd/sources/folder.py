@@ -22,6 +22,7 @@ from watchdog.observers.polling import PollingObserver
 from dockd import events
 from dockd.board import Board
 from dockd.clock import Clock
+from dockd.concurrency import finished, on_threads
 from dockd.config import FolderConfig
 from dockd.errors import CameraLostError, ClipUnsettledError, SourceError
 from dockd.files import has_writer
@@ -31,6 +32,7 @@ from dockd.sources import Dock, Left, Look, tell_nobody
 from dockd.sources.devices import FORGETFUL
 from dockd.sources.medium import CountErrors, count_errors, look_through
 from dockd.sources.mounting import read_mounts
+from dockd.sources.places import Places
 from dockd.sources.profile import Profile
 from dockd.sources.settling import HasWriter, Settling
 from dockd.tree import Root
@@ -41,10 +43,17 @@ NETWORK_TYPES = {
 }
 """File systems that others change as well, unseen by inotify and by this kernel's leases."""
 _APPEARS_EVERY = 2.0
+_LOOKED_AT_EVERY = 10.0
+"""Seconds after which a docked folder is compared with what was docked, whatever a watch says."""
 _POLL_EVERY = 2.0
+_AT_MOST_EVERY = 0.1
 _READERS = 64
 _LONG = 600.0
 """Seconds that a file may take to be complete, beside the time that it has to rest."""
+
+
+Identity = tuple[int, int, frozenset[int]]
+"""A folder's device and inode, and what is mounted on and below it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,8 @@ class FolderMedia:
         self._profile = profile
         self._clock = clock
         self._errors = seams.errors
+        self._identity: Identity | None = None
+        """What the folder that is docked is known by."""
         self._waiting: dict[bytes, float] = {}
         """The files that are not complete, and since when."""
         self._late = Repeats(clock, events.CLIP_UNSETTLED, events.CLIP_SETTLED, board)
@@ -154,7 +165,17 @@ class FolderMedia:
         Raises:
             SourceError: its disk or its network doesn't tell.
         """
-        return is_folder(self.path)
+        there = identity_of(self.path)
+        return there is not None and self._identity in {None, there}
+
+    def recognise(self) -> bool:
+        """Count on the folder that is there now from now on; false if there is none. Blocks.
+
+        Raises:
+            SourceError: its disk or its network doesn't tell.
+        """
+        self._identity = identity_of(self.path)
+        return self._identity is not None
 
     async def release(self) -> None:
         """A folder has nothing to switch off."""
@@ -172,6 +193,8 @@ class FolderSource:
         seams: Seams | None = None,
     ) -> None:
         self.left: Left = tell_nobody
+        self.places = Places()
+        """Tells when the folder may have become another one."""
         self._config = config
         self._profile = profile
         self._clock = clock
@@ -198,7 +221,7 @@ class FolderSource:
         """Say whether the folder exists; that nobody can tell is told, and no reason to end."""
         camera = self._camera
         try:
-            is_there = await asyncio.to_thread(is_folder, self._config.path)
+            is_there = await asyncio.to_thread(identity_of, self._config.path) is not None
         except SourceError as error:
             self._trouble.failure(
                 camera, "folder", error=error, retry_in=_APPEARS_EVERY, camera=camera
@@ -209,13 +232,44 @@ class FolderSource:
 
     async def _docked(self, dock: Dock) -> None:
         media = FolderMedia(self._config, self._profile, self._clock, self._board, self._seams)
-        observer = await asyncio.to_thread(self._watch, media, asyncio.get_running_loop())
+        async with on_threads(self.places.watching(media.path)):
+            try:
+                if not await asyncio.to_thread(media.recognise):
+                    return
+            except SourceError:
+                return  # looked at again, and told
+            await self._while_it_is_there(media, dock)
+
+    async def _while_it_is_there(self, media: FolderMedia, dock: Dock) -> None:
+        """Let a docking go on while the folder is the one that it was begun with."""
+        loop = asyncio.get_running_loop()
+        observer = await asyncio.to_thread(self._watch, media, loop)
+        stay = asyncio.ensure_future(dock(media))
+        replaced = asyncio.ensure_future(self._until_replaced(media))
         try:
-            await dock(media)
+            await asyncio.wait({stay, replaced}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            replaced.cancel()
+            if not stay.done():
+                stay.cancel()
+                await finished(asyncio.wait({stay}))
             media.forget()
             if observer is not None:
                 await asyncio.to_thread(_end, observer)
+        if not stay.cancelled():
+            stay.result()
+
+    async def _until_replaced(self, media: FolderMedia) -> None:
+        """Wait until another folder is seen at the path, or none, as after a mount."""
+        while True:
+            changed = self.places.changed
+            try:
+                if not await asyncio.to_thread(media.is_there):
+                    return
+            except SourceError:
+                pass  # what works on it finds out as well, and tells
+            if await self._clock.wait(changed, _LOOKED_AT_EVERY):
+                await self._clock.sleep(_AT_MOST_EVERY)
 
     def _watch(self, media: FolderMedia, loop: asyncio.AbstractEventLoop) -> BaseObserver | None:
         """Start a watch; without one (too many watches, say) the regular looks must do."""
@@ -265,22 +319,27 @@ def _end(observer: BaseObserver) -> None:
     observer.join()
 
 
-def is_folder(path: Path) -> bool:
-    """Say whether a path leads to a folder; blocks.
+def identity_of(path: Path) -> Identity | None:
+    """Return what a folder is known by; None if there is none. Blocks.
 
     Raises:
         SourceError: that can't be told.
     """
     try:
-        return stat.S_ISDIR(path.stat().st_mode)
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except OSError as error:
         raise SourceError(
             f"{display_path(os.fsencode(path))}: {error.strerror}",
             hint="check the folder's disk or mount, and that the user dockd may read it;"
             " dockd tries again",
         ) from error
+    if not stat.S_ISDIR(status.st_mode):
+        return None
+    resolved = path.resolve()
+    mounts = {mount.id for mount in read_mounts() if mount.point.is_relative_to(resolved)}
+    return status.st_dev, status.st_ino, frozenset(mounts)
 
 
 def filesystem_type(path: Path) -> str:

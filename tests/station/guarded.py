@@ -5,8 +5,9 @@ import builtins
 import contextlib
 import io
 import os
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,6 +44,14 @@ def _stack() -> list[str]:
     return frames
 
 
+def _is_a_disks(arguments: Sequence[object]) -> bool:
+    """Say whether a call is about a file or a folder, and not a pipe or a socket."""
+    if not arguments or not isinstance(arguments[0], int):
+        return True
+    mode = _fstat(arguments[0]).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
 def _noted(what: str) -> None:
     if _on_the_loop() and (stack := _stack()):
         _write(NOTES, f"{what}: {' < '.join(stack[:4])}\n".encode())
@@ -50,13 +59,14 @@ def _noted(what: str) -> None:
 
 def _guarded(call: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(*arguments: Any, **keywords: Any) -> Any:
-        _noted(f"{call.__name__} {arguments[:1]}")
+        if _is_a_disks(arguments) and arguments[:1] != ("/proc/self/mountinfo",):
+            _noted(f"{call.__name__} {arguments[:1]}")
         return call(*arguments, **keywords)
 
     return guarded
 
 
-_write = os.write
+_write, _fstat = os.write, os.fstat
 
 
 class GuardedLedger(Ledger):

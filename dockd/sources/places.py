@@ -1,0 +1,120 @@
+"""Whether what is at a path may have become something else: mounted over, moved, replaced."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import select
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+_MOUNTINFO = "/proc/self/mountinfo"
+_SELF = 0x400 | 0x800 | 0x2000
+"""IN_DELETE_SELF, IN_MOVE_SELF, IN_UNMOUNT."""
+_NAMES = 0x40 | 0x80 | 0x100 | 0x200
+"""IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE."""
+_IN_ONLYDIR, _IN_MASK_ADD = 0x01000000, 0x20000000
+_READ = 1 << 16
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Places:
+    """Watches the folders that somebody counts on; without a watch, only looking tells."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        """Set, and then replaced, whenever a folder may be another one."""
+        self._inotify = -1
+        self._lock = threading.Lock()
+        self._watches: Counter[int] = Counter()
+        """How often each watch is wanted."""
+
+    async def run(self) -> None:
+        """Follow mounts and moves until cancelled."""
+        loop = asyncio.get_running_loop()
+        with _mounts() as mounts, _inotify() as inotify:
+            self._begin(inotify)
+            loop.add_reader(mounts.fileno(), self._mounted, mounts)
+            if inotify >= 0:
+                loop.add_reader(inotify, self._moved)
+            self._tell()  # who began before watches by himself now
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._begin(-1)
+                loop.remove_reader(mounts.fileno())
+                if inotify >= 0:
+                    loop.remove_reader(inotify)
+
+    @contextlib.contextmanager
+    def watching(self, folder: Path) -> Iterator[None]:
+        """Watch a folder itself, not what is in it, for as long as the context lasts; blocks.
+
+        That it can't be watched is no error.
+        """
+        inotify = self._inotify
+        watches = [self._add(inotify, folder, _SELF), self._add(inotify, folder.parent, _NAMES)]
+        try:
+            yield
+        finally:
+            for watch in watches:
+                self._remove(inotify, watch)
+
+    def _add(self, inotify: int, folder: Path, mask: int) -> int:
+        with self._lock:
+            if inotify < 0 or inotify != self._inotify:
+                return -1
+            mask |= _IN_ONLYDIR | _IN_MASK_ADD
+            watch = int(_libc.inotify_add_watch(inotify, os.fsencode(folder), mask))
+            self._watches[watch] += 1  # folders may have one parent
+            return watch
+
+    def _remove(self, inotify: int, watch: int) -> None:
+        with self._lock:
+            if watch < 0 or inotify != self._inotify:
+                return
+            self._watches[watch] -= 1
+            if not self._watches[watch]:
+                del self._watches[watch]
+                _libc.inotify_rm_watch(inotify, watch)
+
+    def _begin(self, inotify: int) -> None:
+        with self._lock:
+            self._inotify = inotify
+            self._watches.clear()
+
+    def _mounted(self, mounts: select.epoll) -> None:
+        mounts.poll(0)
+        self._tell()
+
+    def _moved(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._inotify, _READ)
+        self._tell()
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+@contextlib.contextmanager
+def _mounts() -> Iterator[select.epoll]:
+    """Yield what becomes readable whenever something is mounted or unmounted, see proc(5)."""
+    with open(_MOUNTINFO, "rb") as mountinfo, select.epoll() as mounts:  # noqa: PTH123
+        mounts.register(mountinfo.fileno(), select.EPOLLPRI)
+        mounts.poll(0)
+        yield mounts
+
+
+@contextlib.contextmanager
+def _inotify() -> Iterator[int]:
+    """Yield an inotify instance, -1 where this user has too many."""
+    inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield inotify
+    finally:
+        if inotify >= 0:
+            os.close(inotify)
