@@ -62,8 +62,8 @@ class Docking:
         """Where the journal stood then: an order of at most that number came before."""
         self.left_alone = Leftovers()
         """The files that no rule of its profile selects or ignores, at the last look."""
-        self.begun: Callable[[], object] = lambda: None
-        """Called once the work has begun."""
+        self.works: Callable[[], object] = lambda: None
+        """Called whenever a round of the work has gone through."""
         self.number = 0
         """The docking's number in the ledger, once it has one."""
         self._ledger = ledger
@@ -110,7 +110,6 @@ class Docking:
         camera, place = self.media.camera, self.media.place
         self.number = await to_the_end(self._ledger.begin_docking, camera, place)
         emit(events.CAMERA_DOCKED, camera=camera.id, place=place, docking=self.number)
-        self.begun()
         hints = asyncio.create_task(self._follow_hints())
         try:
             while True:
@@ -155,6 +154,7 @@ class Docking:
             self._fail(await self._explained(error))
         else:
             self._trouble.success(camera, camera=camera)
+            self.works()
             return pause
         finally:
             self.doing = Doing.NOTHING

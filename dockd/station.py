@@ -254,7 +254,7 @@ class Station:
             )
             return
         self._refused.success(camera, place, camera=camera)
-        docking.begun = lambda: self._trouble.success(camera, camera=camera)
+        docking.works = lambda: self._trouble.success(camera, camera=camera)
         self._dockings[camera] = docking
         try:
             await docking.run()

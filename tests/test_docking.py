@@ -321,6 +321,16 @@ def test_a_camera_is_not_safe_while_a_clip_waits_for_its_receipt(
     assert "rw" not in bench.media.mounts
 
 
+def test_a_camera_counts_as_working_once_a_round_has_gone_through(bench: Bench) -> None:
+    worked: list[bool] = []
+    bench.docking.works = lambda: worked.append(bench.media.mount_failures == 0)
+    bench.media.mount_failures = 3
+    bench.clip("1.mp4")
+    bench.run_until(bench.is_safe)
+    assert worked
+    assert all(worked)
+
+
 def test_a_file_that_goes_with_a_wipe_and_should_not_is_told(bench: Bench, log: list[Any]) -> None:
     bench.clip("1.mp4")
     bystander = bench.clip("GPS/track.gps", b"51.5,-0.1")
