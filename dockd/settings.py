@@ -61,6 +61,17 @@ def format_size(size: int) -> str:
     return f"{size // _UNITS[unit]} {unit}"
 
 
+def shown_size(count: float) -> str:
+    """Return a number of bytes in three digits or four: ``1.23 GiB``."""
+    names = list(_UNITS)
+    unit = 0
+    while count >= 1023.5 and unit < len(names) - 1:
+        count /= 1024
+        unit += 1
+    digits = 0 if unit == 0 or count >= 99.95 else 1 if count >= 9.995 else 2
+    return f"{count:.{digits}f} {names[unit]}"
+
+
 Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size)]
 """A number of bytes, written as a number or with a binary unit."""
 

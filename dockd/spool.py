@@ -30,7 +30,7 @@ from dockd.errors import (
 )
 from dockd.files import Files, read_from_disk
 from dockd.logs import Repeats
-from dockd.settings import format_size
+from dockd.settings import shown_size
 
 _OWN_NAME = re.compile(
     r"(?P<sha256>[0-9a-f]{64})\.(?P<kind>age|jws)|([0-9a-f]{32}|[0-9a-f]{64}\.jws\.[0-9a-f]{8})\.part"
@@ -223,13 +223,13 @@ class Spool:
         """
         if size > self.budget:
             raise ClipTooLargeError(
-                f"{format_size(size)} of ciphertext are more than spool.budget, "
-                f"{format_size(self.budget)}",
+                f"{shown_size(size)} of ciphertext are more than spool.budget, "
+                f"{shown_size(self.budget)}",
                 hint="raise spool.budget, then: dockd resync --failed",
             )
         if size + self.reserve > self._disk():
             raise ClipTooLargeError(
-                f"{format_size(size)} of ciphertext and spool.reserve are more than the whole disk",
+                f"{shown_size(size)} of ciphertext and spool.reserve are more than the whole disk",
                 hint="give the spool a larger disk, then: dockd resync --failed",
             )
 

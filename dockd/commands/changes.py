@@ -6,7 +6,7 @@ from dockd.commands import moments, text
 from dockd.commands.connection import Lost, follow
 from dockd.commands.overview import STAGES, next_try, paused, place_of, subject
 from dockd.control.client import Client
-from dockd.control.views import CameraView, Status, Trouble, Verdict
+from dockd.control.views import CameraView, StationView, Status, Trouble, Verdict
 
 _VERDICTS = {
     Verdict.WELL: "all is well",
@@ -55,7 +55,7 @@ def _print(line: str) -> None:
 def changes(before: Status | None, after: Status) -> Iterator[str]:
     """Yield what changed, a line each; everything, if nothing was known before."""
     if before is not None and before.station.since != after.station.since:
-        yield f"dockd was started anew (pid {after.station.pid})"
+        yield began(before.station, after.station)
     yield from _cameras(before, after)
     yield from _troubles(before, after)
     yield from _pauses(before, after)
@@ -64,6 +64,13 @@ def changes(before: Status | None, after: Status) -> Iterator[str]:
         yield f"server: {reach[after.target.reachable]}"
     if before is None or before.verdict != after.verdict:
         yield f"station: {_VERDICTS[after.verdict]}"
+
+
+def began(before: StationView, after: StationView) -> str:
+    """Return why the work began anew: with another process, or with a changed configuration."""
+    if (before.pid, before.process_since) == (after.pid, after.process_since):
+        return "dockd took up its changed configuration"
+    return f"dockd was started anew (pid {after.pid})"
 
 
 def _cameras(before: Status | None, after: Status) -> Iterator[str]:

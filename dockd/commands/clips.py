@@ -11,6 +11,7 @@ from dockd.commands import connection, moments, output, text
 from dockd.commands.overview import Line, Tone
 from dockd.commands.parser import Commands, words
 from dockd.control.views import ClipQuery, ClipView, StateName, Status
+from dockd.errors import OrderRefusedError
 
 _LIMIT = 1000
 _MOST = 1_000_000
@@ -32,7 +33,11 @@ def add_to(commands: Commands) -> None:
             "dockd clips --state rejected --state unreadable": "what waits for a person",
             "dockd clips --json | jq '.[] | select(.event)'": "event-flagged ones, for a script",
         },
-        exits={0: "they are listed, if there are any", **connection.EXITS},
+        exits={
+            0: "they are listed, if there are any",
+            65: "there is no such camera",
+            **connection.EXITS,
+        },
     )
     parser.add_argument(
         "--camera", type=words, metavar="WHICH", help="a serial, a camera's id or a bay"
@@ -93,22 +98,31 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         output.say_json(clips)
     elif clips:
-        output.say(_table(clips))
+        size = output.terminal_size()
+        output.say(_table(clips, None if size is None else size.columns))
     if len(clips) < len(found):
         print(f"dockd: these are the {limit} newest; --limit shows more", file=sys.stderr)
     return 0
 
 
 def _camera(status: Status, named: str) -> str:
-    """Return the id of the camera that is in a bay, else what was named."""
-    return next((camera.id for camera in status.cameras if camera.place == named), named)
+    """Return the id of the camera that is in a bay, else what was named.
+
+    Raises:
+        OrderRefusedError: the bay is empty.
+    """
+    found = next((camera.id for camera in status.cameras if camera.place == named), None)
+    if found is None and named in status.bays:
+        raise OrderRefusedError(f"bay {named} is empty", hint="name the camera by its serial")
+    return found or named
 
 
-def _table(clips: list[ClipView]) -> Iterator[Line]:
+def _table(clips: list[ClipView], width: int | None) -> Iterator[Line]:
+    """Yield a list of clips; on a terminal of so many columns, a clip is one line."""
     now = moments.now()
     yield Line("  CLIP  STATE         SINCE                   SIZE  CAMERA, PATH", Tone.STRONG)
     for clip in clips:
-        yield Line(_row(clip, now))
+        yield Line(_row(clip, now, width))
         if clip.trouble is not None:
             tone = Tone.BAD if clip.trouble.needs_person else Tone.PLAIN
             yield Line(f"        ! {text.printable(clip.trouble.what)}", tone)
@@ -116,7 +130,9 @@ def _table(clips: list[ClipView]) -> Iterator[Line]:
                 yield Line(f"          -> {text.printable(clip.trouble.hint)}")
 
 
-def _row(clip: ClipView, now: datetime) -> str:
+def _row(clip: ClipView, now: datetime, width: int | None) -> str:
     where = text.printable(f"{clip.camera}, {clip.path}")
     since = text.local(text.moment(clip.since), now)
-    return f"{clip.id:>6}  {clip.state:<12}  {since:<16}  {text.size(clip.size):>9}  {where}"
+    row = f"{clip.id:>6}  {clip.state:<12}  {since:<16}  {text.size(clip.size):>9}  "
+    # Of a path, the end tells more; dockd show has all of it.
+    return row + (where if width is None else text.cut_start(where, max(width - len(row), 8)))

@@ -133,8 +133,8 @@ def clip_name(written: str) -> str:
     Raises:
         argparse.ArgumentTypeError: no clip is called that.
     """
-    if re.fullmatch(r"[0-9A-Za-z]+", written) is None:
-        raise argparse.ArgumentTypeError(f"{written!r} is neither a number nor a clip id")
+    if set(words(written)) <= {".", "/", " "}:
+        raise argparse.ArgumentTypeError(f"{written!r} names no clip")
     return written
 
 

@@ -67,9 +67,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--camera", type=words, metavar="WHICH", help="one camera: a serial or a bay"
     )
-    parser.add_argument(
-        "--clip", type=clip_name, metavar="CLIP", help="one clip: its number or its clip id"
-    )
+    parser.add_argument("--clip", type=clip_name, metavar="CLIP", help="one clip, as in dockd show")
     parser.add_argument(
         "--failed", action="store_true", help="take up rejected and unreadable clips as well"
     )

@@ -24,11 +24,21 @@ def add_to(commands: Commands) -> None:
         ),
         examples={
             "dockd show 17": "by its number at this station, as the log and dockd clips give it",
+            "dockd show 0007.mp4": "by its file's name, if no other has it",
             "dockd show 17 --json | jq .receipt": "the receipt alone",
         },
-        exits={0: "shown", 65: "there is no such clip", **connection.EXITS},
+        exits={
+            0: "shown",
+            65: "there is no such clip, or several are called that",
+            **connection.EXITS,
+        },
     )
-    parser.add_argument("clip", type=clip_name, metavar="CLIP", help="its number, or its clip id")
+    parser.add_argument(
+        "clip",
+        type=clip_name,
+        metavar="CLIP",
+        help="its number, its clip id or the beginning of it, its path or its file's name",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     connection.add_options(parser)
     parser.set_defaults(run=_run)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from dockd.control.views import StateName
+from dockd.settings import shown_size
 
-_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"]
 _BAR = 10
 
 
@@ -57,14 +57,8 @@ def fit(text: str, width: int) -> str:
     return text + " " * (width - columns(text))
 
 
-def size(count: float) -> str:
-    """Return a number of bytes in three digits or four: ``1.23 GiB``."""
-    unit = 0
-    while count >= 1023.5 and unit < len(_UNITS) - 1:
-        count /= 1024
-        unit += 1
-    digits = 0 if unit == 0 or count >= 99.95 else 1 if count >= 9.995 else 2
-    return f"{count:.{digits}f} {_UNITS[unit]}"
+size = shown_size
+"""A number of bytes, as everywhere in dockd."""
 
 
 def rate(bytes_a_second: float) -> str:

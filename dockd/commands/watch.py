@@ -5,7 +5,7 @@ import sys
 import time
 
 from dockd.commands import connection, output, text
-from dockd.commands.changes import told
+from dockd.commands.changes import began, told
 from dockd.commands.connection import Lost, follow
 from dockd.commands.overview import Line, Tone, overview
 from dockd.commands.parser import Commands
@@ -58,7 +58,9 @@ def _paint(client: Client, status: Status, screen: Screen) -> None:
         for update in follow(client):
             if isinstance(update, Status):
                 if status.station.since != update.station.since:
-                    note = f"dockd was started anew at {_clock(update.station.since)}"
+                    note = (
+                        f"{began(status.station, update.station)} at {_clock(update.station.since)}"
+                    )
                 status, lost, heard = update, None, time.monotonic()
             elif isinstance(update, Lost):
                 lost = update

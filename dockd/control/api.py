@@ -17,6 +17,7 @@ from dockd.control.orders import Orders
 from dockd.control.problems import HANDLERS, RequestError, unknown
 from dockd.control.reading import Reader
 from dockd.control.views import (
+    CLIPS_AT_ONCE,
     ClipQuery,
     ClipView,
     PauseOrder,
@@ -56,7 +57,7 @@ class Api:
                 Route("/v1/status", self._status),
                 Route("/v1/events", self._events),
                 Route("/v1/clips", self._clips),
-                Route("/v1/clips/{name}", self._story),
+                Route("/v1/clips/{name:path}", self._story),
                 Route("/v1/resync", self._resync, methods=["POST"]),
                 Route("/v1/pause", self._pause, methods=["POST"]),
                 Route("/v1/resume", self._resume, methods=["POST"]),
@@ -84,9 +85,17 @@ class Api:
 
     async def _clips(self, request: Request) -> Response:
         query = _checked(ClipQuery, lambda: ClipQuery.model_validate(dict(request.query_params)))
-        one_more = query.model_copy(update={"limit": query.limit + 1})
+        limit = min(query.limit, CLIPS_AT_ONCE)
+        one_more = query.model_copy(update={"limit": limit + 1})
         found = await self._reader.run(lambda: self._reader.clips(one_more))
-        clips = found[: query.limit]
+        clips = found[:limit]
+        camera = query.camera
+        if (
+            not found
+            and camera
+            and not await self._reader.run(lambda: self._reader.knows_camera(camera))
+        ):
+            raise unknown(f"there is no camera {camera}", hint="dockd status lists them")
         more = "true" if len(found) > len(clips) else "false"
         return _json(_CLIPS.dump_json(clips), {"Dockd-More": more})
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from dockd.control import event_stream
 from dockd.control.views import (
+    CLIPS_AT_ONCE,
     ClipQuery,
     ClipStory,
     ClipView,
@@ -113,9 +114,18 @@ class Client:
                     yield _read(message.data, Status.model_validate_json)
 
     def clips(self, query: ClipQuery) -> list[ClipView]:
-        """Return the clips that are asked for, the newest first."""
-        asked = query.model_dump(mode="json", exclude_none=True)
-        return self._ask("GET", "clips", _CLIPS.validate_json, params=asked)
+        """Return the clips that are asked for, the newest first, as many answers as that takes."""
+        found: list[ClipView] = []
+        while len(found) < query.limit:
+            left = query.limit - len(found)
+            page = query.model_copy(update={"limit": min(left, CLIPS_AT_ONCE)})
+            asked = page.model_dump(mode="json", exclude_none=True)
+            clips = self._ask("GET", "clips", _CLIPS.validate_json, params=asked)
+            found += clips
+            if len(clips) < page.limit:
+                break
+            query = query.model_copy(update={"before": clips[-1].id})
+        return found
 
     def story(self, clip: str) -> ClipStory:
         """Return all that is known of a clip, by its number or its clip id."""

@@ -42,8 +42,8 @@ def document() -> dict[str, Any]:
             },
             "/v1/clips": {
                 "get": _answer(
-                    "Clips, the newest first; with the header Dockd-More: true, the limit has"
-                    " cut the list off.",
+                    "Clips, the newest first, at most 1000; with the header Dockd-More: true,"
+                    " there are more, of smaller numbers (before).",
                     views.ClipView,
                     many=True,
                 )
@@ -57,7 +57,8 @@ def document() -> dict[str, Any]:
                             "name": "name",
                             "in": "path",
                             "required": True,
-                            "description": "Its number or its clip id.",
+                            "description": "Its number, its clip id or the beginning of it, its"
+                            " path or its file's name; 409 where several are called that.",
                             "schema": {"type": "string"},
                         }
                     ]

@@ -6,6 +6,7 @@ these don't wait for them (SQLite's WAL lets readers read beside a writer).
 
 import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from jwt.utils import base64url_decode
 
 from dockd.control import troubles
+from dockd.control.problems import RequestError
 from dockd.control.views import ClipQuery, ClipStory, ClipView, JournalLine
 from dockd.errors import LedgerError
 from dockd.model import PENDING, State, display_path
@@ -26,6 +28,10 @@ _IN_SPOOL = "'spooled', 'uploading', 'rejected'"
 _AT_HAND = "present AND camera IN (SELECT value FROM json_each(:docked))"
 """A camera that has left may be emptied elsewhere: what is on it is not waited for."""
 _MOST_STUCK = 1000
+_MOST_NAMED = 100
+_LISTED = 5
+_BEGINNING = re.compile(r"[0-9a-f]{6,63}")
+"""As much of a clip id as names a clip."""
 _PATIENCE = 1.0
 """Seconds that the end waits for a reading under way."""
 
@@ -152,17 +158,54 @@ class Reader:
             conditions.append("state = :state")
         if query.since is not None:
             conditions.append("found >= :since")
+        if query.before is not None:
+            conditions.append("clips.id < :before")
         return self._clips(" AND ".join(conditions), query.model_dump(), query.limit)
 
-    def story(self, name: str) -> ClipStory | None:
-        """Return all that is known of a clip, by its number or clip id; the newest of several.
+    def knows_camera(self, named: str) -> bool:
+        """Say whether there ever was a camera of this id or serial.
+
+        Raises:
+            LedgerError: the ledger can't be read.
+        """
+        where = "id = :named OR serial = :named"
+        return bool(self._rows(f"SELECT 1 FROM cameras WHERE {where}", {"named": named}))  # noqa: S608
+
+    def named(self, name: str) -> list[ClipView]:
+        """Return the clips that are called so, the newest first; of one clip id only the newest.
+
+        By number or clip id, else by the beginning of a clip id, else by path or file name.
 
         Raises:
             LedgerError: the ledger can't be read.
         """
         number = int(name) if name.isdecimal() and len(name) < 19 else -1
-        where = "clips.id = :number OR clip_id = :name"
-        for clip in self._clips(where, {"number": number, "name": name}, 1):
+        values = {"number": number, "name": name, "end": f"/{name}", "length": len(name) + 1}
+        ways = ["clips.id = :number OR clip_id = :name"]
+        if _BEGINNING.fullmatch(name):
+            ways.append("substr(clip_id, 1, :length - 1) = :name")
+        ways.append("shown(path) = :name OR substr(shown(path), -:length) = :end")
+        for where in ways:
+            found = self._clips(where, values, _MOST_NAMED)
+            if found:
+                return list({clip.clip_id or clip.id: clip for clip in found[::-1]}.values())[::-1]
+        return []
+
+    def story(self, name: str) -> ClipStory | None:
+        """Return all that is known of a clip, by what :meth:`named` knows it by.
+
+        Raises:
+            LedgerError: the ledger can't be read.
+            RequestError: several are called that.
+        """
+        clips = self.named(name)
+        if len(clips) > 1:
+            listed = ", ".join(f"{one.id} ({one.camera}, {one.path})" for one in clips[:_LISTED])
+            more = f", and {len(clips) - _LISTED} more" if len(clips) > _LISTED else ""
+            raise RequestError(
+                409, "ambiguous", f"clips are called {name}: {listed}{more}", hint="name a number"
+            )
+        for clip in clips:
             ((manifest, receipt),) = self._rows(
                 "SELECT manifest, receipt FROM clips WHERE id = :id", {"id": clip.id}
             )
@@ -200,6 +243,7 @@ class Reader:
             if self._db is None:
                 self._db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
                 self._db.row_factory = sqlite3.Row
+                self._db.create_function("shown", 1, display_path, deterministic=True)
             return self._db.execute(statement, values or {}).fetchall()
         except sqlite3.Error as error:
             raise LedgerError(

@@ -33,6 +33,8 @@ from dockd.pauses import Pauses
 from dockd.spool import Spool
 from dockd.upload import Uploader
 
+_PROCESS_SINCE = timestamp(Clock().now())
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -82,7 +84,11 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         at=timestamp(parts.clock.now()),
         verdict=_verdict(all_troubles, cameras, facts, pauses),
         station=StationView(
-            id=parts.config.station.id, version=__version__, since=parts.since, pid=os.getpid()
+            id=parts.config.station.id,
+            version=__version__,
+            since=parts.since,
+            pid=os.getpid(),
+            process_since=_PROCESS_SINCE,
         ),
         cameras=sorted(cameras, key=lambda one: _in_order(one.place)),
         bays=[bay.name for bay in parts.config.bays],

@@ -192,7 +192,10 @@ class StationView(View):
     id: str
     version: str
     since: Moment
+    """When its work began: at its start, or with the configuration that it was reloaded with."""
     pid: int
+    process_since: Moment | None = None
+    """When the process began."""
 
 
 class Status(View):
@@ -239,6 +242,10 @@ class ClipView(View):
     trouble: Trouble | None = None
 
 
+CLIPS_AT_ONCE = 1000
+"""Clips in one answer, at most: what it costs the daemon is bounded, whoever asks for how many."""
+
+
 class ClipQuery(View):
     """Which clips are asked for; nothing set means the newest of all."""
 
@@ -249,7 +256,11 @@ class ClipQuery(View):
     state: StateName | None = None
     since: Moment | None = None
     """Found at or after this moment."""
-    limit: int = Field(default=10_000, ge=1, le=1_000_000)
+    before: int | None = Field(default=None, ge=1, le=2**63 - 1)
+    """Only clips of smaller numbers: where the answer before this one ended."""
+    limit: int = Field(default=1000, ge=1, le=1_000_000)
+    """An answer has at most 1000, and Dockd-More says whether there are more: ask again with the
+    smallest number of this one as ``before``."""
 
 
 class JournalLine(View):

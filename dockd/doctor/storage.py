@@ -10,7 +10,7 @@ from dockd.doctor.findings import Findings, error, failure, ok, warning
 from dockd.doctor.subject import Subject
 from dockd.errors import JournalBrokenError, LedgerError
 from dockd.ledger import Ledger
-from dockd.settings import format_size
+from dockd.settings import shown_size
 
 _MIB = 2**20
 _RUN_AS_SERVICE = "run dockd check as root, or as the user whom the service runs as"
@@ -66,10 +66,12 @@ def check_spool(subject: Subject) -> Findings:
     yield from _writable(subject, place, files)
     used = sum(sizes)
     budget, reserve = config.spool.budget, config.spool.reserve
-    said = f"{len(sizes)} clips, {_shown(used)} of {format_size(budget)}; {_shown(free)} free"
+    said = (
+        f"{len(sizes)} clips, {shown_size(used)} of {shown_size(budget)}; {shown_size(free)} free"
+    )
     if free <= reserve:
         yield error(
-            f"{folder}: the disk is full ({said}; {format_size(reserve)} stay in reserve)",
+            f"{folder}: the disk is full ({said}; {shown_size(reserve)} stay in reserve)",
             "free some disk, or see why uploads are slow; ingest waits meanwhile",
         )
     elif used >= budget:
@@ -128,7 +130,3 @@ def _is_writable(subject: Subject, path: Path, status: os.stat_result) -> bool:
         return os.access(path, os.W_OK) or not path.exists()
     needed = stat.S_IRWXU if stat.S_ISDIR(status.st_mode) else stat.S_IRUSR | stat.S_IWUSR
     return status.st_uid == subject.uid and status.st_mode & needed == needed
-
-
-def _shown(size: int) -> str:
-    return f"{size // _MIB} MiB"

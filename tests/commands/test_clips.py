@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +55,26 @@ def test_a_camera_that_is_in_no_bay_is_named_by_its_serial(
     dockd("clips", "--socket", socket, "--camera", "CAM-7")
     ((_, asked),) = daemon.asked
     assert asked["camera"] == "CAM-7"
+
+
+def test_a_bay_without_a_camera_is_said_to_be_empty(
+    dockd: Shell, socket: Path, daemon: Daemon
+) -> None:
+    said = dockd("clips", "--socket", socket, "--camera", "2")
+    assert (said.code, said.out) == (65, "")
+    assert "bay 2 is empty" in said.err
+
+
+def test_a_row_keeps_to_the_width_of_a_terminal(
+    dockd: Shell, socket: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.clips = [clip(1, path="DCIM/" + "long/" * 30 + "0001.mp4")]
+    size = os.terminal_size((80, 24))
+    monkeypatch.setattr("dockd.commands.output.terminal_size", lambda: size)
+    _, row = dockd("clips", "--socket", socket).out.splitlines()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", row)
+    assert len(plain) == 80
+    assert plain.endswith("long/0001.mp4")
 
 
 def test_only_the_newest_clips_are_listed_and_that_is_said(

@@ -23,7 +23,7 @@ _NOT_UTF8 = "caf\udce9"
         ["show", ""],
         ["show", "."],
         ["show", ".."],
-        ["show", "1/2"],
+        ["show", "../.."],
         ["show", _NOT_UTF8],
         ["resync", "--camera", _NOT_UTF8],
         ["resync", "--camera", ""],

@@ -17,9 +17,11 @@ from pathlib import Path
 import pyte
 import pytest
 
+from dockd.commands.changes import changes
 from dockd.commands.overview import overview
 from dockd.control.views import Stage, StationView, Verdict
 from tests.commands.support import (
+    EARLIER,
     NOW,
     Daemon,
     camera,
@@ -201,7 +203,7 @@ def test_a_restart_of_the_daemon_is_said_and_waited_for(socket: Path) -> None:
             running.enter_context(daemon.running(socket))
             lines = terminal.shows(_has("dockd 1.2.4"))
             assert not any("LOST" in line for line in lines)
-            assert any("dockd was started anew at " in line for line in lines)
+            assert any("dockd was started anew (pid 8) at " in line for line in lines)
 
 
 def test_names_can_not_order_the_terminal_about(socket: Path, daemon: Daemon) -> None:
@@ -236,6 +238,17 @@ def _read_until(process: "subprocess.Popen[str]", part: str) -> list[str]:
         if part in line:
             return lines
     raise AssertionError(f"it ended without {part!r}: {lines}")
+
+
+def test_a_reload_is_told_from_a_start() -> None:
+    before = status(station=status().station.model_copy(update={"process_since": EARLIER}))
+    later = before.station.model_copy(update={"since": NOW})
+    reloaded = before.model_copy(update={"station": later})
+    assert list(changes(before, reloaded)) == ["dockd took up its changed configuration"]
+    again = later.model_copy(update={"process_since": NOW})
+    assert list(changes(before, before.model_copy(update={"station": again}))) == [
+        "dockd was started anew (pid 7)"
+    ]
 
 
 def test_without_a_terminal_each_change_is_a_line(socket: Path, daemon: Daemon) -> None:

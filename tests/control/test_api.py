@@ -19,11 +19,11 @@ import structlog
 from dockd import events
 from dockd.board import Failing
 from dockd.clock import Clock
-from dockd.control import api, feed
+from dockd.control import api, client, feed
 from dockd.control.listening import unix_listener
 from dockd.control.openapi import document
 from dockd.control.reading import Facts, Reader
-from dockd.control.views import ClipStory, ClipView, Stage, Status, Verdict
+from dockd.control.views import ClipQuery, ClipStory, ClipView, Stage, Status, Verdict
 from dockd.errors import (
     CameraRefusedError,
     ControlError,
@@ -355,7 +355,8 @@ def test_clips_are_listed_newest_first_and_each_has_its_story(tmp_path: Path) ->
                 answer = await inside.http.get("clips", params={"limit": limit})
                 assert answer.headers["Dockd-More"] == more
             assert await listed(inside, camera="CAM-1", since=clips[1].found) == clips
-            assert await listed(inside, camera="CAM-2") == []
+            answer = await inside.http.get("clips", params={"camera": "CAM-2"})
+            assert (answer.status_code, answer.json()["error"]) == (404, "unknown")
             assert await listed(inside, state="wiped") == []
             assert (await inside.http.get("clips", params={"state": "lost"})).status_code == 422
             story = await told(inside, "1")
@@ -365,6 +366,57 @@ def test_clips_are_listed_newest_first_and_each_has_its_story(tmp_path: Path) ->
             assert story.manifest["clip_id"] == clips[1].clip_id
             assert story.receipt is None
             assert (await inside.http.get("clips/99")).status_code == 404
+
+    asyncio.run(ask())
+
+
+def test_a_list_comes_in_pages_whatever_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "CLIPS_AT_ONCE", 2)
+    monkeypatch.setattr(client, "CLIPS_AT_ONCE", 2)
+    for number in range(5):
+        folder = tmp_path / "1"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number}.mp4").write_bytes(b"%d" % number)
+
+    async def ask() -> None:
+        async with at_work(tmp_path, extra=folder_camera(tmp_path / "1")) as inside:
+            await inside.until(lambda status: sum(status.clips.values()) == 5)
+            answer = await inside.http.get("clips", params={"limit": 1_000_000})
+            assert [one["id"] for one in answer.json()] == [5, 4]
+            assert answer.headers["Dockd-More"] == "true"
+            assert [one.id for one in await listed(inside, before="4")] == [3, 2]
+            assert [one.id for one in await listed(inside, before="2")] == [1]
+            with client.Client(tmp_path / "c.sock") as asking:
+                for limit, numbers in ((100, [5, 4, 3, 2, 1]), (3, [5, 4, 3])):
+                    found = await asyncio.to_thread(asking.clips, ClipQuery(limit=limit))
+                    assert [one.id for one in found] == numbers
+
+    asyncio.run(ask())
+
+
+def test_a_clip_is_found_by_what_people_call_it(tmp_path: Path) -> None:
+    for name in ("A/0001.mp4", "B/0001.mp4", "B/0002.mp4", "B/\n3.mp4"):
+        path = tmp_path / "1" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(name.encode())
+
+    async def ask() -> None:
+        async with at_work(tmp_path, extra=folder_camera(tmp_path / "1")) as inside:
+            await inside.until(lambda status: in_spool(status) == 4)
+            clips = {clip.path: clip for clip in await listed(inside)}
+            second = clips["B/0002.mp4"]
+            names = ["B/0002.mp4", "0002.mp4", str(second.clip_id)[:8], str(second.id)]
+            for name in names:
+                assert (await told(inside, name)).clip == second
+            assert (await told(inside, r"\x0a3.mp4")).clip == clips[r"B/\x0a3.mp4"]
+            answer = await inside.http.get("clips/0001.mp4")
+            assert answer.status_code == 409
+            for path in ("A/0001.mp4", "B/0001.mp4"):
+                assert f"{clips[path].id} ({clips[path].camera}, {path})" in answer.json()["detail"]
+            for name in ("002.mp4", "0002.mp", str(second.clip_id)[:3] + "x"):
+                assert (await inside.http.get(f"clips/{name}")).status_code == 404
 
     asyncio.run(ask())
 

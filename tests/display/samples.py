@@ -16,7 +16,7 @@ from dockd.control.views import (
     Work,
 )
 
-GB = 10**9
+GB = 2**30
 
 
 def moment(minutes_ago: float = 0) -> str:

@@ -53,7 +53,7 @@ def test_what_is_under_way_is_listed_by_number(pages: Pages) -> None:
     with serving(status(SENDING, work=[work(SENDING, 7)])) as daemon:
         page = open_page(pages, daemon.url)
         row = page.get_by_role("region", name="Under way").get_by_role("row").nth(1)
-        for words in ["clip 7", "Bay 2: BWC-2", "Uploading", "42% · 2 min left", "11.8 MB/s"]:
+        for words in ["clip 7", "Bay 2: BWC-2", "Uploading", "42% · 2 min left", "11.3 MiB/s"]:
             expect(row).to_contain_text(words)
 
 
@@ -62,7 +62,7 @@ def test_server_spool_clips_and_pauses_are_told(pages: Pages) -> None:
     with serving(shown) as daemon:
         page = open_page(pages, daemon.url)
         assert "Reachable" in section(page, "Server")
-        assert "38 GB of 200 GB" in section(page, "Spool")
+        assert "38 GiB of 200 GiB" in section(page, "Spool")
         assert "5,127" in section(page, "Clips")
         assert "line under repair" in section(page, "Pauses")
         target = shown.target.model_copy(

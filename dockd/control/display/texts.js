@@ -62,16 +62,14 @@ export function percent(done, total) {
   return Math.floor(share * 100); // "100 %" only when it is all there
 }
 
-const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+const UNITS = ["KiB", "MiB", "GiB", "TiB"];
 
 export function bytes(value) {
-  const power = Math.min(Math.floor(Math.log10(Math.max(value, 1)) / 3), UNITS.length - 1);
-  return number(value / 1000 ** power, {
-    style: "unit",
-    unit: UNITS[power],
-    unitDisplay: power === 0 ? "long" : "short", // "7 bytes", but "7 GB"
-    maximumSignificantDigits: 3,
-  });
+  if (value < 1023.5) return number(value, { style: "unit", unit: "byte", unitDisplay: "long" });
+  let power = 1;
+  while (value / 1024 ** power >= 1023.5 && power < UNITS.length) power += 1;
+  const shown = number(value / 1024 ** power, { maximumSignificantDigits: 3, useGrouping: false });
+  return `${shown} ${UNITS[power - 1]}`; // as in every other output of dockd
 }
 
 export function timeLeft(seconds) {
