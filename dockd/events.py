@@ -309,6 +309,23 @@ DEVICE_IGNORED = _event(
     port="str",
     hint="str",
 )
+WATCHES_SHORT = _event(
+    "folder.polled",
+    "warning",
+    "inotify has no room for a folder's watch, and for so many folders by now: they are polled"
+    " instead.",
+    camera="str",
+    folders="int",
+    failures="int",
+    **_ERROR,
+)
+WATCHES_ENOUGH = _event(
+    "folder.watched",
+    "info",
+    "No folder is polled for want of room.",
+    failures="int",
+    seconds="float",
+)
 MONITOR_FAILED = _event(
     "usb.monitor_failed",
     "warning",

@@ -46,7 +46,7 @@ from dockd.notify import Heartbeats, Notifier, feed
 from dockd.pauses import Pauses
 from dockd.sources import Media, Source
 from dockd.sources.devices import Udev
-from dockd.sources.folder import FolderSource
+from dockd.sources.folder import FolderSource, Unwatched
 from dockd.sources.mounting import Mounter
 from dockd.sources.places import Places
 from dockd.sources.profile import Profile
@@ -277,8 +277,11 @@ class Station:
     def _sources(self, heartbeats: Heartbeats) -> list[Source]:
         config, clock = self._config, self._seams.clock
         profiles = {profile.name: Profile(profile) for profile in config.profiles}
+        unwatched = Unwatched(clock)
         sources: list[Source] = [
-            FolderSource(folder, profiles[folder.profile], clock, self.activity.board)
+            FolderSource(
+                folder, profiles[folder.profile], clock, self.activity.board, unwatched=unwatched
+            )
             for folder in config.folders
         ]
         if any(profile.usb for profile in config.profiles):

@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 import structlog
+from watchdog.observers.inotify import InotifyObserver
 
 from dockd.board import Board
 from dockd.clock import Clock
@@ -20,11 +22,11 @@ from dockd.config import FolderConfig
 from dockd.errors import CameraLostError, SourceError
 from dockd.ledger import Ledger
 from dockd.sources import Look, Media, folder
-from dockd.sources.folder import FolderMedia, FolderSource, Seams, filesystem_type
+from dockd.sources.folder import FolderMedia, FolderSource, Seams, Unwatched, filesystem_type
 from dockd.sources.profile import Profile
 from dockd.tree import MAIN
 from tests.clocks import FakeClock
-from tests.support import small_disk
+from tests.support import open_descriptors, small_disk
 from tests.usb import make_profile
 
 PATIENCE = 20
@@ -566,3 +568,54 @@ def test_a_folder_stays_docked_while_others_beside_it_come_and_go(tmp_path: Path
             assert len(watched.docked) == 1
 
     asyncio.run(scenario())
+
+
+# Room for watches
+
+
+class NoRoom:
+    """An inotify that this user has used up."""
+
+    def __init__(self) -> None:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+
+class NoMoreWatches(InotifyObserver):
+    """An inotify that has no room for another folder."""
+
+    def schedule(self, *_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "inotify watch limit reached")
+
+
+@pytest.mark.parametrize("observer", [NoRoom, NoMoreWatches])
+def test_a_folder_that_inotify_has_no_room_for_is_polled_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[Any], observer: type
+) -> None:
+    monkeypatch.setattr(folder, "Observer", observer)
+    monkeypatch.setattr(folder, "_POLL_INSTEAD_EVERY", 0.05)
+    unwatched = Unwatched(Clock())
+    watched = []
+    for name in ("1", "2", "3"):
+        camera = Camera(tmp_path / name)
+        camera.config = camera.config.model_copy(update={"watch": "inotify", "serial": name})
+        watched.append(Watched(camera))
+        watched[-1].source = FolderSource(
+            camera.config, camera.profile, Clock(), camera.board, unwatched=unwatched
+        )
+
+    async def scenario() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for one in watched:
+                await stack.enter_async_context(one.running())
+            for one in watched:
+                await one.until(partial(len, one.now))
+                one.now[0].changed.clear()
+                (one.now[0].path / "1.mp4").write_bytes(b"clip")
+                await asyncio.wait_for(one.now[0].changed.wait(), PATIENCE)
+
+    before = open_descriptors()
+    asyncio.run(scenario())
+    assert open_descriptors() == before
+    assert [line["event"] for line in log] == ["folder.polled", "folder.watched"]
+    assert "limit reached" in log[0]["detail"]
+    assert log[1]["failures"] == 3

@@ -31,7 +31,7 @@ from dockd.model import Camera, display_path
 from dockd.sources import Dock, Left, Look, tell_nobody
 from dockd.sources.devices import FORGETFUL
 from dockd.sources.medium import CountErrors, count_errors, look_through
-from dockd.sources.mounting import read_mounts
+from dockd.sources.mounting import mounts_below, read_mounts
 from dockd.sources.places import Places
 from dockd.sources.profile import Profile
 from dockd.sources.settling import HasWriter, Settling
@@ -43,9 +43,13 @@ NETWORK_TYPES = {
 }
 """File systems that others change as well, unseen by inotify and by this kernel's leases."""
 _APPEARS_EVERY = 2.0
-_LOOKED_AT_EVERY = 10.0
+_LOOKED_AT_EVERY = 30.0
 """Seconds after which a docked folder is compared with what was docked, whatever a watch says."""
 _POLL_EVERY = 2.0
+_POLL_INSTEAD_EVERY = 10.0
+"""Seconds between two looks for changes where inotify has no room: there may be many of them."""
+_NO_WATCH = (OSError, RuntimeError)
+"""Too many watches or instances of this user's, too many descriptors or threads."""
 _AT_MOST_EVERY = 0.1
 _READERS = 64
 _LONG = 600.0
@@ -181,6 +185,32 @@ class FolderMedia:
         """A folder has nothing to switch off."""
 
 
+class Unwatched:
+    """The folders of a station that inotify has no room for, told once for all of them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._folders: set[str] = set()
+        self._trouble = Repeats(clock, events.WATCHES_SHORT, events.WATCHES_ENOUGH)
+
+    def add(self, camera: str, error: Exception) -> None:
+        """Note that a folder is looked at often instead."""
+        self._folders.add(camera)
+        reason = error.strerror if isinstance(error, OSError) else error
+        short = SourceError(
+            f"{camera} is polled: {reason}",
+            hint="raise fs.inotify.max_user_instances and max_user_watches (sysctl), or set"
+            ' watch = "polling"',
+        )
+        self._trouble.failure(error=short, camera=camera, folders=len(self._folders))
+
+    def remove(self, camera: str) -> None:
+        """Note that a folder is not docked any more."""
+        if camera in self._folders:
+            self._folders.remove(camera)
+            if not self._folders:
+                self._trouble.success()
+
+
 class FolderSource:
     """A configured folder that comes and goes."""
 
@@ -191,10 +221,12 @@ class FolderSource:
         clock: Clock,
         board: Board | None = None,
         seams: Seams | None = None,
+        unwatched: Unwatched | None = None,
     ) -> None:
         self.left: Left = tell_nobody
         self.places = Places()
         """Tells when the folder may have become another one."""
+        self._unwatched = unwatched or Unwatched(clock)
         self._config = config
         self._profile = profile
         self._clock = clock
@@ -254,6 +286,7 @@ class FolderSource:
                 stay.cancel()
                 await finished(asyncio.wait({stay}))
             media.forget()
+            self._unwatched.remove(self._camera)
             if observer is not None:
                 await asyncio.to_thread(_end, observer)
         if not stay.cancelled():
@@ -272,17 +305,35 @@ class FolderSource:
                 await self._clock.sleep(_AT_MOST_EVERY)
 
     def _watch(self, media: FolderMedia, loop: asyncio.AbstractEventLoop) -> BaseObserver | None:
-        """Start a watch; without one (too many watches, say) the regular looks must do."""
+        """Start a watch, by looking often where inotify has no room; blocks.
+
+        Without any, the regular looks must do.
+        """
         polls = self._config.watch == "polling" or (
             self._config.watch == "auto" and filesystem_type(media.path) in NETWORK_TYPES
         )
-        observer: BaseObserver = PollingObserver(timeout=_POLL_EVERY) if polls else Observer()
+        if not polls:
+            try:
+                return _started(Observer(), _Hints(media, loop, polls=False))
+            except _NO_WATCH as error:
+                loop.call_soon_threadsafe(self._unwatched.add, self._camera, error)
+        every = _POLL_EVERY if polls else _POLL_INSTEAD_EVERY
         try:
-            observer.schedule(_Hints(media, loop, polls=polls), str(media.path), recursive=True)
-            observer.start()
-        except OSError:
+            return _started(PollingObserver(timeout=every), _Hints(media, loop, polls=True))
+        except _NO_WATCH:
             return None
-        return observer
+
+
+def _started(observer: BaseObserver, hints: "_Hints") -> BaseObserver:
+    """Start to watch a folder; what was begun ends where that fails."""
+    try:
+        observer.schedule(hints, str(hints.path), recursive=True)
+        observer.start()
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # its thread was not started
+            _end(observer)
+        raise
+    return observer
 
 
 class _Hints(EventHandler):
@@ -292,6 +343,7 @@ class _Hints(EventHandler):
         self._media = media
         self._loop = loop
         self._polls = polls
+        self.path = media.path
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type in {"opened", "closed_no_write"}:
@@ -337,9 +389,7 @@ def identity_of(path: Path) -> Identity | None:
         ) from error
     if not stat.S_ISDIR(status.st_mode):
         return None
-    resolved = path.resolve()
-    mounts = {mount.id for mount in read_mounts() if mount.point.is_relative_to(resolved)}
-    return status.st_dev, status.st_ino, frozenset(mounts)
+    return status.st_dev, status.st_ino, mounts_below(path)
 
 
 def filesystem_type(path: Path) -> str:

@@ -69,6 +69,19 @@ def read_mounts() -> list[Mount]:
     return parse_mountinfo(_MOUNTINFO.read_bytes())
 
 
+def mounts_below(folder: Path) -> frozenset[int]:
+    """Return the ids of what is mounted on a folder or below it; quick, as it is asked often."""
+    place = os.path.realpath(os.fsencode(folder))
+    found = set()
+    for line in _MOUNTINFO.read_bytes().split(b"\n"):
+        fields = line.split(b" ", 5)
+        if len(fields) > 5:
+            point = _unescape(fields[4])
+            if point == place or point.startswith(place.rstrip(b"/") + b"/"):
+                found.add(int(fields[0]))
+    return frozenset(found)
+
+
 def parse_mountinfo(text: bytes) -> list[Mount]:
     """Read the lines of /proc/<pid>/mountinfo, see proc_pid_mountinfo(5)."""
     return [_parse_line(line) for line in text.split(b"\n") if line]
