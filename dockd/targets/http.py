@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import json
+import os
 import re
 import socket
 import ssl
@@ -20,6 +20,7 @@ from dockd import __version__
 from dockd.clock import Clock
 from dockd.config import TargetConfig
 from dockd.errors import (
+    ConfigError,
     KeyFileError,
     RejectedError,
     TargetDownError,
@@ -28,6 +29,7 @@ from dockd.errors import (
 )
 from dockd.keys import pem_path, read_token
 from dockd.manifest import MAX_STATEMENT
+from dockd.targets import proxies
 
 MAX_BODY = MAX_STATEMENT
 """Bytes of an answer that are looked at; one more is kept, so that too much shows."""
@@ -279,9 +281,9 @@ def open_client(
     Certificates are read here: new ones count from the next reload of the configuration.
     With ``ca_file`` that CA alone is trusted, without it the system's are.
 
-    Proxies are taken from the environment (``HTTPS_PROXY``, ``NO_PROXY``), as operators
-    expect of a service; TLS goes through them to the server itself. A server on loopback
-    is always asked directly.
+    Proxies are taken from the environment, see ``dockd.targets.proxies``, as operators expect
+    of a service; TLS goes through them to the server itself. A server on loopback is always
+    asked directly.
 
     Args:
         config: the target's part of the configuration.
@@ -289,6 +291,7 @@ def open_client(
 
     Raises:
         KeyFileError: a certificate or its key can't be used.
+        ConfigError: a variable of the environment names a proxy, or certificates, that can't be.
     """
     urls = [httpx.URL(url) for url in (config.url, config.receipts_url) if url is not None]
     auth = None
@@ -298,17 +301,29 @@ def open_client(
         tls = _open_tls(config)
     else:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and needs no CA bundle
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=config.concurrency)
+    mounts = {}
+    for url in urls if transport is None else ():
+        if (proxy := proxies.proxy_for(url, os.environ)) is not None:
+            mounts[_pattern(url)] = proxies.transport(proxy, tls, limits)
     return httpx.AsyncClient(
         auth=auth,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # keeps none
         headers={"User-Agent": f"dockd/{__version__}", "Accept-Encoding": "identity"},
         verify=tls,
         timeout=httpx.Timeout(config.timeout_seconds, pool=None),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.concurrency),
+        limits=limits,
         follow_redirects=False,
-        trust_env=not any(_is_loopback(url.host) for url in urls),
+        trust_env=False,
+        mounts=mounts,
         transport=transport,
     )
+
+
+def _pattern(url: httpx.URL) -> str:
+    """Return how httpx names all addresses of one server."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{url.scheme}://{host}" + (f":{url.port}" if url.port else "")
 
 
 async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -> Reply:
@@ -324,7 +339,9 @@ async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -
     seconds = client.timeout.read
 
     async def trace(step: str, _: object) -> None:
-        if step == "http11.send_request_headers.started":
+        if step == "socks.setup_socks5_connection.started" and seconds is not None:
+            deadline.reschedule(loop.time() + _PATIENCE * seconds)
+        elif step == "http11.send_request_headers.started":
             deadline.reschedule(None)  # what was received before is a proxy's answer to CONNECT
         elif step == "http11.receive_response_headers.started" and seconds is not None:
             deadline.reschedule(loop.time() + _PATIENCE * seconds)
@@ -396,13 +413,15 @@ def _of_its_key(hint: str, method: str) -> str:
 
 
 def _open_tls(config: TargetConfig) -> ssl.SSLContext:
+    _check_environment(config)
     try:
         with contextlib.ExitStack() as stack:
             ca = stack.enter_context(pem_path(config.ca_file)) if config.ca_file else None
             tls = ssl.create_default_context(cafile=ca)
     except OSError as error:
         raise KeyFileError(
-            f"{config.ca_file} is not a readable PEM certificate: {error.strerror or error}",
+            f"{config.ca_file or error.filename} is not a readable PEM certificate:"
+            f" {error.strerror or error}",
             hint="target.ca_file holds the CA that signs the server's certificate",
         ) from error
     if config.client_certificate is None or config.client_key_file is None:
@@ -423,11 +442,24 @@ def _open_tls(config: TargetConfig) -> ssl.SSLContext:
     return tls
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _check_environment(config: TargetConfig) -> None:
+    """Make sure that what OpenSSL takes from the environment is there: it passes it by if not.
+
+    Raises:
+        ConfigError: it isn't.
+    """
+    if config.ca_file is not None:
+        return  # it counts alone
+    hint = "name the system's certificates, or set target.ca_file instead"
+    if file := os.environ.get("SSL_CERT_FILE"):
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:
+            detail = f"SSL_CERT_FILE: {file}: {error.strerror or error}"
+            raise ConfigError(detail, hint=hint) from error
+    folders = os.environ.get("SSL_CERT_DIR")
+    if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
+        raise ConfigError(f"SSL_CERT_DIR: {folders}: there is no such folder", hint=hint)
 
 
 async def _read_limited(response: httpx.Response) -> bytes:
