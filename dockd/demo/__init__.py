@@ -19,6 +19,7 @@ from typing import Any
 from dockd import config as configuration
 from dockd.age import open_stream
 from dockd.clock import Clock
+from dockd.config import TargetConfig
 from dockd.demo.proxy import BreakingProxy
 from dockd.demo.show import Display, print_report
 from dockd.demo.stage import LaidOut, Stage
@@ -32,6 +33,8 @@ from dockd.notify import Notifier
 from dockd.station import Station
 
 _REFRESH = 0.1
+_CHUNK: int = TargetConfig.model_fields["chunk_size"].default
+"""The most that one PATCH brings."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,9 @@ async def _play(stage: Stage, laid_out: Sequence[LaidOut], display: Display) -> 
     began = time.monotonic()
     receiver = await asyncio.to_thread(stage.start_receiver)
     try:
-        cut_after = max(clip.size for clip in laid_out) // 2
-        async with BreakingProxy(receiver.host, receiver.port, cut_after=cut_after) as proxy:
+        # Ciphertext is longer than its clip, so there is one that is as long.
+        at_least = min(max(clip.size for clip in laid_out), _CHUNK)
+        async with BreakingProxy(receiver.host, receiver.port, at_least=at_least) as proxy:
             station = Station(configuration.load(stage.write_station_config(proxy.port)))
             working = asyncio.create_task(station.run(Notifier({})))
             await _until_wiped(stage, station, working, len(laid_out), display)
