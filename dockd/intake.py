@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -45,7 +46,8 @@ from dockd.manifest import (
     derive_clip_id,
     sign,
 )
-from dockd.model import Clip
+from dockd.model import Clip, whole_path
+from dockd.shortening import fit, fit_all
 from dockd.sources import Media
 from dockd.spool import Part, Spool
 from dockd.tree import Root, advice, open_file
@@ -53,6 +55,10 @@ from dockd.tree import Root, advice, open_file
 _TRIES = 3
 """Readings that fail before a clip counts as unreadable."""
 _NONCE_SIZE = 16
+_ROOM_FOR_PATH = 900
+_ROOM_FOR_PLACE = 250
+_ROOM_FOR_NAMED = 700
+"""Bytes in a manifest, of a device's facts and of a name's metadata each."""
 _OWN_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _UNREACHABLE = {
     *(errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ECONNRESET),
@@ -110,20 +116,27 @@ class Seal:
     def manifest(
         self, stay: Stay, clip: Clip, ingested: Ingested, at: datetime, head: JournalHead
     ) -> str:
-        """Return the signed manifest of a clip that was ingested."""
+        """Return the signed manifest of a clip that was ingested.
+
+        It travels in a header, and proxies commonly take lines of 8 KiB. So what others make
+        as long as they like is cut; the ledger and the journal have the whole path.
+        """
+        path = whole_path(clip.path)
+        shown = fit(path, _ROOM_FOR_PATH)
         modified = datetime.fromtimestamp(ingested.stat.modified_ns / 1e9, UTC)
         manifest = Manifest(
             clip_id=derive_clip_id(clip.camera.id, ingested.plaintext.sha256),
             station=Signer(id=self.station, kid=self.key.kid),
             camera=CameraIdentity(profile=clip.camera.profile, serial=clip.camera.serial),
             docking=str(stay.docking),
-            place=stay.media.place,
-            device=dict(stay.media.facts),
+            place=fit(stay.media.place, _ROOM_FOR_PLACE),
+            device=fit_all(stay.media.facts, _ROOM_FOR_NAMED),
             file=FileFacts(
-                path=clip.name,
+                path=shown,
+                path_sha256=None if shown == path else hashlib.sha256(clip.path).hexdigest(),
                 kind=clip.match.kind,
                 modified_at=timestamp(modified),
-                metadata=clip.match.metadata,
+                metadata=fit_all(clip.match.metadata, _ROOM_FOR_NAMED),
                 event=clip.match.event,
             ),
             plaintext=ingested.plaintext,

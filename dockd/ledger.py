@@ -32,8 +32,8 @@ from dockd.model import (
     Pausable,
     Pause,
     State,
-    display_path,
     raw_path,
+    whole_path,
     within_64_bits,
 )
 from dockd.tree import is_below
@@ -214,7 +214,7 @@ class Ledger(Questions):
                 now,
             ),
         )
-        name = display_path(file.path)
+        name = whole_path(file.path)
         self._append("clip.found", camera.id, cursor.lastrowid, path=name, size=file.size)
 
     # A clip's life

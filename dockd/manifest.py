@@ -59,7 +59,10 @@ class FileFacts(_Part):
     """The file on the camera as it was when it was read."""
 
     path: str
-    """Relative to the camera's root; bytes that aren't UTF-8 as ``\\xNN``."""
+    """Relative to the camera's root; bytes that aren't UTF-8 as ``\\xNN``. A very long one is
+    cut: its beginning, an ellipsis and its end."""
+    path_sha256: Digest | None = None
+    """Of the whole path's bytes, where ``path`` is cut."""
     kind: Literal["video", "sidecar"]
     modified_at: Moment
     metadata: dict[str, str] = {}

@@ -191,7 +191,24 @@ class Clip:
         return display_path(self.path)
 
 
+def shorten(text: str, limit: int) -> str:
+    """Return a text of at most so many characters: its beginning, an ellipsis and its end."""
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return text[: limit - 1 - tail] + "…" + text[len(text) - tail :]
+
+
 def display_path(path: bytes) -> str:
+    """Return a path as :func:`whole_path` does, cut in its middle if it is very long."""
+    return shorten(whole_path(path), _LONGEST_SHOWN)
+
+
+_LONGEST_SHOWN = 1000
+"""Characters: folders can be nested so deeply that their path fills screens."""
+
+
+def whole_path(path: bytes) -> str:
     r"""Return a path as one line of text, other bytes than printable UTF-8 as ``\xNN``."""
     return "".join(
         character if character.isprintable() and character != "\\" else _escape(character)
@@ -200,7 +217,7 @@ def display_path(path: bytes) -> str:
 
 
 def raw_path(shown: str) -> bytes:
-    """Return the path that :func:`display_path` has shown."""
+    """Return the path that :func:`whole_path` has shown."""
     return re.sub(
         rb"\\x([0-9a-f]{2})",
         lambda match: bytes.fromhex(match[1].decode()),

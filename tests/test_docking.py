@@ -1,6 +1,7 @@
 """A stay in the dock, on a camera whose mounts are folders and whose receipts come at once."""
 
 import asyncio
+import base64
 import contextlib
 import errno
 import hashlib
@@ -740,6 +741,32 @@ def test_a_kept_clip_that_can_not_be_read_again_leaves_its_camera_stuck(
         bench.run_until(bench.is_stuck)
         (line,) = told(log, "camera.folder_unreadable")
         assert line["path"] == "1.mp4"
+
+
+def test_a_clip_is_never_lost_to_its_name(bench: Bench, log: list[Any]) -> None:
+    name = "é\n\\" + "x" * 240
+    folder = os.open(bench.media.folder, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir(name, dir_fd=folder)
+        below = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    with os.fdopen(os.open("1.mp4", os.O_CREAT | os.O_WRONLY, dir_fd=folder), "wb") as file:
+        file.write(b"clip")
+    os.close(folder)
+    bench.media.facts = {f"fact_{number}": "y" * 300 for number in range(200)}
+    bench.media.place = "z" * 5000
+    bench.run_until(bench.is_safe)
+    (clip,) = bench.ledger.clips()
+    assert clip.state is State.WIPED
+    assert len(clip.path) > 70_000
+    token = str(clip.manifest)
+    header = f"Upload-Metadata: manifest {base64.b64encode(token.encode()).decode()}\r\n"
+    assert len(header) < 8 * 1024
+    facts = read_unverified_manifest(token).file
+    assert facts.path.endswith("x/1.mp4")
+    assert facts.path_sha256 == hashlib.sha256(clip.path).hexdigest()
+    assert all(len(str(line)) < 10_000 for line in log)
 
 
 def test_a_clip_that_cannot_be_taken_for_now_is_tried_again_soon(

@@ -14,6 +14,7 @@ from dockd.errors import (
     UnforeseenError,
 )
 from dockd.log_output import Health
+from dockd.model import shorten
 
 _PERSONS = {ClipTooLargeError.event} | {
     event.name
@@ -42,6 +43,8 @@ _LASTING = {
     )
 }
 """What does not end by itself once it has lasted longer than patience does."""
+_LONGEST = 2000
+"""Characters of what is said of one trouble: a server may say as much as it likes."""
 _PATIENCE = timedelta(minutes=1)
 """After which a camera or a disk that can't be worked with is not going to work by itself."""
 
@@ -66,8 +69,8 @@ def of_failing(failing: Failing) -> Trouble:
         needs_person=failing.event in _PERSONS
         or isinstance(failing.error, UnforeseenError | SpoolDiskFullError)
         or (lasts_long and _never_ends(failing)),
-        what=failing.error.message,
-        hint=failing.error.hint,
+        what=shorten(failing.error.message, _LONGEST),
+        hint=shorten(failing.error.hint, _LONGEST),
         since=timestamp(failing.since),
         next_try=None if failing.next_try is None else timestamp(failing.next_try),
         failures=failing.failures,
@@ -97,7 +100,7 @@ def of_clip(  # a row of the ledger
     return Trouble(
         event=error,
         needs_person=error in _PERSONS,
-        what=problem or events.EVENTS[error].meaning,
+        what=shorten(problem or events.EVENTS[error].meaning, _LONGEST),
         hint=HINTS[error],
         since=since,
         camera=camera,
