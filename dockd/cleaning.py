@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from dockd import events, wipe
 from dockd.activity import Activity
@@ -27,6 +28,7 @@ from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import verify_receipt
 from dockd.model import Camera, Clip, FileStat, display_path
 from dockd.sources import Media
+from dockd.threads import reading_seconds
 from dockd.tree import Root, advice, exists, walk
 
 _NAMED = 20
@@ -107,12 +109,12 @@ class Cleaning:
             return  # held only where others change files, and writable without a window
         for clip in await self._acknowledged(media.camera):
             if clip.wiping:
-                await to_the_end(wipe.put_back, root, clip)
+                await media.threads.run(wipe.put_back, root, clip)
 
-    async def cut_short(self, camera: Camera, root: Root) -> list[Clip]:
+    async def cut_short(self, media: Media, root: Root) -> list[Clip]:
         """Return the clips that a wipe which was cut short has left under another name."""
-        clips = await self._acknowledged(camera)
-        return await asyncio.to_thread(_left_aside, root, clips)
+        clips = await self._acknowledged(media.camera)
+        return await media.threads.run(_left_aside, root, clips)
 
     async def released(self, camera: Camera) -> list[Clip]:
         """Return the clips that may be wiped now.
@@ -158,16 +160,18 @@ class Cleaning:
         Raises:
             OSError, LedgerError: it broke off; nothing was removed.
         """
-        sweep = Sweep(cut_short=await asyncio.to_thread(_left_aside, root, clips))
+        sweep = Sweep(cut_short=await media.threads.run(_left_aside, root, clips))
         aside = {clip.id for clip in sweep.cut_short}
         for clip in clips:
             if clip.id in aside:
                 continue
             async with self._fenced(clip, sweep):
-                stat = await to_the_end(wipe.check, root, clip, docking)
+                stat = await media.threads.patiently(
+                    partial(wipe.check, root, clip, docking), more=reading_seconds(clip.size)
+                )
                 sweep.checked.append(Checked(clip, stat))
         if media.ours_alone and sweep.checked:
-            sweep.others = await asyncio.to_thread(_inventory, root)
+            sweep.others = await media.threads.run(_inventory, root)
         return sweep
 
     async def wipe(self, media: Media, sweep: Sweep) -> None:
@@ -185,7 +189,7 @@ class Cleaning:
         async with media.writable() as root:
             for clip in sweep.cut_short:
                 async with self._fenced(clip, sweep):
-                    await to_the_end(wipe.finish, root, clip, self._files)
+                    await media.threads.run(wipe.finish, root, clip, self._files)
                     sweep.finished += 1
             begun = await to_the_end(self._ledger.begin_wipe, clips, self._policy)
             going = [
@@ -193,8 +197,8 @@ class Cleaning:
             ]
             removed = [one.clip for one in going if await self._remove(media, root, one, sweep)]
         async with media.opened() as root:
-            gone = [clip for clip in removed if await self._is_gone(root, clip)]
-            harmed = await asyncio.to_thread(_harmed, root, sweep) if media.ours_alone else []
+            gone = [clip for clip in removed if await self._is_gone(media, root, clip)]
+            harmed = await media.threads.run(_harmed, root, sweep) if media.ours_alone else []
         if harmed:
             await self._damaged(media.camera, harmed)
         await to_the_end(self._ledger.wiped, gone)
@@ -225,7 +229,7 @@ class Cleaning:
 
     async def _remove(self, media: Media, root: Root, one: Checked, sweep: Sweep) -> bool:
         async with self._fenced(one.clip, sweep):
-            await to_the_end(
+            removing = partial(
                 wipe.remove,
                 root,
                 one.clip,
@@ -234,6 +238,7 @@ class Cleaning:
                 overwrite=self._policy == "overwrite",
                 shared=not media.ours_alone,
             )
+            await media.threads.patiently(removing, more=reading_seconds(one.clip.size))
             return True
         return False
 
@@ -258,9 +263,11 @@ class Cleaning:
             )
             self._trouble.failure(*_key(clip), error=failure, retry_in=None, **_about(clip))
 
-    async def _is_gone(self, root: Root, clip: Clip) -> bool:
+    async def _is_gone(self, media: Media, root: Root, clip: Clip) -> bool:
         try:
-            await to_the_end(wipe.verify_gone, root, clip)
+            await media.threads.patiently(
+                partial(wipe.verify_gone, root, clip), more=reading_seconds(clip.size)
+            )
         except WipeFailedError as error:
             self._trouble.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
             return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,10 @@ from dockd.logs import emit, emit_error, last_words
 from dockd.memory import keep_buffers
 from dockd.notify import Notifier
 from dockd.station import Seams, Station
+from dockd.threads import left_behind
 
+_STOP_SECONDS = 20.0
+"""Seconds that a stop may take; after them it is a crash, which the next start makes up for."""
 _THREADS = 64
 """Blocking calls at once: ingests, disk and ledger, with room to spare."""
 
@@ -39,15 +43,18 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
         raise
     configure_logs(level=config.log.level, style=config.log.style)
     keep_buffers()
+    code = 0
     try:
         asyncio.run(_run(config_path, config, seams or Seams()))
     except Exception as error:  # noqa: BLE001  # the boundary of the daemon
         failure = explained(error)
         emit_error(events.DAEMON_FAILED, failure)
-        return failure.exit_code
+        code = failure.exit_code
     finally:
         last_words()
-    return 0
+    if left_behind():
+        os._exit(code)  # Python would wait for what may never return
+    return code
 
 
 async def _run(config_path: Path, config: Config, seams: Seams) -> None:
@@ -94,7 +101,10 @@ async def _supervise(
         if signals.stop is not None:
             emit(events.DAEMON_STOPPING, signal=signals.stop)
             notifier.stopping()
-            await _end(station)
+            if not await _ended(station):
+                emit(events.DAEMON_CUT_SHORT, seconds=_STOP_SECONDS)
+                last_words()
+                os._exit(0)
             return None
         try:
             changed = await asyncio.to_thread(configuration.load, config_path)
@@ -111,6 +121,15 @@ async def _end(station: asyncio.Task[None]) -> None:
     station.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await station
+
+
+async def _ended(station: asyncio.Task[None]) -> bool:
+    """End a station; false if that takes too long, as with a disk that doesn't answer."""
+    station.cancel()
+    await asyncio.wait({station}, timeout=_STOP_SECONDS)
+    if station.done() and not station.cancelled():
+        station.result()
+    return station.done()
 
 
 class _Signals:

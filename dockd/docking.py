@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 
 from dockd import events, wipe
@@ -28,10 +29,13 @@ from dockd.logs import Repeats, emit
 from dockd.manifest import ClockFacts
 from dockd.model import Clip, Doing, FileStat, FoundFile, Standing, State, display_path
 from dockd.sources import Look, Media
+from dockd.threads import reading_seconds
 from dockd.tree import Root, advice, is_below
 
 _NAMED = 20
 """Files and folders of a camera that are named where many can't be looked at."""
+_LONG_LOOK = 300.0
+"""Seconds that a look at a large camera may take."""
 _TROUBLE_PAUSE = 5.0
 """Seconds before a camera that could not be worked on is tried again."""
 _RETRY_CAP = 60.0
@@ -169,7 +173,7 @@ class Docking:
             CameraLostError: the camera is gone.
         """
         try:
-            is_there = await asyncio.to_thread(self.media.is_there)
+            is_there = await self.media.threads.run(self.media.is_there)
         except SourceError as unknown:
             return unknown
         if not is_there:
@@ -224,9 +228,10 @@ class Docking:
         camera, began = self.media.camera, self._clock.now()
         stood = (await asyncio.to_thread(self._ledger.head)).seq
         await self._cleaning.put_back(self.media, root)
-        look = await asyncio.to_thread(self.media.look, root)
+        look = await self.media.threads.patiently(partial(self.media.look, root), more=_LONG_LOOK)
         # A clip that a wipe has set aside neither is gone nor is another clip.
-        aside = {wipe.aside(clip): clip for clip in await self._cleaning.cut_short(camera, root)}
+        cut_short = await self._cleaning.cut_short(self.media, root)
+        aside = {wipe.aside(clip): clip for clip in cut_short}
         files = [file for file in look.files if file.path not in aside]
         self._seen = frozenset(file.path for file in files)
         self._hidden = frozenset((*look.failures, *look.unsettled))
@@ -303,7 +308,9 @@ class Docking:
     async def _look_at_content(self, root: Root, clip: Clip, look: Look) -> None:
         """Tell a file that was touched from another content of the same name and size."""
         try:
-            stat = await to_the_end(wipe.check, root, clip, self.number)
+            stat = await self.media.threads.patiently(
+                partial(wipe.check, root, clip, self.number), more=reading_seconds(clip.size)
+            )
         except WipeRefusedError:
             await to_the_end(self._ledger.replaced, clip)
             self._look_at = 0.0

@@ -19,6 +19,7 @@ DockdError
 │   ├── ClipUnreadableError   the camera returned I/O errors for a clip
 │   │   └── ClipTooLargeError the station could never hold it
 │   ├── CameraLostError       the camera went away
+│   ├── CameraHangsError      it doesn't answer, with an error or without
 │   ├── CameraRefusedError    it can't be told from another camera, or has nothing to read
 │   ├── FilesLeftError        it has files that nobody has read
 │   └── MountError            its file system can't be mounted or unmounted
@@ -187,6 +188,11 @@ class ClipTooLargeError(ClipUnreadableError):
 class CameraLostError(SourceError):
     summary = "The camera went away"
     event = "camera.lost"
+
+
+class CameraHangsError(SourceError):
+    summary = "The camera does not answer"
+    event = "camera.hangs"
 
 
 class CameraRefusedError(SourceError):

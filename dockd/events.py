@@ -61,6 +61,13 @@ PART_RECOVERED = _event(
     failures="int",
     seconds="float",
 )
+DAEMON_CUT_SHORT = _event(
+    "daemon.cut_short",
+    "warning",
+    "A disk has not let the daemon stop within so many seconds; it ends as in a crash, and the"
+    " next start carries on.",
+    seconds="float",
+)
 CONFIG_RELOADED = _event("config.reloaded", "info", "A changed configuration is in force.")
 CONFIG_REFUSED = _event(
     "config.refused", "error", "A changed configuration is wrong; the old one stays.", **_ERROR

@@ -1,13 +1,16 @@
 """Takes clips off a camera: room in the spool, one reading, a signed manifest, the ledger."""
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from tenacity import (
     AsyncRetrying,
@@ -20,9 +23,10 @@ from dockd import events
 from dockd.activity import Activity, Work
 from dockd.age import Recipient, Sealer, ciphertext_size
 from dockd.clock import Clock, timestamp
-from dockd.concurrency import to_the_end, until_cancelled
+from dockd.concurrency import to_the_end
 from dockd.config import IngestConfig
 from dockd.errors import (
+    CameraHangsError,
     CameraLostError,
     ClipChangedError,
     ClipTooLargeError,
@@ -30,7 +34,7 @@ from dockd.errors import (
     SourceError,
     SpoolError,
 )
-from dockd.ingest import Ingested, ingest
+from dockd.ingest import IngestCancelledError, Ingested, ingest
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, SealedFacts
 from dockd.leftovers import Leftovers
@@ -48,6 +52,7 @@ from dockd.manifest import (
 )
 from dockd.model import Clip, whole_path
 from dockd.shortening import fit, fit_all
+from dockd.slots import FairSlots
 from dockd.sources import Media
 from dockd.spool import Part, Spool
 from dockd.tree import Root, advice, open_file
@@ -89,6 +94,31 @@ class _Reading:
     cancelled: threading.Event = field(default_factory=threading.Event)
     part: Part | None = None
     """The ciphertext, once all of its bytes are durable."""
+    _alive: float = 0.0
+    _in_spool: bool = False
+
+    def alive(self) -> float:
+        """Return when the camera last kept nobody waiting, by ``time.monotonic``."""
+        return time.monotonic() if self._in_spool else self._alive
+
+    def go_on(self) -> None:
+        """Raise IngestCancelledError where nobody waits for it any more."""
+        if self.cancelled.is_set():
+            raise IngestCancelledError
+
+    def moved(self) -> None:
+        """Note that the camera has answered."""
+        self._alive = time.monotonic()
+
+    @contextlib.contextmanager
+    def in_spool(self) -> Iterator[None]:
+        """Note that it is the spool that is waited for."""
+        self._in_spool = True
+        try:
+            yield
+        finally:
+            self._in_spool = False
+            self.moved()
 
 
 @dataclass(frozen=True)
@@ -173,7 +203,7 @@ class Intake:
         self._most_threads = config.threads_per_clip
         self._under_way = 0
         self._spooled = spooled
-        self._slots = asyncio.Semaphore(config.concurrency)
+        self._slots = FairSlots(config.concurrency)
         self._header_size = len(Sealer(seal.recipients).prologue) - _NONCE_SIZE
         self._trouble = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED, activity.board)
 
@@ -182,12 +212,15 @@ class Intake:
 
         Raises:
             LedgerError: the ledger failed; the clip will be taken up again.
-            CameraLostError: its camera is gone.
+            CameraLostError, CameraHangsError: its camera is gone, or doesn't answer.
         """
         size = ciphertext_size(clip.size, self._header_size)
         try:
-            refusal = await asyncio.to_thread(self._refusal, root, clip, size)
-            async with self._spool.room(0 if refusal else size), self._slots:
+            refusal = await self._refusal(stay.media, root, clip, size)
+            async with (
+                self._slots.slot(clip.camera.id),
+                self._spool.room(0 if refusal else size),
+            ):
                 await to_the_end(self._ledger.begin_ingest, clip, stay.docking)
                 self._under_way += 1
                 try:
@@ -202,15 +235,17 @@ class Intake:
             self._trouble.success("spool")
             self._spooled()
 
-    def _refusal(self, root: Root, clip: Clip, size: int) -> ClipUnreadableError | None:
+    async def _refusal(
+        self, media: Media, root: Root, clip: Clip, size: int
+    ) -> ClipUnreadableError | None:
         """Return why a clip can't be read at all, going by its size; None if it can."""
-        if not root.can_hold(clip.path, clip.size):
+        if not await media.threads.run(root.can_hold, clip.path, clip.size):
             return ClipUnreadableError(
                 f"its entry says {clip.size} bytes, more than its file system holds",
                 hint="check the camera's file system; the clip stays on the camera",
             )
         try:
-            self._spool.check_possible(size)
+            await asyncio.to_thread(self._spool.check_possible, size)
         except ClipTooLargeError as error:
             return error
         return None
@@ -236,7 +271,7 @@ class Intake:
             await to_the_end(self._ledger.interrupt_ingest, clip, error.event, error.detail)
             emit_error(events.CLIP_INGEST_INTERRUPTED, error, **about)
             self._activity.counting.retried(error.event)
-            if isinstance(error, CameraLostError):
+            if isinstance(error, CameraLostError | CameraHangsError):
                 raise
         except BaseException:
             await to_the_end(self._ledger.interrupt_ingest, clip, "interrupted", "cut short")
@@ -269,32 +304,48 @@ class Intake:
         with self._activity.working(clip, "ingest", clip.size) as work:
             async for attempt in tries:
                 with attempt:
-                    return await until_cancelled(reading.cancelled, self._read_once, reading, work)
+                    return await reading.media.threads.patiently(
+                        partial(self._read_once, reading, work),
+                        alive=reading.alive,
+                        stop=reading.cancelled.set,
+                    )
         raise AssertionError("tenacity re-raises the last failure")
 
     def _read_once(self, reading: _Reading, work: Work) -> Ingested:
-        part = self._spool.begin()
+        with reading.in_spool():
+            part = self._spool.begin()
         try:
             ingested = self._read_into(part, reading, work)
-            self._spool.finish(part)
+            with reading.in_spool():
+                self._spool.finish(part)
+            reading.go_on()
         except BaseException:
-            self._spool.discard(part)
+            with reading.in_spool():
+                self._spool.discard(part)
             raise
         reading.part = part
         return ingested
 
     def _read_into(self, part: Part, reading: _Reading, work: Work) -> Ingested:
+        def write(block: memoryview) -> None:
+            with reading.in_spool():
+                self._spool.write(part, block)
+
+        def progress(done: int) -> None:
+            reading.moved()
+            work.at(done)
+
         try:
             with open_file(reading.root, reading.clip.path) as source:
                 if os.fstat(source).st_size != reading.clip.size:
                     raise ClipChangedError("it no longer has the size for which room was made")
                 return ingest(
                     source,
-                    lambda block: self._spool.write(part, block),
+                    write,
                     self._seal.recipients,
                     threads=self._threads_for_one_more(),
                     cancelled=reading.cancelled,
-                    progress=work.at,
+                    progress=progress,
                 )
         except OSError as error:
             raise self._explain(error, reading.media) from error

@@ -1,8 +1,9 @@
-"""A semaphore that lets the most urgent in first."""
+"""Semaphores that let the most urgent in first, or whoever has the least."""
 
 import asyncio
 import contextlib
 import heapq
+from collections import Counter
 from collections.abc import AsyncIterator
 
 Priority = tuple[bool, float, int]
@@ -43,4 +44,52 @@ class PrioritySlots:
             _, turn = heapq.heappop(self._waiting)
             if not turn.done():
                 self._free -= 1
+                turn.set_result(None)
+
+
+class FairSlots:
+    """So many at a time, shared out: the next one goes to whoever has the fewest."""
+
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        # Whatever becomes of the others, there is one for somebody else.
+        self._most = slots - 1 if slots > 2 else slots
+        self._held: Counter[str] = Counter()
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+
+    @contextlib.asynccontextmanager
+    async def slot(self, who: str) -> AsyncIterator[None]:
+        """Hold a slot for as long as the context lasts."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((who, turn))
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave(who)
+            else:
+                self._waiting.remove((who, turn))
+            raise
+        try:
+            yield
+        finally:
+            self._leave(who)
+
+    def _leave(self, who: str) -> None:
+        self._free += 1
+        self._held[who] -= 1
+        self._held += Counter()  # forgets who has none
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._free:
+            allowed = [one for one in self._waiting if self._held[one[0]] < self._most]
+            if not allowed:
+                return
+            who, turn = min(allowed, key=lambda one: self._held[one[0]])
+            self._waiting.remove((who, turn))
+            if not turn.done():
+                self._free -= 1
+                self._held[who] += 1
                 turn.set_result(None)

@@ -41,6 +41,7 @@ from dockd.manifest import (
 from dockd.model import Camera, Clip, FileStat, FoundFile, Match, Standing, State
 from dockd.sources import Look
 from dockd.spool import Spool
+from dockd.threads import Threads
 from dockd.tree import Failures, Root, walk
 
 PATIENCE = 30
@@ -57,6 +58,7 @@ class FolderCamera:
         self.look_every = 3600.0
         self.readers = 1
         self.ours_alone = True
+        self.threads = Threads("bodycam:CAM-1")
         self.folder = folder
         self.released = 0
         self.mounts: list[str] = []

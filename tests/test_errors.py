@@ -87,6 +87,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "AgeKeyError": (65, "age.key_invalid"),
         "AgeNoMatchError": (77, "age.no_match"),
         "AgePayloadError": (65, "age.payload_invalid"),
+        "CameraHangsError": (66, "camera.hangs"),
         "CameraLostError": (66, "camera.lost"),
         "CameraRefusedError": (66, "camera.refused"),
         "ClipChangedError": (66, "clip.changed"),

@@ -21,18 +21,18 @@ def told(folder: Path, change: Callable[[], object], *, seconds: float = 10) -> 
         begun = watch.changed
         task = asyncio.create_task(watch.run())
         await begun.wait()
-        with watch.watching(folder), watch.watching(folder):
-            pass
-        with watch.watching(folder), watch.watching(folder.parent / "other"):
-            changed = watch.changed
-            await asyncio.to_thread(change)
-            try:
-                await asyncio.wait_for(changed.wait(), seconds)
-            except TimeoutError:
-                return False
-            finally:
-                task.cancel()
-            return True
+        ends = [watch.watch(folder), watch.watch(folder)]
+        ends.pop()()
+        changed = watch.changed
+        await asyncio.to_thread(change)
+        try:
+            await asyncio.wait_for(changed.wait(), seconds)
+        except TimeoutError:
+            return False
+        finally:
+            ends.pop()()
+            task.cancel()
+        return True
 
     before = open_descriptors()
     try:

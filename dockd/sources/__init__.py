@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dockd.model import Camera, FoundFile
+from dockd.threads import Threads
 from dockd.tree import Failures, Root
 
 
@@ -40,6 +41,8 @@ class Media(Protocol):
     """Seconds after which to look again whatever ``changed`` says."""
     readers: int
     """How many of its clips are read at once, at most."""
+    threads: Threads
+    """Where calls are made that ask the camera for something."""
     ours_alone: bool
     """Whether nobody but dockd changes its files while it is docked."""
 

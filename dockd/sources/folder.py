@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from watchdog.events import (
@@ -22,9 +23,9 @@ from watchdog.observers.polling import PollingObserver
 from dockd import events
 from dockd.board import Board
 from dockd.clock import Clock
-from dockd.concurrency import finished, on_threads
+from dockd.concurrency import finished
 from dockd.config import FolderConfig
-from dockd.errors import CameraLostError, ClipUnsettledError, SourceError
+from dockd.errors import CameraHangsError, CameraLostError, ClipUnsettledError, SourceError
 from dockd.files import has_writer
 from dockd.logs import Repeats
 from dockd.model import Camera, display_path
@@ -35,6 +36,7 @@ from dockd.sources.mounting import mounts_below, read_mounts
 from dockd.sources.places import Places
 from dockd.sources.profile import Profile
 from dockd.sources.settling import HasWriter, Settling
+from dockd.threads import Threads
 from dockd.tree import Root
 
 NETWORK_TYPES = {
@@ -48,6 +50,8 @@ _LOOKED_AT_EVERY = 30.0
 _POLL_EVERY = 2.0
 _POLL_INSTEAD_EVERY = 10.0
 """Seconds between two looks for changes where inotify has no room: there may be many of them."""
+_LONG_LOOK = 300.0
+"""Seconds that it may take to go through all of a folder's folders."""
 _NO_WATCH = (OSError, RuntimeError)
 """Too many watches or instances of this user's, too many descriptors or threads."""
 _AT_MOST_EVERY = 0.1
@@ -78,6 +82,7 @@ class FolderMedia:
         clock: Clock,
         board: Board | None = None,
         seams: Seams | None = None,
+        threads: Threads | None = None,
     ) -> None:
         seams = seams or Seams()
         self.camera = Camera(config.profile, config.serial)
@@ -86,6 +91,7 @@ class FolderMedia:
         self.changed = asyncio.Event()
         self.look_every = config.rescan_seconds
         self.readers = _READERS
+        self.threads = threads or Threads(self.camera.id)
         self.ours_alone = False
         self.path = config.path
         self.settling = Settling(
@@ -103,12 +109,12 @@ class FolderMedia:
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Root]:
         """A folder is readable at all times."""
-        yield await asyncio.to_thread(self._root)
+        yield await self.threads.run(self._root)
 
     @contextlib.asynccontextmanager
     async def writable(self) -> AsyncIterator[Root]:
         """A folder is writable at all times, and every removal is durable."""
-        yield await asyncio.to_thread(self._root)
+        yield await self.threads.run(self._root)
 
     def _root(self) -> Root:
         kind = filesystem_type(self.path)
@@ -233,6 +239,7 @@ class FolderSource:
         self._board = board
         self._seams = seams
         self._camera = Camera(config.profile, config.serial).id
+        self._threads = Threads(self._camera)
         self._place = str(config.path)
         self.name = f"folder {self._camera}"
         self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
@@ -253,7 +260,7 @@ class FolderSource:
         """Say whether the folder exists; that nobody can tell is told, and no reason to end."""
         camera = self._camera
         try:
-            is_there = await asyncio.to_thread(identity_of, self._config.path) is not None
+            is_there = await self._threads.run(identity_of, self._config.path) is not None
         except SourceError as error:
             self._trouble.failure(
                 camera, "folder", error=error, retry_in=_APPEARS_EVERY, camera=camera
@@ -263,19 +270,24 @@ class FolderSource:
         return is_there
 
     async def _docked(self, dock: Dock) -> None:
-        media = FolderMedia(self._config, self._profile, self._clock, self._board, self._seams)
-        async with on_threads(self.places.watching(media.path)):
-            try:
-                if not await asyncio.to_thread(media.recognise):
-                    return
-            except SourceError:
-                return  # looked at again, and told
-            await self._while_it_is_there(media, dock)
+        media = FolderMedia(
+            self._config, self._profile, self._clock, self._board, self._seams, self._threads
+        )
+        unwatch = None
+        try:
+            unwatch = await self._threads.run(self.places.watch, media.path)
+            if await self._threads.run(media.recognise):
+                await self._while_it_is_there(media, dock)
+        except SourceError:
+            pass  # looked at again, and told
+        finally:
+            if unwatch is not None:
+                await asyncio.to_thread(unwatch)
 
     async def _while_it_is_there(self, media: FolderMedia, dock: Dock) -> None:
         """Let a docking go on while the folder is the one that it was begun with."""
         loop = asyncio.get_running_loop()
-        observer = await asyncio.to_thread(self._watch, media, loop)
+        observer = await self._threads.patiently(partial(self._watch, media, loop), more=_LONG_LOOK)
         stay = asyncio.ensure_future(dock(media))
         replaced = asyncio.ensure_future(self._until_replaced(media))
         try:
@@ -288,7 +300,8 @@ class FolderSource:
             media.forget()
             self._unwatched.remove(self._camera)
             if observer is not None:
-                await asyncio.to_thread(_end, observer)
+                with contextlib.suppress(CameraHangsError):
+                    await self._threads.run(_end, observer)
         if not stay.cancelled():
             stay.result()
 
@@ -297,7 +310,7 @@ class FolderSource:
         while True:
             changed = self.places.changed
             try:
-                if not await asyncio.to_thread(media.is_there):
+                if not await self._threads.run(media.is_there):
                     return
             except SourceError:
                 pass  # what works on it finds out as well, and tells

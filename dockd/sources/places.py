@@ -7,7 +7,7 @@ import os
 import select
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _MOUNTINFO = "/proc/self/mountinfo"
@@ -49,26 +49,28 @@ class Places:
                 if inotify >= 0:
                     loop.remove_reader(inotify)
 
-    @contextlib.contextmanager
-    def watching(self, folder: Path) -> Iterator[None]:
-        """Watch a folder itself, not what is in it, for as long as the context lasts; blocks.
+    def watch(self, folder: Path) -> Callable[[], None]:
+        """Watch a folder itself, not what is in it; returns what ends that. Blocks.
 
         That it can't be watched is no error.
         """
         inotify = self._inotify
         watches = [self._add(inotify, folder, _SELF), self._add(inotify, folder.parent, _NAMES)]
-        try:
-            yield
-        finally:
+
+        def end() -> None:
             for watch in watches:
                 self._remove(inotify, watch)
 
+        return end
+
     def _add(self, inotify: int, folder: Path, mask: int) -> int:
+        if inotify < 0:
+            return -1
+        mask |= _IN_ONLYDIR | _IN_MASK_ADD
+        watch = int(_libc.inotify_add_watch(inotify, os.fsencode(folder), mask))
         with self._lock:
-            if inotify < 0 or inotify != self._inotify:
+            if watch < 0 or inotify != self._inotify:
                 return -1
-            mask |= _IN_ONLYDIR | _IN_MASK_ADD
-            watch = int(_libc.inotify_add_watch(inotify, os.fsencode(folder), mask))
             self._watches[watch] += 1  # folders may have one parent
             return watch
 

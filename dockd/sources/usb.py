@@ -17,6 +17,7 @@ from dockd.sources.devices import Device, Udev
 from dockd.sources.identity import Verdict, match, place_of, recognise
 from dockd.sources.mounting import Mounter
 from dockd.sources.usb_media import UsbMedia
+from dockd.threads import DEVICES_PATIENCE, Threads
 
 _DEBOUNCE = 0.25
 """Seconds that a burst of hints is let pass before the devices are listed once."""
@@ -155,9 +156,11 @@ class UsbSource:
         profile = match(device, self._profiles)
         assert profile is not None
         place = place_of(device, self._bays)
+        threads = Threads(camera.id, DEVICES_PATIENCE)
         try:
             while True:
-                await dock(UsbMedia(device, camera, place, profile, self._mounter))
+                media = UsbMedia(device, camera, place, profile, self._mounter, threads=threads)
+                await dock(media)
                 await self._clock.sleep(_DOCK_AGAIN)
         finally:
             self.left(camera, place)

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 
-from dockd.concurrency import finished, to_the_end
+from dockd.concurrency import finished
 from dockd.config import ProfileConfig
 from dockd.errors import CameraLostError, MountError
 from dockd.model import Camera
@@ -16,6 +16,7 @@ from dockd.sources.devices import FORGETFUL, Device, Volume
 from dockd.sources.medium import CountErrors, count_errors, look_through
 from dockd.sources.mounting import Mounter
 from dockd.sources.profile import Profile
+from dockd.threads import DEVICES_PATIENCE, Threads
 from dockd.tree import Root
 
 _LOOK_EVERY = 3600.0
@@ -35,6 +36,7 @@ class UsbMedia:
         profile: ProfileConfig,
         mounter: Mounter,
         errors: CountErrors = count_errors,
+        threads: Threads | None = None,
     ) -> None:
         assert profile.usb is not None
         self.camera = camera
@@ -43,6 +45,7 @@ class UsbMedia:
         self.changed = asyncio.Event()
         self.look_every = _LOOK_EVERY
         self.readers = 1
+        self.threads = threads or Threads(camera.id, DEVICES_PATIENCE)
         self.ours_alone = True
         self._device = device
         self._profile = Profile(profile)
@@ -72,18 +75,22 @@ class UsbMedia:
         folders: dict[Volume, Path] = {}
         try:
             await finished(self._mount(folders, writable=writable))
-            await to_the_end(self._check, folders)
+            await self.threads.run(self._check, folders)
             yield _root(folders)
-            await to_the_end(self._check, folders)
+            await self.threads.run(self._check, folders)
             if writable:
-                await to_the_end(_sync, list(folders.values()))
+                await self.threads.run(_sync, list(folders.values()))
         except BaseException as error:
             with contextlib.suppress(MountError):  # the error outweighs it
                 await finished(self._unmount(folders))
-            if isinstance(error, OSError | MountError) and not await to_the_end(self.is_there):
-                raise self._lost() from error
+            if isinstance(error, OSError | MountError):
+                await self._raise_if_lost(error)
             raise
         await finished(self._unmount(folders))
+
+    async def _raise_if_lost(self, error: Exception) -> None:
+        if not await asyncio.to_thread(self.is_there):
+            raise self._lost() from error
 
     async def _mount(self, folders: dict[Volume, Path], *, writable: bool) -> None:
         for volume in self._device.volumes:

@@ -496,6 +496,19 @@ def test_a_folder_whose_path_answers_with_an_error_leaves_other_cameras_to_their
     assert station.stop() == 0
 
 
+def test_a_stop_does_not_wait_for_a_folder_that_never_answers(site: Site) -> None:
+    site.fill("CAM-1", {"hangs.mp4": b"h"})
+    site.fill("CAM-2", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1", "CAM-2")
+    station = site.start("tests.station.hanging", str(config), log="hanging")
+    station.wait_for("camera.wiped", lambda event: event["camera"] == "bodycam:CAM-2")
+    station.signal(signal.SIGHUP)
+    station.wait_for("config.reloaded")
+    assert station.stop() == 0
+    station.wait_for("daemon.stopped")
+
+
 @pytest.mark.parametrize("what", ["config", "ledger"])
 def test_every_end_of_the_daemon_has_its_line(site: Site, what: str) -> None:
     site.start_receiver("camden")
