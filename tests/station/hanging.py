@@ -1,4 +1,8 @@
-"""``dockd run`` for which every reading of a file called ``hangs.mp4`` never returns."""
+"""``dockd run`` on disks that never answer: ``python -m tests.station.hanging CONFIG WHAT``.
+
+WHAT is ``camera``, where every reading of a file called ``hangs.mp4`` hangs, or ``ledger``,
+where it is the entry of a spooled clip.
+"""
 
 import os
 import sys
@@ -8,16 +12,36 @@ from pathlib import Path
 from typing import Any
 
 from dockd import daemon
+from dockd.ledger import Ledger
+from dockd.station import Seams
 
 _readv = os.readv
 
 
+def _hang() -> None:
+    threading.Event().wait()
+
+
 def _readv_or_hang(fd: int, buffers: Sequence[Any], /) -> int:
     if Path(f"/proc/self/fd/{fd}").readlink().name == "hangs.mp4":
-        threading.Event().wait()
+        _hang()
     return _readv(fd, buffers)
 
 
+class HangingLedger(Ledger):
+    """A ledger whose disk hangs at the first spooled clip."""
+
+    def spooled(self, *_: Any) -> None:
+        with self._lock:
+            _hang()
+
+
 if __name__ == "__main__":
-    os.readv = _readv_or_hang  # type: ignore[assignment]
-    sys.exit(daemon.run(Path(sys.argv[1])))
+    config, what = sys.argv[1:]
+    seams = Seams()
+    if what == "camera":
+        os.readv = _readv_or_hang  # type: ignore[assignment]
+    else:
+        seams.ledger = HangingLedger
+        daemon._STOP_SECONDS = 1.0
+    sys.exit(daemon.run(Path(config), seams))

@@ -501,12 +501,28 @@ def test_a_stop_does_not_wait_for_a_folder_that_never_answers(site: Site) -> Non
     site.fill("CAM-2", {"a.mp4": b"a"})
     site.start_receiver("camden")
     config = site.configure("camden", "CAM-1", "CAM-2")
-    station = site.start("tests.station.hanging", str(config), log="hanging")
+    station = site.start("tests.station.hanging", str(config), "camera", log="hanging")
     station.wait_for("camera.wiped", lambda event: event["camera"] == "bodycam:CAM-2")
     station.signal(signal.SIGHUP)
     station.wait_for("config.reloaded")
     assert station.stop() == 0
     station.wait_for("daemon.stopped")
+
+
+def test_a_stop_does_not_wait_for_a_disk_of_its_own_that_never_answers(site: Site) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    station = site.start("tests.station.hanging", str(config), "ledger", log="hanging")
+    wait_until(lambda: bool(list((site.folder / "camden" / "spool").glob("*.age"))))
+    assert station.stop() == 0
+    station.wait_for("daemon.cut_short")
+    # As after any crash, the next start carries on, and the clip is one.
+    digests = site.fill("CAM-1", {"a.mp4": b"a"})
+    station = site.start_station(config)
+    station.wait_for("camera.wiped")
+    assert site.opened() == digests
+    assert len(site.stored()) == 1
 
 
 @pytest.mark.parametrize("what", ["config", "ledger"])
