@@ -4,6 +4,7 @@ Every change of a clip's state is one transaction that also appends to the journ
 them go through ``_move``. Methods block and may be called from any thread.
 """
 
+import hashlib
 import json
 import secrets
 import time
@@ -293,10 +294,11 @@ class Ledger(Questions):
         camera = Camera(manifest.camera.profile, manifest.camera.serial)
         path = raw_path(manifest.file.path)
         with self._transaction():
-            found = self._clips(
-                "camera = ? AND path = ? AND size = ? AND present AND state = 'ingesting'",
-                *(camera.id, path, manifest.plaintext.size),
+            begun = self._clips(
+                "camera = ? AND size = ? AND present AND state = 'ingesting'",
+                *(camera.id, manifest.plaintext.size),
             )
+            found = [clip for clip in begun if _is_path(clip.path, manifest)]
             number = found[0].id if found else self._insert_sealed(camera, path, manifest)
             self._move(
                 self.clip(number),
@@ -363,18 +365,25 @@ class Ledger(Questions):
         """
         with self._transaction():
             for twin in self._clips(
-                "camera = ? AND path = ? AND clip_id = ? AND NOT present"
-                " AND state IN ('spooled', 'uploading')",
-                *(clip.camera.id, clip.path, facts.clip_id),
+                "camera = ? AND clip_id = ? AND NOT present AND state IN ('spooled', 'uploading')",
+                *(clip.camera.id, facts.clip_id),
             ):
-                if set(read_unverified_manifest(str(twin.manifest)).recipients) != set(recipients):
+                manifest = read_unverified_manifest(str(twin.manifest))
+                is_same = set(manifest.recipients) == set(recipients)
+                if not is_same or not _is_path(clip.path, manifest):
                     continue
                 self._db.execute("DELETE FROM clips WHERE id = ?", (clip.id,))
                 self._append("clip.rejoined", clip.camera.id, clip.id, into=twin.id)
                 self._db.execute(
-                    "UPDATE clips SET present = 1, docking = ?, modified_ns = ?, stat = ?"
+                    "UPDATE clips SET present = 1, path = ?, docking = ?, modified_ns = ?, stat = ?"
                     " WHERE id = ?",
-                    (clip.docking, clip.modified_ns, json.dumps(asdict(facts.stat)), twin.id),
+                    (
+                        clip.path,
+                        clip.docking,
+                        clip.modified_ns,
+                        json.dumps(asdict(facts.stat)),
+                        twin.id,
+                    ),
                 )
                 self._append("clip.returned", twin.camera.id, twin.id, docking=clip.docking)
                 return twin
@@ -584,3 +593,10 @@ class Ledger(Questions):
                     clip, State.FOUND, "clip.ingest_interrupted", detail={"error": "restart"}
                 )
             return len(clips)
+
+
+def _is_path(path: bytes, manifest: Manifest) -> bool:
+    """Say whether a manifest is of a file with this path; that of a very long one is cut."""
+    if manifest.file.path_sha256 is not None:
+        return hashlib.sha256(path).hexdigest() == manifest.file.path_sha256
+    return path == raw_path(manifest.file.path)

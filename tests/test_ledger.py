@@ -88,7 +88,8 @@ class Story:
             manifest = make_manifest(
                 KEY, plaintext=plaintext, ciphertext=facts.ciphertext, journal=head
             )
-            return sign(manifest, KEY)
+            file = manifest.file.model_copy(update={"path": clip.name})
+            return sign(manifest.model_copy(update={"file": file}), KEY)
 
         self.ledger.spooled(clip, facts, signed)
 

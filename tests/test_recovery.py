@@ -72,15 +72,16 @@ class Disk:
     def names(self) -> set[str]:
         return {path.name for path in self.spool.folder.glob("[!.]*")}
 
-    def ingest(self, path: str = PATH) -> Clip:
+    def ingest(self, path: str = PATH, *, another: bool = False) -> Clip:
         """Find a clip, and begin to read it."""
         docking = self.ledger.begin_docking(CAMERA, "bay 3")
         self.ledger.observe(
             CAMERA, docking, [FoundFile(path.encode(), PLAINTEXT.size, 0, Match("video"))]
         )
-        (clip,) = self.ledger.clips()
-        self.ledger.begin_ingest(clip, docking)
-        return clip
+        clips = self.ledger.clips()
+        assert len(clips) == 1 + another
+        self.ledger.begin_ingest(clips[-1], docking)
+        return clips[-1]
 
 
 @pytest.fixture
@@ -152,6 +153,31 @@ def test_a_crash_right_before_the_ledger_knew_leaves_one_clip(disk: Disk) -> Non
     assert (only.state, only.present, only.manifest) == (State.SPOOLED, True, token)
     assert only.stat is None  # so that a wipe reads it again
     disk.ledger.verify_journal()
+
+
+def test_a_crash_right_before_the_ledger_knew_a_clip_of_a_very_long_path_leaves_one_clip(
+    disk: Disk,
+) -> None:
+    path = "a" * 200 + "/" + "b" * 5000
+    clip = disk.ingest(path)
+    file = FileFacts(
+        path="a…b",
+        path_sha256=hashlib.sha256(path.encode()).hexdigest(),
+        kind="video",
+        modified_at="2026-11-21T11:00:00.000Z",
+    )
+    manifest, _ = disk.seal(file=file)
+    disk.recover()
+    (only,) = disk.ledger.clips()
+    assert (only.id, only.path) == (clip.id, path.encode())
+    # And after the loss of the ledger, once the camera is read again.
+    disk.lose_ledger()
+    disk.recover()
+    clip = disk.ingest(path, another=True)
+    facts = SealedFacts(manifest.clip_id, FileStat(1000, 0, 0, 0, 5), PLAINTEXT, PLAINTEXT)
+    assert disk.ledger.rejoin(clip, facts, manifest.recipients) is not None
+    (only,) = disk.ledger.clips()
+    assert (only.path, only.present) == (path.encode(), True)
 
 
 def test_a_crash_while_another_clip_is_read_leaves_that_to_be_read_again(disk: Disk) -> None:
