@@ -347,6 +347,11 @@ class FolderConfig(Section):
     )
     serial: Label = Field(description="The camera's serial number.", examples=["CAM-0001"])
     profile: Label = Field(description="The name of its profile.", examples=["generic"])
+    bay: Label | None = Field(
+        default=None,
+        description="What people call its place; without it, the folder's path.",
+        examples=["3"],
+    )
     settle_seconds: Seconds = Field(
         default=2.0,
         description="How long a file must stay unchanged before it counts as complete.",
@@ -395,6 +400,12 @@ class ControlConfig(Section):
     listen: Address = Field(
         default="127.0.0.1:8470",
         description='Where bay display and metrics can be read by anybody; "" offers none.',
+    )
+    columns: int = Field(
+        default=0,
+        ge=0,
+        le=32,
+        description="Columns of the bay display, as of the dock; 0 takes what fits the screen.",
     )
 
     @property

@@ -76,7 +76,9 @@ def test_the_example_is_correct_with_everything_switched_on(tmp_path: Path) -> N
     assert whole.target.schedule[0].since == time(7)
     assert whole.target.receiver_keys == (tmp_path / "receiver.pub",)
     assert whole.profiles[0].rules[0].time_format == "%Y%m%d%H%M%S"
-    default = FolderConfig(path=Path("/srv/cameras/CAM-0001"), serial="CAM-0001", profile="generic")
+    default = FolderConfig(
+        path=Path("/srv/cameras/CAM-0001"), serial="CAM-0001", profile="generic", bay="3"
+    )
     assert whole.folders == (default,)
     assert whole.profiles[0].usb == UsbCameraConfig(
         vendor="1234", product="5678", serials=("CAM-0001", "CAM-0002")

@@ -5,6 +5,7 @@ Everything here is read-only, names no clip, and holds no secret.
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
@@ -38,12 +39,17 @@ class Feed(Protocol):
 
 
 def routes(
-    feed: Feed, *, folder: Traversable = FOLDER, quiet_seconds: float = QUIET_SECONDS
+    feed: Feed,
+    *,
+    columns: int = 0,
+    folder: Traversable = FOLDER,
+    quiet_seconds: float = QUIET_SECONDS,
 ) -> list[Route]:
     """Return the routes of the pages, of their files and of the data that they show.
 
     Args:
         feed: tells the station's status.
+        columns: how many tiles of the bay display stand beside each other; 0: as they fit.
         folder: where the pages' files are.
         quiet_seconds: how often a page hears of its daemon when nothing changes.
     """
@@ -79,15 +85,16 @@ def routes(
 
     return [
         page("/", "index.html"),
+        page("/kiosk", "index.html"),
         page("/technician", "technician.html"),
         Route("/display/texts", texts),
         Route("/display/{name}", file),
-        *data("/v1/display", "display", display_of),
+        *data("/v1/display", "display", partial(display_of, columns=columns)),
         *data("/v1/technician", "status", redacted),
     ]
 
 
-def display_of(status: Status) -> Display:
+def display_of(status: Status, columns: int = 0) -> Display:
     """Return what the bay display shows of a status."""
     places = dict.fromkeys([*status.bays, *(camera.place for camera in status.cameras)])
     return Display(
@@ -98,6 +105,7 @@ def display_of(status: Status) -> Display:
         tiles=[tile for place in places for tile in _tiles(place, status.cameras)],
         paused=status.pauses,
         target_reachable=status.target.reachable,
+        columns=columns,
     )
 
 

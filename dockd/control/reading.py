@@ -46,6 +46,8 @@ class CameraFacts:
     """Bytes that this docking has to bring to the server."""
     done: int = 0
     """Of these, bytes of clips that are there."""
+    stuck: int = 0
+    """Of these, bytes of clips that can't be read, or were rejected."""
 
 
 @dataclass(frozen=True)
@@ -133,17 +135,18 @@ class Reader:
             {"camera": camera, "docking": docking},
         )
         clips: dict[State, int] = {}
-        total = done = 0
+        total = done = stuck = 0
         for row in rows:
             state = State(row["state"])
             if row["live"]:
                 clips[state] = clips.get(state, 0) + row["clips"]
-            if row["live"] and state in PENDING:
+            if row["live"] and state in {*PENDING, State.UNREADABLE, State.REJECTED}:
                 total += row["bytes"]
+                stuck += 0 if state in PENDING else row["bytes"]
             elif row["this"] and state in {State.ACKNOWLEDGED, State.WIPED}:
                 total += row["bytes"]
                 done += row["bytes"]
-        return CameraFacts(clips, total, done)
+        return CameraFacts(clips, total, done, stuck)
 
     def clips(self, query: ClipQuery) -> list[ClipView]:
         """Return the clips that are asked for, the newest first.

@@ -89,7 +89,7 @@ class Control:
             hosts = [*_LOOPBACK, "[::1]"]
         return Starlette(
             routes=[
-                *pages.routes(self.feed),
+                *pages.routes(self.feed, columns=self._config.columns),
                 *metrics.routes(self._metrics, self.feed.current),
                 *health.routes(self._unready),
             ],

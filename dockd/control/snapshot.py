@@ -91,7 +91,7 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
             process_since=_PROCESS_SINCE,
         ),
         cameras=sorted(cameras, key=lambda one: _in_order(one.place)),
-        bays=[bay.name for bay in parts.config.bays],
+        bays=_bays(parts.config),
         clips={state.value: count for state, count in facts.clips.items()},
         oldest_unacknowledged=facts.oldest_unacknowledged,
         work=[_work(one) for one in works],
@@ -108,6 +108,12 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         rates={stage: round(rate) for stage, rate in parts.activity.rates().items()},
         log=LogView(lines_lost=log.lost, failing=log.detail),
     )
+
+
+def _bays(config: Config) -> list[str]:
+    """Return the names of the bays, those of ports first."""
+    folders = [folder.bay for folder in config.folders if folder.bay is not None]
+    return list(dict.fromkeys([*(bay.name for bay in config.bays), *folders]))
 
 
 def _in_order(place: str) -> str:
@@ -161,7 +167,7 @@ class _Camera:
         safe = self.docking.standing is Standing.SAFE
         done = min(self.facts.done + sum(map(_plaintext_sent, uploads)), self.facts.total)
         rate = sum(work.meter.rate() for work in uploads)
-        left = self.facts.total - done
+        left = max(self.facts.total - self.facts.stuck - done, 0)
         looked_at, left_alone = self.docking.looked_at, self.docking.left_alone
         return CameraView(
             id=camera.id,

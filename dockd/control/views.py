@@ -359,6 +359,8 @@ class Display(View):
     """The configured bays in their order, then other places with a camera in them."""
     paused: list[PauseView]
     target_reachable: bool | None
+    columns: int = 0
+    """Of the dock; 0: as they fit the screen."""
 
 
 class Problem(View):

@@ -86,7 +86,7 @@ class FolderMedia:
     ) -> None:
         seams = seams or Seams()
         self.camera = Camera(config.profile, config.serial)
-        self.place = str(config.path)
+        self.place = config.bay or str(config.path)
         self.facts: Mapping[str, str] = {}
         self.changed = asyncio.Event()
         self.look_every = config.rescan_seconds
@@ -240,7 +240,7 @@ class FolderSource:
         self._seams = seams
         self._camera = Camera(config.profile, config.serial).id
         self._threads = Threads(self._camera)
-        self._place = str(config.path)
+        self._place = config.bay or str(config.path)
         self.name = f"folder {self._camera}"
         self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
 

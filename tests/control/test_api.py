@@ -699,6 +699,18 @@ def test_nothing_is_left_beside_the_ledger_at_the_end(tmp_path: Path) -> None:
     assert beside == {"ledger.db"}
 
 
+def test_a_folder_has_its_bay(tmp_path: Path) -> None:
+    extra = folder_camera(tmp_path / "1") + 'bay = "7"\n'
+
+    async def run() -> None:
+        async with at_work(tmp_path, extra=extra) as inside:
+            status = await inside.until(lambda status: bool(status.cameras))
+            assert status.bays == ["7"]
+            assert status.cameras[0].place == "7"
+
+    asyncio.run(run())
+
+
 def test_cameras_are_listed_as_people_count_their_bays(tmp_path: Path) -> None:
     places = [str(tmp_path / f"bay {number}") for number in (2, 10, 1)]
     extra = "".join(

@@ -28,3 +28,18 @@ def test_a_clip_whose_ciphertext_is_lost_needs_a_person_once_its_camera_has_left
         story = Story(ledger)
         story.lose(story.bring_to(State.SPOOLED))
         asyncio.run(read())
+
+
+def test_a_camera_whose_clips_can_not_be_read_is_not_done_to_all_of_them(tmp_path: Path) -> None:
+    async def read() -> None:
+        reader = Reader(tmp_path / "ledger.db")
+        facts = (await reader.run(lambda: reader.facts({CAMERA.id: story.docking}))).cameras
+        camera = facts[CAMERA.id]
+        assert camera.done == 0
+        assert camera.total == camera.stuck > 0
+        await reader.aclose()
+
+    with closing(Ledger(tmp_path / "ledger.db", Clock())) as ledger:
+        story = Story(ledger)
+        story.bring_to(State.UNREADABLE)
+        asyncio.run(read())

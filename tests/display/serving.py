@@ -48,8 +48,11 @@ class SetFeed:
 class Daemon:
     """The pages at one address; it can end and come back as the daemon does."""
 
-    def __init__(self, status: Status, folder: Traversable, quiet_seconds: float) -> None:
+    def __init__(
+        self, status: Status, folder: Traversable, quiet_seconds: float, columns: int
+    ) -> None:
         self.status = status
+        self._columns = columns
         self._folder = folder
         self._quiet_seconds = quiet_seconds
         self._port = 0
@@ -78,7 +81,12 @@ class Daemon:
 
     async def _serve(self, listener: socket.socket, started: Callable[[], None]) -> None:
         self._feed = SetFeed(self.status)
-        routes = pages.routes(self._feed, folder=self._folder, quiet_seconds=self._quiet_seconds)
+        routes = pages.routes(
+            self._feed,
+            columns=self._columns,
+            folder=self._folder,
+            quiet_seconds=self._quiet_seconds,
+        )
         config = uvicorn.Config(Starlette(routes=routes), lifespan="off", log_config=None)
         self._server = uvicorn.Server(config)
         self._do = asyncio.get_running_loop().call_soon_threadsafe
@@ -104,9 +112,10 @@ def serving(
     folder: Traversable = pages.FOLDER,
     *,
     quiet_seconds: float = pages.QUIET_SECONDS,
+    columns: int = 0,
 ) -> Iterator[Daemon]:
     """Serve the pages of a status."""
-    daemon = Daemon(status, folder, quiet_seconds)
+    daemon = Daemon(status, folder, quiet_seconds, columns)
     daemon.start()
     try:
         yield daemon

@@ -139,6 +139,105 @@ def test_a_telephone_scrolls_downwards_only(pages: Pages) -> None:
         assert page.evaluate(SCROLLS) == [False, True]
 
 
+def columns(page: Page) -> int:
+    expect(page.locator(".tile").first).to_be_visible()
+    style = "e => getComputedStyle(e).gridTemplateColumns.split(' ').length"
+    count: int = page.locator("#tiles").evaluate(style)
+    return count
+
+
+def in_trouble(bays: int, *troubled: int) -> Status:
+    """Return a dock where some of the bays, by number, need a technician."""
+    cameras = [
+        camera(str(bay), Stage.STUCK if bay in troubled else Stage.UPLOADING)
+        for bay in range(1, bays + 1)
+    ]
+    return status(*cameras, verdict=Verdict.NEEDS_PERSON)
+
+
+@pytest.mark.parametrize(("width", "height"), [(800, 480), (1920, 1080)])
+def test_a_small_screen_turns_pages_with_trouble_first_and_names_it(
+    pages: Pages, width: int, height: int
+) -> None:
+    with serving(in_trouble(64, 23, 62)) as daemon:
+        page = pages.open(daemon.url, width=width, height=height)
+        bays = texts_of(page, ".bay")
+        keep_screenshot(page, f"trouble-{width}")
+        assert notices(page) == ["A technician is needed: Bay 23 and Bay 62."]
+        assert page.evaluate(SCROLLS) == [False, False]
+        assert page.evaluate(OUTSIDE) == []
+        if width == 1920:
+            assert bays == [f"Bay {number}" for number in range(1, 65)]
+            return
+        assert bays[:3] == ["Bay 23", "Bay 62", "Bay 1"]
+        expect(page.locator("#page")).to_have_text("Page 1 of 4")
+        seen = {*bays}
+        for number in (2, 3, 4):
+            expect(page.locator("#page")).to_have_text(f"Page {number} of 4")
+            seen |= {*texts_of(page, ".bay")}
+        assert len(seen) == 64
+        expect(page.locator("#page")).to_have_text("Page 1 of 4")
+
+
+@pytest.mark.parametrize("count", [3, 12, 24, 33])
+@pytest.mark.parametrize(("width", "height"), [(800, 480), (1280, 800)])
+def test_tiles_stay_where_they_are_when_a_notice_comes(
+    pages: Pages, count: int, width: int, height: int
+) -> None:
+    with serving(many(count)) as daemon:
+        page = pages.open(daemon.url, width=width, height=height)
+        before = columns(page)
+        daemon.show(many(count).model_copy(update={"pauses": [pause(), pause("wipes")]}))
+        assert len(notices(page)) == 2
+        assert columns(page) == before
+        assert page.evaluate(SCROLLS) == [False, False]
+
+
+def test_columns_are_those_of_the_dock(pages: Pages) -> None:
+    with serving(many(12), columns=2) as daemon:
+        page = pages.open(daemon.url)
+        assert columns(page) == 2
+        assert page.evaluate(SCROLLS) == [False, False]
+        assert page.evaluate(OUTSIDE) == []
+
+
+def test_a_long_serial_leaves_the_bays_name_whole_and_shows_its_end(pages: Pages) -> None:
+    cameras = [
+        camera(str(bay), Stage.UPLOADING, serial=f"BWC-2026-EVIDENCE-{bay:010}")
+        for bay in range(1, 25)
+    ]
+    with serving(status(*cameras)) as daemon:
+        page = pages.open(daemon.url, width=1280, height=800)
+        assert texts_of(page, ".bay")[23] == "Bay 24"
+        keep_screenshot(page, "long-serials")
+        assert not [one for one in page.evaluate(CLIPPED) if one.startswith("Bay ")]
+        last = page.locator(".camera bdi").last.bounding_box()
+        frame = page.locator(".camera").last.bounding_box()
+        assert last is not None
+        assert frame is not None
+        assert last["x"] + last["width"] <= frame["x"] + frame["width"] + 1
+        assert last["x"] < frame["x"]
+
+
+def test_a_long_reason_stays_on_the_screen(pages: Pages) -> None:
+    held = [pause(reason="because " * 25), pause("wipes", reason="W" * 200)]
+    with serving(many(12).model_copy(update={"pauses": held})) as daemon:
+        page = pages.open(daemon.url, width=800, height=480)
+        assert len(notices(page)) == 2
+        keep_screenshot(page, "long-reason")
+        assert page.evaluate(SCROLLS) == [False, False]
+        assert page.evaluate(OUTSIDE) == []
+
+
+def test_a_kiosk_leads_officers_nowhere(pages: Pages) -> None:
+    with serving(many(6)) as daemon:
+        page = pages.open(daemon.url)
+        expect(page.get_by_role("link")).to_have_count(1)
+        page = pages.open(f"{daemon.url}kiosk")
+        expect(page.locator(".tile")).to_have_count(6)
+        expect(page.get_by_role("link")).to_have_count(0)
+
+
 def test_the_tiles_follow_the_window(pages: Pages) -> None:
     with serving(many(12)) as daemon:
         page = pages.open(daemon.url)

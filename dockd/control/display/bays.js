@@ -1,12 +1,16 @@
 // The bay display: a tile a bay, and the one thing that an officer wants to know.
 
-import { arrange, widest } from "./grid.js";
+import { arrange, columnsFor, widest } from "./grid.js";
 import { find, make, pauseText, run } from "./page.js";
-import { number, percent, placeName, text, textsOf, timeLeft } from "./texts.js";
+import { list, number, percent, placeName, text, textsOf, timeLeft } from "./texts.js";
 
 const AT_AN_END = [null, "done", "stuck", "refused"]; // stages without progress
 
+const TURN_MS = 8_000; // how long each page is shown where one has no room for all bays
+
 let told = new Map(); // the instruction last shown for each bay
+let current; // what is shown
+let page = 0;
 
 function instructionFor(tile) {
   if (tile.camera === null) return "empty";
@@ -15,24 +19,54 @@ function instructionFor(tile) {
 }
 
 function show(display) {
+  current = display;
   const title = text("bays.title", { station: display.station });
   document.title = title;
   find("station").textContent = title;
   showNotices(display);
-  showTiles(display.tiles);
   announce(display.tiles);
-  fit();
+  showPage();
+}
+
+// Shows as many tiles as there is room for, and the next ones after a while.
+function showPage() {
+  const layout = fit();
+  const tiles = layout.perPage < current.tiles.length ? troubledFirst(current.tiles) : current.tiles;
+  const pages = Math.max(Math.ceil(tiles.length / layout.perPage), 1);
+  page %= pages;
+  showTiles(tiles.slice(page * layout.perPage, (page + 1) * layout.perPage));
+  const values = { page: number(page + 1), pages: number(pages) };
+  find("page").textContent = pages > 1 ? text("bays.page", values) : "";
+}
+
+function troubledFirst(tiles) {
+  const isTroubled = (tile) => instructionFor(tile) === "call";
+  return [...tiles.filter(isTroubled), ...tiles.filter((tile) => !isTroubled(tile))];
+}
+
+// Whoever is at a tile, with the keyboard or a pointer, keeps it.
+function turn() {
+  if (find("current").hidden || find("tiles").matches(":focus-within, :hover")) return;
+  page += 1;
+  showPage();
 }
 
 function showNotices(display) {
   const notices = display.paused.map(pauseText);
   if (display.target_reachable === false) notices.push(text("server.unreachable"));
-  if (display.verdict === "needs-person") notices.push(text("verdict.needs-person"));
+  if (display.verdict === "needs-person") notices.push(technicianText(display.tiles));
   const shown = [...find("notices").children].map((one) => one.textContent);
   if (notices.join("\n") !== shown.join("\n")) {
     find("notices").replaceChildren(...notices.map((one) => make("li", {}, one)));
   }
   find("notices").hidden = notices.length === 0;
+}
+
+function technicianText(tiles) {
+  const troubled = tiles.filter((tile) => instructionFor(tile) === "call");
+  if (!troubled.length) return text("verdict.needs-person");
+  const bays = list([...new Set(troubled.map((tile) => placeName(tile.bay)))]);
+  return text("verdict.needs-person.at", { bays });
 }
 
 // Tiles stay where they are, so that the focus does.
@@ -52,7 +86,7 @@ function fill(element, tile) {
   element.dataset.instruction = instruction;
   element.dataset.stage = stage;
   part("bay").textContent = placeName(tile.bay);
-  part("camera").textContent = tile.camera ?? "";
+  part("camera").replaceChildren(make("bdi", {}, tile.camera ?? ""));
   part("instruction").textContent = text(`instruction.${instruction}`);
   part("stage").textContent = stageText(tile, stage);
   element.querySelector("use").setAttribute("href", `/display/icons.svg#${stage}`);
@@ -91,19 +125,32 @@ function announce(tiles) {
   told = now;
 }
 
+// Columns go by the screen alone, so that tiles stay where they are when a notice comes.
 function fit() {
   const grid = find("tiles");
   const style = getComputedStyle(grid);
-  const room = { width: grid.clientWidth, height: window.innerHeight - grid.offsetTop };
-  room.height -= parseFloat(getComputedStyle(document.body).paddingBottom);
+  const padding = parseFloat(getComputedStyle(document.body).paddingBottom);
+  const all = { width: grid.clientWidth, height: window.innerHeight - topOf("current") - padding };
+  const room = { ...all, height: window.innerHeight - topOf("tiles") - padding };
+  const gap = parseFloat(style.columnGap);
   const width = widest(textsOf("instruction."), textsOf("stage."), style.fontFamily);
-  const best = arrange(grid.children.length, room, parseFloat(style.columnGap), width);
-  grid.style.setProperty("--columns", best.columns);
-  grid.style.fontSize = `${best.size}px`;
-  grid.style.height = best.scrolls ? "auto" : `${room.height}px`;
+  const count = Math.max(current.tiles.length, 1);
+  const columns = current.columns || columnsFor(count, all, gap, width);
+  const layout = arrange(count, columns, room, gap, width);
+  grid.style.setProperty("--columns", layout.columns);
+  grid.style.setProperty("--rows", layout.rows);
+  grid.style.fontSize = `${layout.size}px`;
+  grid.style.height = layout.scrolls ? "auto" : `${room.height}px`;
+  return layout;
+}
+
+function topOf(id) {
+  return find(id).getBoundingClientRect().top + window.scrollY;
 }
 
 window.addEventListener("resize", () => {
-  if (!find("current").hidden) fit();
+  if (!find("current").hidden) showPage();
 });
+setInterval(turn, TURN_MS);
+find("technicians").hidden = location.pathname === "/kiosk";
 run("/v1/display/events", "display", (display) => display.version, show);
