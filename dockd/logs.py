@@ -89,13 +89,23 @@ def last_words() -> None:
         _output.drain(_LAST_WORDS_SECONDS)
 
 
-def _standard_error() -> LogOutput | TextIO:
+class _StandIn:
+    """Whatever was put in standard error's place, at the time that something is written."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _standard_error() -> "LogOutput | _StandIn":
     """Return what writes to standard error; one that was put in its place is written at once."""
     global _output  # noqa: PLW0603  # as standard error is one for the process
 
     own = sys.__stderr__
     if own is not None and sys.stderr is not own:
-        return sys.stderr
+        return _StandIn()
     if _output is None:
         # It is None where standard error was closed when the process began.
         _output = (
