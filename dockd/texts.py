@@ -34,7 +34,7 @@ def decode(data: bytes) -> str:
         elif b"\0" in data:
             raise ValueError("is no text, or UTF-16 without a mark; save it as UTF-8")
         else:
-            text = data.decode("utf-8-sig")
+            text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"is not UTF-8 text, from line {line} on; save it as UTF-8") from error

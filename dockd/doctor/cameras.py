@@ -1,19 +1,23 @@
 """What is plugged in or mounted here, and what the profiles make of it."""
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from dbus_fast import DBusError, Variant
 
 from dockd.config import FolderConfig
 from dockd.dbus import connected
-from dockd.doctor.findings import Finding, Findings, error, failure, ok
+from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
+from dockd.doctor.identity import as_user, can_be, unreadable
 from dockd.doctor.subject import Subject
 from dockd.errors import CameraRefusedError, SourceError
 from dockd.model import Camera, display_path
 from dockd.sources.devices import Device
-from dockd.sources.fitting import examined
+from dockd.sources.fitting import examined, fits
 from dockd.sources.folder import NETWORK_TYPES, filesystem_type
 from dockd.sources.identity import Verdict, place_of, recognise
 from dockd.sources.profile import Profile
@@ -31,7 +35,13 @@ def check(subject: Subject) -> Findings:
     """Say of each folder and each USB storage device which camera it is, if it is one."""
     for folder in subject.config.folders:
         camera = f"{folder.profile}:{folder.serial}"
-        if folder.path.is_dir():
+        if not can_be(subject.uid):
+            yield warning(
+                f"{folder.path}: {camera}: what the service's user {subject.uid} may read there"
+                " was not checked",
+                "run dockd check as root, or as that user",
+            )
+        elif folder.path.is_dir():
             yield from _files(folder, subject)
             yield from _writers(folder, subject)
         else:
@@ -54,14 +64,62 @@ def check(subject: Subject) -> Findings:
 def _files(folder: FolderConfig, subject: Subject) -> Findings:
     """Say what the profile makes of the files of a camera that is a folder."""
     profile = next(one for one in subject.config.profiles if one.name == folder.profile)
-    seen = examined(folder.path, Profile(profile))
+    try:
+        seen = as_user(subject.uid, lambda: examined(folder.path, Profile(profile)))
+    except PermissionError as refused:
+        yield error(
+            f"{refused.filename or folder.path} can't be read by the service's user {subject.uid}",
+            f"let that user in: setfacl -R -m u:{subject.uid}:rwX {folder.path}",
+        )
+        return
     said = f"{folder.path}: {folder.profile}:{folder.serial}, {seen.said()}"
     yield error(said, LEFT_ALONE) if seen.left_alone.suspect else ok(said)
     for path, problem in islice(seen.failures.items(), _NAMED):
         yield error(
-            f"{folder.path}: {display_path(path)} can't be looked at: {problem.strerror}",
+            f"{folder.path}: {display_path(path)} can't be looked at by the service's user:"
+            f" {problem.strerror}",
             advice(problem, "look at the disk that the folder is on, and at dmesg"),
         )
+    shut = as_user(subject.uid, lambda: _shut(folder.path, Profile(profile)))
+    if shut.unreadable:
+        yield error(
+            f"{folder.path}: {shut.unreadable} can't be read by the service's user {subject.uid}",
+            f"let that user in: setfacl -R -m u:{subject.uid}:rwX {folder.path}",
+        )
+    if shut.unwritable and subject.config.wipe.policy in {"delete", "overwrite"}:
+        yield error(
+            f"{shut.unwritable} can't be written by the service's user {subject.uid}, so that its"
+            " clips can't be wiped",
+            f"let that user in: setfacl -R -m u:{subject.uid}:rwX {folder.path};"
+            ' or wipe.policy = "keep"',
+        )
+
+
+@dataclass(frozen=True)
+class _Shut:
+    """What of a camera that is a folder can't be used."""
+
+    unreadable: str
+    """The first clip that can't be read."""
+    unwritable: str
+    """The first folder of a clip that can't be written."""
+
+
+def _shut(folder: Path, profile: Profile) -> _Shut:
+    unread = unwritten = ""
+    folders: set[Path] = set()
+    for path, _, fit in fits(folder, profile, {}):
+        if fit is None or fit.match is None:
+            continue
+        file = folder / os.fsdecode(path)
+        if not unread and isinstance(unreadable(file), PermissionError):
+            unread = display_path(path)
+        folders.add(file.parent)
+    for parent in sorted(folders):
+        if not os.access(parent, os.W_OK | os.X_OK):
+            unwritten = display_path(os.fsencode(parent))
+            break
+    return _Shut(unread, unwritten)
 
 
 def _writers(folder: FolderConfig, subject: Subject) -> Findings:

@@ -9,6 +9,7 @@ from dockd import config as configuration
 from dockd.config import Config
 from dockd.doctor import cameras, credentials, daemon, keys, permission, server, storage
 from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
+from dockd.doctor.identity import as_user, can_be, unreadable
 from dockd.doctor.subject import Machine, Subject
 from dockd.errors import DockdError
 
@@ -38,6 +39,14 @@ def examine(config_path: Path, machine: Machine) -> Iterator[tuple[str, Finding]
     yield "configuration", ok(f"{config_path} has no mistakes")
     is_service = config_path.absolute() == machine.root / _SERVICE_CONFIG
     subject = Subject(config, machine, _uid(config, is_service=is_service))
+    if can_be(subject.uid) and (shut := as_user(subject.uid, lambda: unreadable(config_path))):
+        yield (
+            "configuration",
+            error(
+                f"{config_path} can't be read by the service's user {subject.uid}: {shut.strerror}",
+                f"chmod a+r {config_path}, and let that user into the folders above",
+            ),
+        )
     for name, check in _CHECKS.items():
         for finding in _fenced(name, check, subject):
             yield name, finding

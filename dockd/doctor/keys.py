@@ -7,6 +7,7 @@ from pathlib import Path
 from dockd.age import parse_recipients
 from dockd.doctor.credentials import is_credential, located
 from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
+from dockd.doctor.identity import as_user, can_be, unreadable
 from dockd.doctor.subject import Subject
 from dockd.errors import KeyFileError
 from dockd.keys import SigningKey, VerifyKey, read_secret_file, read_token
@@ -17,6 +18,7 @@ _KEYS = "see docs/configure.md, Keys"
 def check(subject: Subject) -> Findings:
     """Look at every key that the configuration names."""
     config = subject.config
+    yield from _shut(subject)
     yield from _secret(
         subject,
         "station.key_file",
@@ -34,6 +36,36 @@ def check(subject: Subject) -> Findings:
     own = _own_kid(subject)
     for path in config.target.receiver_keys:
         yield _pinned(path, own)
+
+
+def _shut(subject: Subject) -> Findings:
+    """Say which of the files that the configuration names the service can't read."""
+    config, root = subject.config, subject.machine.root
+    named = {
+        "station.key_file": config.station.key_file,
+        "target.token_file": config.target.token_file,
+        "target.client_key_file": config.target.client_key_file,
+        "target.client_certificate": config.target.client_certificate,
+        "target.ca_file": config.target.ca_file,
+    }
+    files = [(name, path) for name, path in named.items() if path is not None]
+    files += [("target.receiver_keys", path) for path in config.target.receiver_keys]
+    # systemd shows the service its credentials, whoever owns them.
+    files = [(n, path) for n, path in files if not is_credential(path, root) and path.exists()]
+    if not can_be(subject.uid):
+        yield warning(
+            f"whether the service's user {subject.uid} can read all of it was not checked",
+            "run dockd check as root, or as that user",
+        )
+        return
+    problems = as_user(subject.uid, lambda: [unreadable(path) for _, path in files])
+    for (name, path), problem in zip(files, problems, strict=True):
+        if problem is not None:
+            yield error(
+                f"{name}: {path} can't be read by the service's user {subject.uid}:"
+                f" {problem.strerror}",
+                f"chown {subject.uid} {path}, and let that user into the folders above",
+            )
 
 
 def _secret(subject: Subject, name: str, path: Path, use: Callable[[Path], str]) -> Findings:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dockd.doctor.findings import Findings, error, failure, ok, warning
+from dockd.doctor.identity import as_user, can_be
 from dockd.doctor.subject import Subject
 from dockd.errors import JournalBrokenError, LedgerError
 from dockd.ledger import Ledger
@@ -111,11 +112,7 @@ def _writable(subject: Subject, folder: Path, files: Mapping[Path, os.stat_resul
             "look for disk errors with dmesg, then mount it read-write",
         )
         return
-    shut = [
-        path
-        for path, status in {folder: folder.stat(), **files}.items()
-        if not _is_writable(subject, path, status)
-    ]
+    shut = _shut(subject, {folder: folder.stat(), **files})
     if shut:
         more = f" and {len(shut) - 1} more" if len(shut) > 1 else ""
         yield error(
@@ -124,9 +121,17 @@ def _writable(subject: Subject, folder: Path, files: Mapping[Path, os.stat_resul
         )
 
 
-def _is_writable(subject: Subject, path: Path, status: os.stat_result) -> bool:
-    if os.geteuid() == subject.uid:
-        # For the service's own user the kernel knows better, such as of access lists.
-        return os.access(path, os.W_OK) or not path.exists()
+def _shut(subject: Subject, files: Mapping[Path, os.stat_result]) -> list[Path]:
+    """Return the files and folders that the service's user can't write."""
+    if can_be(subject.uid):
+        # The kernel knows better than the modes: of access lists, of the folders above.
+        denied = as_user(
+            subject.uid, lambda: [path for path in files if not os.access(path, os.R_OK | os.W_OK)]
+        )
+        return [path for path in denied if path.exists()]
+    return [path for path, status in files.items() if not _may_write(subject.uid, status)]
+
+
+def _may_write(uid: int, status: os.stat_result) -> bool:
     needed = stat.S_IRWXU if stat.S_ISDIR(status.st_mode) else stat.S_IRUSR | stat.S_IWUSR
-    return status.st_uid == subject.uid and status.st_mode & needed == needed
+    return status.st_uid == uid and status.st_mode & needed == needed
