@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,6 +44,7 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
         raise
     configure_logs(level=config.log.level, style=config.log.style)
     keep_buffers()
+    _allow_descriptors()
     code = 0
     try:
         asyncio.run(_run(config_path, config, seams or Seams()))
@@ -55,6 +57,13 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
     if left_behind():
         os._exit(code)  # Python would wait for what may never return
     return code
+
+
+def _allow_descriptors() -> None:
+    """Raise the limit of open files to what is allowed: watches of many folders take some each."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _run(config_path: Path, config: Config, seams: Seams) -> None:

@@ -32,7 +32,7 @@ def kept(*outcomes: Exception | None, clock: FakeClock | None = None) -> tuple[l
 
 
 def test_a_part_that_fails_is_told_and_started_again() -> None:
-    log, board = kept(LedgerError("the disk"), KeyError("x"), None)
+    log, board = kept(LedgerError("the disk"), LedgerError("the disk"), None)
     assert [line["event"] for line in log] == ["daemon.part_failed", "daemon.part_recovered"]
     assert log[0]["part"] == "part"
     assert log[1]["failures"] == 2

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ import pytest
 import structlog
 from watchdog.observers.inotify import InotifyObserver
 
+from dockd import threads
 from dockd.board import Board
 from dockd.clock import Clock
 from dockd.config import FolderConfig
@@ -619,3 +621,34 @@ def test_a_folder_that_inotify_has_no_room_for_is_polled_and_told_once(
     assert [line["event"] for line in log] == ["folder.polled", "folder.watched"]
     assert "limit reached" in log[0]["detail"]
     assert log[1]["failures"] == 3
+
+
+def test_a_docked_folder_that_does_not_answer_is_told_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    monkeypatch.setattr(threads, "PATIENCE", 0.2)
+    monkeypatch.setattr(folder, "_LOOKED_AT_EVERY", 0.01)
+    gate, ask = threading.Event(), folder.identity_of
+    gate.set()
+
+    def identity_of(path: Path) -> folder.Identity | None:
+        gate.wait(PATIENCE)
+        return ask(path)
+
+    monkeypatch.setattr(folder, "identity_of", identity_of)
+    camera = Camera(tmp_path / "camera")
+    watched = Watched(camera)
+
+    async def scenario() -> None:
+        async with watched.running():
+            await watched.until(lambda: watched.now)
+            gate.clear()
+            await watched.until(camera.board.failing)
+            (failing,) = camera.board.failing()
+            assert (failing.event, failing.error.event) == ("camera.failed", "camera.hangs")
+            gate.set()
+            await watched.until(lambda: not camera.board.failing())
+            assert len(watched.docked) == 1
+
+    asyncio.run(scenario())
+    assert [line["event"] for line in log] == ["camera.failed", "camera.recovered"]

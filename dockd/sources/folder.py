@@ -262,12 +262,14 @@ class FolderSource:
         try:
             is_there = await self._threads.run(identity_of, self._config.path) is not None
         except SourceError as error:
-            self._trouble.failure(
-                camera, "folder", error=error, retry_in=_APPEARS_EVERY, camera=camera
-            )
+            self._tell(error, _APPEARS_EVERY)
             return False
         self._trouble.success(camera, "folder", camera=camera)
         return is_there
+
+    def _tell(self, error: SourceError, retry_in: float) -> None:
+        camera = self._camera
+        self._trouble.failure(camera, "folder", error=error, retry_in=retry_in, camera=camera)
 
     async def _docked(self, dock: Dock) -> None:
         media = FolderMedia(
@@ -312,8 +314,11 @@ class FolderSource:
             try:
                 if not await self._threads.run(media.is_there):
                     return
-            except SourceError:
-                pass  # what works on it finds out as well, and tells
+            except SourceError as error:
+                # What works on it finds out as well, but may have more patience.
+                self._tell(error, _LOOKED_AT_EVERY)
+            else:
+                self._trouble.success(self._camera, "folder", camera=self._camera)
             if await self._clock.wait(changed, _LOOKED_AT_EVERY):
                 await self._clock.sleep(_AT_MOST_EVERY)
 
