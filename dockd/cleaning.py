@@ -5,21 +5,25 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from dockd import events, wipe
 from dockd.activity import Activity
 from dockd.board import Failing
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end
+from dockd.confirming import Confirmations, Confirmed
 from dockd.errors import (
     DockdError,
     ReceiptRefusedError,
     StatementError,
+    TargetError,
     WipeBusyError,
     WipeDamageError,
     WipeError,
     WipeFailedError,
     WipeRefusedError,
+    WipeUnconfirmedError,
 )
 from dockd.files import Files
 from dockd.keys import VerifyKey
@@ -28,6 +32,7 @@ from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import verify_receipt
 from dockd.model import Camera, Clip, FileStat, display_path
 from dockd.sources import Media
+from dockd.targets import NotStored, Sealed, Verifying
 from dockd.threads import reading_seconds
 from dockd.tree import Root, advice, exists, walk
 
@@ -72,6 +77,7 @@ class Cleaning:
         *,
         policy: wipe.Policy,
         receiver_keys: Sequence[VerifyKey],
+        confirmations: Confirmations,
         held: Callable[[], bool],
     ) -> None:
         """Wipe by a policy.
@@ -83,12 +89,14 @@ class Cleaning:
             activity: is told of them.
             policy: what becomes of acknowledged clips.
             receiver_keys: whose receipts count.
-            held: says whether an order holds all wipes.
+            confirmations: which of them the receiver has stood by in this run.
+            held: says whether something holds all wipes.
         """
         self._ledger = ledger
         self._files = files
         self._policy = policy
         self._keys = receiver_keys
+        self._confirmations = confirmations
         self._held = held
         self._clock = clock
         self._counting = activity.counting
@@ -97,6 +105,10 @@ class Cleaning:
         """How many files of a docked camera a wipe has harmed."""
         self._trouble = Repeats(clock, events.WIPE_FAILED, events.WIPE_RECOVERED, board)
         self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED, board)
+        self._waiting = Repeats(clock, events.WIPE_UNCONFIRMED, events.WIPE_CONFIRMED, board)
+        self._unconfirmed: set[str] = set()
+        """Cameras with clips that the receiver has still to confirm."""
+        self._disowned: set[str] = set()
         self._rehearsed: set[int] = set()
 
     async def put_back(self, media: Media, root: Root) -> None:
@@ -126,7 +138,9 @@ class Cleaning:
         if await asyncio.to_thread(self._ledger.pending, camera):
             return []
         acknowledged = await self._acknowledged(camera)
-        return [clip for clip in acknowledged if await self._is_released(clip)]
+        receipts = [clip for clip in acknowledged if await self._has_receipt(clip)]
+        await self._confirm(camera, [clip for clip in receipts if not self._is_confirmed(clip)])
+        return [clip for clip in receipts if self._is_confirmed(clip)]
 
     @property
     def leaves_clips(self) -> bool:
@@ -144,13 +158,25 @@ class Cleaning:
         return len(await self._acknowledged(camera))
 
     async def waits(self, camera: Camera) -> bool:
-        """Say whether an order to hold wipes is what keeps clips on a camera."""
-        return self._held() and await self.left(camera) > 0
+        """Say whether clips are still on a camera because something holds wipes.
+
+        That is an order, a journal that nobody has witnessed, or the receiver's confirmation.
+        """
+        holds = self._held() or camera.id in self._unconfirmed
+        return holds and await self.left(camera) > 0
+
+    def gave_back(self, camera: Camera) -> bool:
+        """Say, once, whether clips of a camera have to be read again since the server lost them."""
+        found = camera.id in self._disowned
+        self._disowned.discard(camera.id)
+        return found
 
     def forget(self, camera: Camera) -> None:
         """Drop what failed on a camera that is gone."""
         self._trouble.forget(camera.id)
         self._refusals.forget(camera.id)
+        self._waiting.forget(camera.id)
+        self._unconfirmed.discard(camera.id)
         self._harmed.pop(camera.id, None)
         self._board.remove((events.WIPE_DAMAGED.name, camera.id))
 
@@ -208,7 +234,37 @@ class Cleaning:
     async def _acknowledged(self, camera: Camera) -> list[Clip]:
         return await asyncio.to_thread(self._ledger.to_wipe, camera)
 
-    async def _is_released(self, clip: Clip) -> bool:
+    def _is_confirmed(self, clip: Clip) -> bool:
+        return self._confirmations.holds(clip)
+
+    async def _confirm(self, camera: Camera, clips: Sequence[Clip]) -> None:
+        """Have the receiver confirm receipts that are older than this run of the daemon."""
+        self._unconfirmed.discard(camera.id)
+        for clip in clips:
+            try:
+                answer = await self._confirmations.ask(Sealed.of(clip, Path()))
+            except ReceiptRefusedError as error:
+                await self._refused(clip, error)
+                continue
+            except TargetError as error:
+                waiting = WipeUnconfirmedError(error.message, hint=error.hint)
+                self._unconfirmed.add(camera.id)
+                self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=len(clips))
+                return
+            match answer:
+                case Confirmed():
+                    token, signed = answer.token, answer.answer
+                    await to_the_end(self._ledger.confirmed, clip, token, signed)
+                    self._confirmations.remember(clip, str(clip.receipt))
+                case Verifying():
+                    self._unconfirmed.add(camera.id)
+                case NotStored():
+                    await to_the_end(self._ledger.disown, clip)
+                    self._disowned.add(camera.id)
+                    emit(events.CLIP_DISOWNED, **_about(clip), clip_id=clip.clip_id)
+        self._waiting.success(camera.id, camera=camera.id)
+
+    async def _has_receipt(self, clip: Clip) -> bool:
         """Check the receipt once more, as it is in the ledger, against today's pinned keys."""
         if clip.id in self._rehearsed:
             return False

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dockd import journal
 from dockd.clock import Clock, timestamp
@@ -17,7 +17,16 @@ from dockd.errors import (
     ManifestRefusedError,
 )
 from dockd.ledger_schema import MIGRATIONS
-from dockd.manifest import JournalHead, read_unverified_manifest
+from dockd.manifest import JournalHead, Manifest, read_unverified_manifest
+
+
+class Anchoring(NamedTuple):
+    """What a manifest says of its station's journal."""
+
+    head: JournalHead
+    """Where it stood when the manifest was signed."""
+    previous: JournalHead
+    """Where it stood in the manifest that the same key had signed before."""
 
 
 class Database:
@@ -36,6 +45,8 @@ class Database:
         """
         self._clock = clock
         self._lock = threading.RLock()
+        self._signed: dict[str, Anchoring] = {}
+        """What was signed last by each key in this run, entered or not."""
         mode = "ro" if read_only else "rwc"
         try:
             self._db = sqlite3.connect(
@@ -198,12 +209,70 @@ class Database:
             " AND journal.event = 'clip.spooled' AND journal.detail LIKE '%\"recovered\":true%')"
             " ORDER BY id"
         )
+        return (manifest.journal for manifest in self._manifests(query))
+
+    def _manifests(self, query: str) -> Iterator[Manifest]:
         for row in self._paged(query):
             try:
-                yield read_unverified_manifest(row["manifest"]).journal
+                yield read_unverified_manifest(row["manifest"])
             except ManifestRefusedError as error:
                 # The ledger keeps only what this station has sealed.
                 raise JournalBrokenError(f"clip {row['id']} has no manifest of dockd's") from error
+
+    def holds(self, head: JournalHead) -> bool:
+        """Say whether the journal has an entry, with this content."""
+        with self._reading():
+            row = self._db.execute("SELECT hash FROM journal WHERE seq = ?", (head.seq,)).fetchone()
+        return head == journal.GENESIS or (row is not None and row["hash"] == head.hash)
+
+    def next_anchor(self, kid: str) -> Anchoring:
+        """Return what the next manifest that a key signs says of the journal.
+
+        Clips are sealed side by side, and each follows the one that was signed before it,
+        whether that has been entered yet or not.
+        """
+        with self._lock:
+            head, last = self.head(), self._last_anchor(kid)
+            # Two that were signed at the same entry follow the same one.
+            before = last.previous if last.head.seq == head.seq else last.head
+            self._signed[kid] = Anchoring(head, before)
+            return self._signed[kid]
+
+    def last_anchor(self, kid: str) -> JournalHead:
+        """Return the head in the newest manifest that a key has signed, as far as is known.
+
+        That of an empty journal, where it has signed none.
+        """
+        return self._last_anchor(kid).head
+
+    def _last_anchor(self, kid: str) -> Anchoring:
+        with self._reading():
+            row = self._db.execute("SELECT * FROM anchors WHERE kid = ?", (kid,)).fetchone()
+        if row is not None:
+            entered = Anchoring(
+                JournalHead(seq=row["seq"], hash=row["hash"]),
+                JournalHead(seq=row["previous_seq"], hash=row["previous_hash"]),
+            )
+        else:
+            entered = self._found_anchor(kid)
+        return max(entered, self._signed.get(kid, entered), key=lambda one: one.head.seq)
+
+    def _found_anchor(self, kid: str) -> Anchoring:
+        """Look for it in a ledger that an earlier version of dockd wrote."""
+        query = "SELECT id, manifest FROM clips WHERE id > ? AND manifest IS NOT NULL ORDER BY id"
+        signed = (one.journal for one in self._manifests(query) if one.station.kid == kid)
+        newest = max(signed, key=lambda head: head.seq, default=journal.GENESIS)
+        return Anchoring(newest, journal.GENESIS)
+
+    def _remember_anchor(self, manifest: Manifest) -> None:
+        head, previous = manifest.journal, manifest.previous or journal.GENESIS
+        self._db.execute(
+            "INSERT INTO anchors (kid, seq, hash, previous_seq, previous_hash)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (kid) DO UPDATE SET seq = excluded.seq,"
+            " hash = excluded.hash, previous_seq = excluded.previous_seq,"
+            " previous_hash = excluded.previous_hash WHERE excluded.seq > seq",
+            (manifest.station.kid, head.seq, head.hash, previous.seq, previous.hash),
+        )
 
     def verify_journal(self) -> JournalHead:
         """Check the whole chain against what the manifests say of it.

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -10,6 +9,7 @@ from dockd import events
 from dockd.activity import Activity
 from dockd.clock import Clock
 from dockd.concurrency import finished, to_the_end
+from dockd.confirming import Confirmations, Confirmed
 from dockd.errors import (
     ReceiptRefusedError,
     RejectedError,
@@ -17,13 +17,11 @@ from dockd.errors import (
     SpoolError,
     TransientError,
 )
-from dockd.keys import VerifyKey
 from dockd.ledger import Ledger
 from dockd.logs import emit, emit_error
-from dockd.manifest import Receipt, verify_receipt
 from dockd.model import Clip
 from dockd.spool import Spool, check_ciphertext
-from dockd.targets import NotStored, Received, Sealed, Target, Verifying
+from dockd.targets import NotStored, Sealed, Target, Verifying
 
 PATIENCE = 300.0
 """Seconds that a target may take to read a clip back before somebody should hear of it."""
@@ -40,7 +38,7 @@ class Means:
     target: Target
     clock: Clock
     activity: Activity
-    receiver_keys: Sequence[VerifyKey]
+    confirmations: Confirmations
 
 
 class Delivery:
@@ -104,26 +102,20 @@ class Delivery:
             SpoolDamagedError: the ciphertext is not what was written.
         """
         clip, target = self.clip, self._means.target
-        sealed = Sealed(
-            clip_id=str(clip.clip_id),
-            manifest=str(clip.manifest),
-            path=self._means.spool.path(str(clip.ciphertext_sha256)),
-            size=int(clip.ciphertext_size or 0),
-            sha256=str(clip.ciphertext_sha256),
-        )
+        sealed = Sealed.of(clip, self._means.spool.path(str(clip.ciphertext_sha256)))
         await to_the_end(self._means.ledger.begin_upload, clip)
-        answer = await target.receipt(sealed)
+        answer = await self._ask(sealed)
         if isinstance(answer, NotStored):
             await self._send(sealed)
             if not target.gives_receipts:
                 return None
-            answer = await target.receipt(sealed)
+            answer = await self._ask(sealed)
         if isinstance(answer, Verifying):
             return self._ask_again_in(answer.retry_after)
         self._verifying_since = None
         match answer:
-            case Received(token):
-                await self._accept(token)
+            case Confirmed():
+                await finished(self._keep(answer))
             case NotStored():
                 await self._look_for_damage(sealed)
         return None
@@ -178,30 +170,31 @@ class Delivery:
         emit(events.CLIP_UPLOADED, **self.about, size=sealed.size, sent=sent, seconds=seconds)
         means.activity.counting.uploaded(sent, seconds)
 
-    async def _accept(self, token: str) -> None:
+    async def _ask(self, sealed: Sealed) -> Confirmed | Verifying | NotStored:
         means = self._means
         try:
-            receipt = verify_receipt(token, means.receiver_keys, str(self.clip.manifest))
+            return await means.confirmations.ask(sealed)
         except ReceiptRefusedError as refused:
             means.activity.counting.receipt_refused(refused.reason)
             await to_the_end(means.ledger.note_problem, self.clip, refused.event, refused.message)
             raise ReceiptRefusedError(
                 refused.detail,
-                hint="check target.receiver_keys and the receiver; nothing is wiped meanwhile",
+                hint=refused.hint
+                or "check target.receiver_keys and the receiver; nothing is wiped meanwhile",
                 reason=refused.reason,
             ) from refused
-        await finished(self._keep(token, receipt))
 
-    async def _keep(self, token: str, receipt: Receipt) -> None:
+    async def _keep(self, confirmed: Confirmed) -> None:
         """Enter a receipt that holds; whatever is ordered meanwhile, this is not left halfway."""
-        clip, spool = self.clip, self._means.spool
-        await to_the_end(self._means.ledger.acknowledge, clip, token)
+        clip, means = self.clip, self._means
+        await to_the_end(means.ledger.acknowledge, clip, confirmed.token, confirmed.answer)
+        means.confirmations.remember(clip, confirmed.token)
         self.settled = True
-        emit(events.CLIP_ACKNOWLEDGED, **self.about, receiver=receipt.receiver.id)
-        self._means.activity.counting.acknowledged()
+        emit(events.CLIP_ACKNOWLEDGED, **self.about, receiver=confirmed.receipt.receiver.id)
+        means.activity.counting.acknowledged()
         with contextlib.suppress(SpoolError):  # the next start removes what stays behind
-            await spool.remove(str(clip.ciphertext_sha256))
-            await to_the_end(spool.remove_set_aside, str(clip.clip_id))
+            await means.spool.remove(str(clip.ciphertext_sha256))
+            await to_the_end(means.spool.remove_set_aside, str(clip.clip_id))
 
     async def _look_for_damage(self, sealed: Sealed) -> NoReturn:
         """Find out why a server that has had everything says that it has nothing.

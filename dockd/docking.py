@@ -222,6 +222,8 @@ class Docking:
         ]
         if released:
             self.standing = Standing.WORKING
+        if self._cleaning.gave_back(self.media.camera):
+            self._look_at = 0.0
         return released
 
     async def _look_and_ingest(self, root: Root) -> None:

@@ -31,7 +31,8 @@ DockdError
 ├── LedgerError               the station's database can't be used
 │   ├── LedgerBusyError       another dockd holds it
 │   ├── LedgerVersionError    it was written by a newer dockd
-│   └── JournalBrokenError    the journal's hash chain doesn't hold
+│   ├── JournalBrokenError    the journal's hash chain doesn't hold
+│   └── JournalForkedError    the receiver knows another journal of this station
 ├── TargetError               an upload did not go through
 │   ├── TransientError        it will be tried again
 │   │   └── TargetDownError       so will every other clip's
@@ -42,11 +43,13 @@ DockdError
 ├── WipeError                 a clip could not be wiped
 │   ├── WipeRefusedError      a check before the wipe did not hold
 │   ├── WipeBusyError         somebody has the file open for writing
+│   ├── WipeUnconfirmedError  the server has not confirmed a receipt yet
 │   ├── WipeFailedError       the file is still there
 │   └── WipeDamageError       other files are gone as well
 ├── StoreError                the receiver can't take or keep something
 │   ├── StoreBusyError        another receiver holds the store
 │   ├── StoreFullError        its disk has no room
+│   ├── HistoryForkedError    a station's journal has two histories
 │   └── UploadDamagedError    what arrived is not what the manifest says
 │       └── UploadUnreadableError can't be read back at all
 └── ControlError              the daemon can't be asked
@@ -261,6 +264,12 @@ class JournalBrokenError(LedgerError):
     event = "journal.broken"
 
 
+class JournalForkedError(LedgerError):
+    summary = "The journal is not the one that the receiver knows"
+    exit_code = 65
+    event = "journal.forked"
+
+
 class TargetError(DockdError):
     summary = "The upload did not go through"
     exit_code = 69
@@ -339,6 +348,12 @@ class WipeBusyError(WipeError):
     event = "wipe.busy"
 
 
+class WipeUnconfirmedError(WipeError):
+    summary = "The wipe waits for the server to confirm its receipts"
+    exit_code = 75
+    event = "wipe.unconfirmed"
+
+
 class WipeFailedError(WipeError):
     summary = "The clip is still on the camera after it was removed"
 
@@ -364,6 +379,12 @@ class StoreFullError(StoreError):
     summary = "The receiver's disk has no room"
     exit_code = 75
     event = "store.full"
+
+
+class HistoryForkedError(StoreError):
+    summary = "The station's journal has two histories"
+    exit_code = 65
+    event = "receiver.history_forked"
 
 
 class UploadDamagedError(StoreError):

@@ -122,6 +122,31 @@ JOURNAL_READABLE = _event(
     seconds="float",
 )
 
+JOURNAL_FORKED = _event(
+    "journal.forked",
+    "error",
+    "The receiver knows an entry of this station's journal that it has not, or has another one"
+    " of. Wipes are held until an operator has decided; the rest goes on.",
+    failures="int",
+    exception="str?",
+    **_ERROR,
+)
+JOURNAL_UNWITNESSED = _event(
+    "journal.unwitnessed",
+    "warning",
+    "The receiver's word on this station's journal can't be had or relied on; wipes wait for it.",
+    failures="int",
+    exception="str?",
+    **_ERROR,
+)
+JOURNAL_AGREES = _event(
+    "journal.agrees",
+    "info",
+    "The journal goes on where the receiver has seen it.",
+    failures="int",
+    seconds="float",
+)
+
 # People's orders, and the API that takes them
 
 RESYNC_ORDERED = _event(
@@ -598,6 +623,33 @@ WIPE_REFUSED = _event(
     failures="int",
     **_ERROR,
 )
+WIPE_UNCONFIRMED = _event(
+    "wipe.unconfirmed",
+    "warning",
+    "A camera's clips have receipts from an earlier run; the server can't confirm now that it still"
+    " holds them, and they stay on the camera until it does.",
+    camera="str",
+    clips="int",
+    failures="int",
+    exception="str?",
+    **_ERROR,
+)
+WIPE_CONFIRMED = _event(
+    "wipe.confirmed",
+    "info",
+    "The server confirms receipts again.",
+    camera="str",
+    failures="int",
+    seconds="float",
+)
+CLIP_DISOWNED = _event(
+    "clip.disowned",
+    "error",
+    "The server has lost a clip that it had given a receipt for. The clip is still on its camera,"
+    " and is read and uploaded again; look for what else the server has lost.",
+    **_CLIP,
+    clip_id="str",
+)
 WIPE_FAILED = _event(
     "wipe.failed",
     "error",
@@ -678,7 +730,8 @@ UPLOAD_REFUSED = _event(
 UPLOAD_UNREADABLE = _event(
     "receiver.upload_unreadable",
     "error",
-    "The disk can't give back what arrived; it was set aside, and the station uploads it again.",
+    "For some time, the disk can't give back what arrived; it was set aside, and the station"
+    " uploads it again.",
     upload="str",
     clip_id="str",
     station="str",
@@ -697,7 +750,7 @@ CLIP_STORED = _event(
 CLIP_KNOWN = _event(
     "receiver.clip_known",
     "info",
-    "A clip arrived that was stored already; its manifest was kept.",
+    "An upload arrived that was stored already, and is sound.",
     upload="str",
     clip_id="str",
     station="str",
@@ -705,12 +758,19 @@ CLIP_KNOWN = _event(
 COPY_DAMAGED = _event(
     "receiver.copy_damaged",
     "error",
-    "A stored clip is not what the receiver has signed for; it was set aside, counts as not"
-    " stored, and is uploaded again.",
+    "A stored copy is not what the receiver has signed for. It counts as not stored; when it is"
+    " uploaded again, what there is of it is set aside.",
     clip_id="str",
     file="str",
     detail="str",
     hint="str",
+)
+COPY_RESTORED = _event(
+    "receiver.copy_restored",
+    "warning",
+    "A copy that counted as damaged was read back and is sound; it counts as stored again.",
+    clip_id="str",
+    file="str",
 )
 LEFTOVER = _event(
     "receiver.leftover",

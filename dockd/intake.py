@@ -25,6 +25,7 @@ from dockd.age import Recipient, Sealer, ciphertext_size
 from dockd.clock import Clock, timestamp
 from dockd.concurrency import to_the_end
 from dockd.config import IngestConfig
+from dockd.database import Anchoring
 from dockd.errors import (
     CameraHangsError,
     CameraLostError,
@@ -43,7 +44,6 @@ from dockd.manifest import (
     CameraIdentity,
     ClockFacts,
     FileFacts,
-    JournalHead,
     LeftAlone,
     Manifest,
     Signer,
@@ -144,12 +144,24 @@ class Seal:
         return sorted(recipient.fingerprint for recipient in self.recipients)
 
     def manifest(
-        self, stay: Stay, clip: Clip, ingested: Ingested, at: datetime, head: JournalHead
+        self,
+        stay: Stay,
+        clip: Clip,
+        ingested: Ingested,
+        at: datetime,
+        anchoring: Anchoring,
     ) -> str:
         """Return the signed manifest of a clip that was ingested.
 
         It travels in a header, and proxies commonly take lines of 8 KiB. So what others make
         as long as they like is cut; the ledger and the journal have the whole path.
+
+        Args:
+            stay: under which circumstances.
+            clip: the clip.
+            ingested: what the reading made of it.
+            at: when.
+            anchoring: where the journal stands, and stood in the manifest before.
         """
         path = whole_path(clip.path)
         shown = fit(path, _ROOM_FOR_PATH)
@@ -175,7 +187,8 @@ class Seal:
             sealed_at=timestamp(at),
             clock=stay.clock,
             left_alone=LeftAlone(files=stay.left_alone.files, size=stay.left_alone.size),
-            journal=head,
+            journal=anchoring.head,
+            previous=anchoring.previous,
         )
         return sign(manifest, self.key)
 
@@ -397,7 +410,8 @@ class Intake:
         if twin is not None:
             return _Entered(facts.clip_id, rejoined=twin.id)
         # Not inside the ledger's transaction: a spool's disk that is slow holds nobody else up.
-        manifest = self._seal.manifest(stay, clip, ingested, at, self._ledger.head())
+        anchoring = self._ledger.next_anchor(self._seal.key.kid)
+        manifest = self._seal.manifest(stay, clip, ingested, at, anchoring)
         assert reading.part is not None
         try:
             self._spool.keep_manifest(sha256, manifest)

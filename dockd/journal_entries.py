@@ -32,13 +32,15 @@ KINDS: Mapping[str, Kind] = {
     ),
     "clip.spooled": Kind(
         "A clip's ciphertext is durable in the spool, and its manifest is signed; `recovered`"
-        " where it was found there, and the ledger didn't know it.",
+        " where it was found there, and the ledger didn't know it, `renewed` where a new key has"
+        " signed it.",
         {
             "clip_id": "str",
             "plaintext_sha256": "str",
             "ciphertext_sha256": "str",
             "manifest_sha256": "str",
             "recovered": "bool?",
+            "renewed": "bool?",
         },
     ),
     "clip.rejoined": Kind(
@@ -74,7 +76,16 @@ KINDS: Mapping[str, Kind] = {
         {"uid": "int", "what": "str"},
     ),
     "clip.acknowledged": Kind(
-        "A verified receipt is kept.", {"clip_id": "str", "receipt_sha256": "str"}
+        "A verified receipt is kept, and the receiver's answer that it came with.",
+        {"clip_id": "str", "receipt_sha256": "str", "answer_sha256": "str?"},
+    ),
+    "clip.confirmed": Kind(
+        "The receiver stands by the receipt of a clip that is to be wiped.",
+        {"receipt_sha256": "str", "answer_sha256": "str"},
+    ),
+    "clip.disowned": Kind(
+        "The receiver has lost a clip that it had given a receipt for; it is read again.",
+        {"receipt_sha256": "str"},
     ),
     "wipe.begun": Kind("A clip is about to be removed from its camera.", {"policy": "str"}),
     "wipe.undone": Kind("A wipe that was cut short has left this clip as it was.", {}),

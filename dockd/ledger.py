@@ -260,6 +260,7 @@ class Ledger(Questions):
         """
         with self._transaction():
             manifest = sign(self._head())
+            self._remember_anchor(read_unverified_manifest(manifest))
             self._move(
                 clip,
                 State.SPOOLED,
@@ -281,6 +282,26 @@ class Ledger(Questions):
                 uploaded=0,
             )
 
+    def renewed(self, clip: Clip, token: str) -> None:
+        """Keep a manifest that another key has signed for a clip that is not acknowledged."""
+        manifest = read_unverified_manifest(token)
+        with self._transaction():
+            self._remember_anchor(manifest)
+            self._db.execute(
+                "UPDATE clips SET manifest = ?, upload_url = NULL, uploaded = 0 WHERE id = ?",
+                (token, clip.id),
+            )
+            self._append(
+                "clip.spooled",
+                clip.camera.id,
+                clip.id,
+                clip_id=manifest.clip_id,
+                plaintext_sha256=manifest.plaintext.sha256,
+                ciphertext_sha256=manifest.ciphertext.sha256,
+                manifest_sha256=statement_sha256(token),
+                renewed=True,
+            )
+
     def take_in(self, manifest: Manifest, token: str) -> Clip:
         """Enter a clip that the spool holds and that this ledger doesn't know.
 
@@ -300,6 +321,7 @@ class Ledger(Questions):
             )
             found = [clip for clip in begun if _is_path(clip.path, manifest)]
             number = found[0].id if found else self._insert_sealed(camera, path, manifest)
+            self._remember_anchor(manifest)
             self._move(
                 self.clip(number),
                 State.SPOOLED,
@@ -451,16 +473,52 @@ class Ledger(Questions):
                 )
                 self._append(error, clip.camera.id, clip.id, problem=problem)
 
-    def acknowledge(self, clip: Clip, receipt: str) -> None:
-        """Keep a verified receipt: uploading → acknowledged. Verifying it is the caller's part."""
+    def acknowledge(self, clip: Clip, receipt: str, answer: str) -> None:
+        """Keep a verified receipt and the answer that it came with: uploading → acknowledged.
+
+        Verifying them is the caller's part.
+        """
         with self._transaction():
             self._move(
                 clip,
                 State.ACKNOWLEDGED,
                 "clip.acknowledged",
-                detail={"clip_id": clip.clip_id, "receipt_sha256": statement_sha256(receipt)},
+                detail={
+                    "clip_id": clip.clip_id,
+                    "receipt_sha256": statement_sha256(receipt),
+                    "answer_sha256": statement_sha256(answer),
+                },
                 receipt=receipt,
+                answer=answer,
                 upload_url=None,
+            )
+
+    def confirmed(self, clip: Clip, receipt: str, answer: str) -> None:
+        """Keep the receiver's newest word on a clip that is acknowledged."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE clips SET receipt = ?, answer = ? WHERE id = ?", (receipt, answer, clip.id)
+            )
+            self._append(
+                "clip.confirmed",
+                clip.camera.id,
+                clip.id,
+                receipt_sha256=statement_sha256(receipt),
+                answer_sha256=statement_sha256(answer),
+            )
+
+    def disown(self, clip: Clip) -> None:
+        """Note that the receiver has lost a clip that is on its camera: acknowledged → found."""
+        with self._transaction():
+            self._move(
+                clip,
+                State.FOUND,
+                "clip.disowned",
+                detail={"receipt_sha256": statement_sha256(clip.receipt or "")},
+                receipt=None,
+                answer=None,
+                upload_url=None,
+                uploaded=0,
             )
 
     def begin_wipe(self, clips: Collection[Clip], policy: str) -> list[Clip]:
@@ -530,6 +588,7 @@ class Ledger(Questions):
                 "clip.taken_up",
                 detail={"order": order, "before": str(state)},
                 receipt=None,
+                answer=None,
                 upload_url=None,
                 uploaded=0,
             )

@@ -173,6 +173,8 @@ def _clip(row: sqlite3.Row) -> Clip:
         ciphertext_size=row["ciphertext_size"],
         manifest=row["manifest"],
         receipt=row["receipt"],
+        # A ledger of an earlier version, opened to be read only, has none.
+        answer=row["answer"] if "answer" in row.keys() else None,  # noqa: SIM118  # of a Row
         upload_url=row["upload_url"],
         uploaded=bool(row["uploaded"]),
         wiping=row["wiping"],

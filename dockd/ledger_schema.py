@@ -104,8 +104,23 @@ _OVERVIEW = [
 ]
 """What the status is counted from, without reading the wide rows."""
 
+_ANSWERS = [
+    "ALTER TABLE clips ADD COLUMN answer TEXT",
+    """
+    CREATE TABLE anchors (
+        kid TEXT PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        hash TEXT NOT NULL,
+        previous_seq INTEGER NOT NULL,
+        previous_hash TEXT NOT NULL
+    ) STRICT
+    """,
+]
+"""The receiver's answers beside its receipts; the newest anchor that each key has signed."""
+
 MIGRATIONS: list[list[str]] = [
     [_CAMERAS, _DOCKINGS, _CLIPS, _ONE_CLIP_A_PATH, _UPLOAD_ORDER, _JOURNAL, *_JOURNAL_KEEPS],
     [_PAUSES, *_OVERVIEW],
+    _ANSWERS,
 ]
 """The steps; a ledger's ``user_version`` says how many it has taken."""

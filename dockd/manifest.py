@@ -1,28 +1,48 @@
-"""The two signed statements: a station's manifest and a receiver's receipt.
+"""The signed statements: a station's manifest, a receiver's receipt and its answers.
 
-Both are JSON Web Signatures in compact form (RFC 7515) with ``EdDSA`` over Ed25519
-(RFC 8037): a JSON payload whose ``typ`` and ``v`` say what it is, the first in the header as
-well. Members that a reader doesn't know are ignored. docs/formats.md describes every member.
+All are JSON Web Signatures in compact form, see ``dockd.jws``: a JSON payload whose ``typ``
+and ``v`` say what it is, the first in the header as well. Members that a reader doesn't know
+are ignored. docs/formats.md describes every member.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
-import jwt
-from jwt.api_jws import PyJWS
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from dockd import jws
 from dockd.errors import ManifestRefusedError, ReceiptRefusedError, StatementError
 from dockd.keys import SigningKey, VerifyKey
 
-MAX_STATEMENT = 64 * 1024
-"""Characters of the longest statement that is looked at."""
+MOST_CLOCK_DIFFERENCE = timedelta(hours=12)
+"""By how much the clocks of station and receiver may differ: any mistaken time zone."""
+
+
+def _moment(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+def _one(value: int) -> int:
+    if value != 1:
+        raise ValueError("it is of another version")
+    return value
+
 
 Digest = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\A\P{Cc}+\z")]
-Moment = Annotated[str, Field(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\z")]
+Moment = Annotated[
+    str,
+    Field(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\z"),
+    AfterValidator(_moment),
+]
+NONCE_PATTERN = r"[A-Za-z0-9_-]{22,86}"
+"""At least 128 bits of chance in base64url."""
+Nonce = Annotated[str, Field(pattern=rf"\A{NONCE_PATTERN}\z")]
+Version = Annotated[int, AfterValidator(_one)]
 
 
 class _Part(BaseModel):
@@ -96,7 +116,7 @@ class Manifest(_Part):
     """What a station says about one clip."""
 
     typ: Literal["dockd.manifest"] = "dockd.manifest"
-    v: Literal[1] = 1
+    v: Version = 1
     clip_id: Digest
     station: Signer
     camera: CameraIdentity
@@ -116,13 +136,15 @@ class Manifest(_Part):
     left_alone: LeftAlone | None = None
     """What nobody has read, when the clip was found; None where that isn't told."""
     journal: JournalHead
+    previous: JournalHead | None = None
+    """The anchor in the manifest that this key signed before; None: the first, or not known."""
 
 
 class Receipt(_Part):
     """A receiver's word that it has re-read, and durably holds, a clip's ciphertext."""
 
     typ: Literal["dockd.receipt"] = "dockd.receipt"
-    v: Literal[1] = 1
+    v: Version = 1
     clip_id: Digest
     plaintext: Content
     ciphertext: Content
@@ -135,7 +157,36 @@ class Receipt(_Part):
     stored_at: Moment
 
 
-_StatementT = TypeVar("_StatementT", Manifest, Receipt)
+class Answer(_Part):
+    """A receiver's word, to one question, that what a receipt says holds now."""
+
+    typ: Literal["dockd.answer"] = "dockd.answer"
+    v: Version = 1
+    nonce: Nonce
+    """What the question carried, so that no older answer does for it."""
+    clip_id: Digest
+    manifest_sha256: Digest
+    receipt_sha256: Digest
+    receiver: Signer
+    read_at: Moment
+    """When the ciphertext was last read back from the disk and hashed."""
+    answered_at: Moment
+
+
+class Anchor(_Part):
+    """A receiver's word, to one question, where it knows a station's journal to stand."""
+
+    typ: Literal["dockd.anchor"] = "dockd.anchor"
+    v: Version = 1
+    nonce: Nonce
+    station: Signer
+    journal: JournalHead | None
+    """The newest anchor in the manifests of this key; None: it has none."""
+    receiver: Signer
+    answered_at: Moment
+
+
+_StatementT = TypeVar("_StatementT", Manifest, Receipt, Answer, Anchor)
 
 
 def derive_clip_id(camera_id: str, plaintext_sha256: str) -> str:
@@ -147,11 +198,10 @@ def derive_clip_id(camera_id: str, plaintext_sha256: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sign(statement: Manifest | Receipt, key: SigningKey) -> str:
+def sign(statement: Manifest | Receipt | Answer | Anchor, key: SigningKey) -> str:
     """Sign a statement; returns a compact JWS."""
     payload = json.dumps(statement.model_dump(), ensure_ascii=False, separators=(",", ":"))
-    headers = {"kid": key.kid, "typ": statement.typ}
-    return PyJWS().encode(payload.encode(), key.private, algorithm="EdDSA", headers=headers)
+    return jws.sign(payload, statement.typ, key)
 
 
 def statement_sha256(token: str) -> str:
@@ -165,8 +215,8 @@ def verify_manifest(token: str, keys: Mapping[str, VerifyKey]) -> Manifest:
     Raises:
         ManifestRefusedError: it can't be relied on; ``reason`` says why.
     """
-    manifest = _verify(token, keys, Manifest, ManifestRefusedError)
-    if manifest.station.kid != _kid(token):
+    manifest, kid = _verify(token, keys, Manifest, ManifestRefusedError)
+    if manifest.station.kid != kid:
         raise ManifestRefusedError("it names a key that did not sign it", reason="signer")
     if manifest.clip_id != derive_clip_id(manifest.camera.id, manifest.plaintext.sha256):
         raise ManifestRefusedError("its clip id is not that of its content", reason="clip-id")
@@ -174,11 +224,10 @@ def verify_manifest(token: str, keys: Mapping[str, VerifyKey]) -> Manifest:
 
 
 def verify_receipt(token: str, keys: Iterable[VerifyKey], manifest_token: str) -> Receipt:
-    """Check that a receipt releases the clip of a manifest that this station signed.
+    """Check that a receipt is for the very ciphertext of a manifest that this station signed.
 
-    It does if one of the pinned keys signed it, and it is for the very ciphertext of the
-    manifest, or for another upload of the same clip that is sealed to at least the
-    manifest's recipients.
+    One for another station's upload of the same clip releases nothing: a receiver can't open
+    what it holds, so that upload may be anything.
 
     Args:
         token: the receipt, as the receiver sent it.
@@ -188,35 +237,18 @@ def verify_receipt(token: str, keys: Iterable[VerifyKey], manifest_token: str) -
     Raises:
         ReceiptRefusedError: it releases nothing; ``reason`` says why.
     """
-    receipt = _verify(token, {key.kid: key for key in keys}, Receipt, ReceiptRefusedError)
-    if receipt.receiver.kid != _kid(token):
-        raise ReceiptRefusedError("it names a key that did not sign it", reason="signer")
+    receipt = _of_receiver(token, keys, Receipt)
     manifest = read_unverified_manifest(manifest_token)
     if receipt.clip_id != manifest.clip_id:
         raise ReceiptRefusedError("it is for another clip", reason="other-clip")
     if receipt.plaintext != manifest.plaintext:
         raise ReceiptRefusedError("it is for another plaintext", reason="plaintext")
-    if receipt.manifest_sha256 == statement_sha256(manifest_token):
-        _check_own_upload(receipt, manifest)
-    else:
-        _check_other_upload(receipt, manifest)
-    return receipt
-
-
-def read_unverified_manifest(token: str) -> Manifest:
-    """Read a manifest without its signature: for one's own, out of one's own ledger.
-
-    Raises:
-        ManifestRefusedError: it is not a manifest.
-    """
-    try:
-        payload = PyJWS().decode_complete(token, options={"verify_signature": False})["payload"]
-    except jwt.InvalidTokenError as error:
-        raise ManifestRefusedError("it is not a manifest") from error
-    return _parse(payload, Manifest, ManifestRefusedError)
-
-
-def _check_own_upload(receipt: Receipt, manifest: Manifest) -> None:
+    if receipt.manifest_sha256 != statement_sha256(manifest_token):
+        raise ReceiptRefusedError(
+            f"it is for another upload of this clip, by {receipt.station.id} under manifest"
+            f" {receipt.manifest_sha256}",
+            reason="other-manifest",
+        )
     if receipt.ciphertext.size != manifest.ciphertext.size:
         raise ReceiptRefusedError("it is for another length", reason="length")
     if receipt.ciphertext.sha256 != manifest.ciphertext.sha256:
@@ -225,19 +257,79 @@ def _check_own_upload(receipt: Receipt, manifest: Manifest) -> None:
         raise ReceiptRefusedError("it names another station for this manifest", reason="station")
     if set(receipt.recipients) != set(manifest.recipients):
         raise ReceiptRefusedError("it names other recipients", reason="recipients")
+    if _time(receipt.stored_at) < _time(manifest.sealed_at) - MOST_CLOCK_DIFFERENCE:
+        raise ReceiptRefusedError(
+            f"it says that the clip was stored at {receipt.stored_at}, before it was sealed at"
+            f" {manifest.sealed_at}",
+            reason="stored-before-sealed",
+        )
+    return receipt
 
 
-def _check_other_upload(receipt: Receipt, manifest: Manifest) -> None:
-    if receipt.ciphertext.sha256 == manifest.ciphertext.sha256:
-        raise ReceiptRefusedError(
-            "it names another manifest for this station's ciphertext", reason="other-manifest"
-        )
-    if not set(receipt.recipients) >= set(manifest.recipients):
-        raise ReceiptRefusedError(
-            "it is for another upload of this clip, which not all of this station's "
-            "recipients can open",
-            reason="recipients",
-        )
+def verify_answer(
+    token: str, keys: Iterable[VerifyKey], *, nonce: str, receipt_token: str
+) -> Answer:
+    """Check that a receiver stands by a receipt in answer to a question of one's own.
+
+    Args:
+        token: the answer, as the receiver sent it.
+        keys: the pinned receiver keys.
+        nonce: what the question carried.
+        receipt_token: the receipt, which has been verified.
+
+    Raises:
+        ReceiptRefusedError: it answers something else; ``reason`` says why.
+    """
+    answer = _of_receiver(token, keys, Answer)
+    if answer.nonce != nonce:
+        raise ReceiptRefusedError("it answers another question", reason="nonce")
+    if answer.receipt_sha256 != statement_sha256(receipt_token):
+        raise ReceiptRefusedError("the answer is about another receipt", reason="other-receipt")
+    return answer
+
+
+def verify_anchor(token: str, keys: Iterable[VerifyKey], *, nonce: str, kid: str) -> Anchor:
+    """Check a receiver's word about the journal behind a station's key.
+
+    Raises:
+        ReceiptRefusedError: it answers something else; ``reason`` says why.
+    """
+    anchor = _of_receiver(token, keys, Anchor)
+    if anchor.nonce != nonce:
+        raise ReceiptRefusedError("it answers another question", reason="nonce")
+    if anchor.station.kid != kid:
+        raise ReceiptRefusedError("it is about another station", reason="station")
+    return anchor
+
+
+def read_unverified_manifest(token: str) -> Manifest:
+    """Read a manifest without its signature: for one's own, out of one's own ledger.
+
+    Raises:
+        ManifestRefusedError: it is not a manifest.
+    """
+    statement = jws.read(token, ManifestRefusedError)
+    return _parse(statement.payload, Manifest, ManifestRefusedError)
+
+
+def read_unverified_receipt(token: str) -> Receipt:
+    """Read a receipt without its signature: for one's own, out of one's own store.
+
+    Raises:
+        ReceiptRefusedError: it is not a receipt.
+    """
+    statement = jws.read(token, ReceiptRefusedError)
+    return _parse(statement.payload, Receipt, ReceiptRefusedError)
+
+
+_ReceiverT = TypeVar("_ReceiverT", Receipt, Answer, Anchor)
+
+
+def _of_receiver(token: str, keys: Iterable[VerifyKey], statement: type[_ReceiverT]) -> _ReceiverT:
+    parsed, kid = _verify(token, {key.kid: key for key in keys}, statement, ReceiptRefusedError)
+    if parsed.receiver.kid != kid:
+        raise ReceiptRefusedError("it names a key that did not sign it", reason="signer")
+    return parsed
 
 
 def _verify(
@@ -245,34 +337,23 @@ def _verify(
     keys: Mapping[str, VerifyKey],
     statement: type[_StatementT],
     refused: type[StatementError],
-) -> _StatementT:
-    if len(token) > MAX_STATEMENT:
-        raise refused(f"it is longer than {MAX_STATEMENT} characters", reason="too-large")
-    header = _header(token, refused)
-    if header.get("alg") != "EdDSA":
-        raise refused("it is not signed with EdDSA", reason="algorithm")
-    if "crit" in header:
-        raise refused("it asks for an extension that dockd does not know", reason="extension")
-    key = keys.get(str(header.get("kid")))
-    if key is None:
-        raise refused("it is signed by a key that is not known here", reason="unknown-key")
-    try:
-        payload = PyJWS().decode(token, key.public, algorithms=["EdDSA"])
-    except jwt.InvalidSignatureError as error:
-        raise refused("its signature does not match its content", reason="signature") from error
-    except jwt.InvalidTokenError as error:
-        raise refused("it is not a signed statement", reason="malformed") from error
-    parsed = _parse(payload, statement, refused)
-    if header.get("typ") != parsed.typ:
+) -> tuple[_StatementT, str]:
+    checked = jws.verify(token, keys, refused)
+    parsed = _parse(checked.payload, statement, refused)
+    if checked.header.get("typ") != parsed.typ:
         raise refused("its header does not name its type", reason="content")
-    return parsed
+    return parsed, checked.kid
 
 
 def _parse(
     payload: bytes, statement: type[_StatementT], refused: type[StatementError]
 ) -> _StatementT:
     try:
-        parsed = statement.model_validate_json(payload)
+        members: dict[str, Any] = jws.load_json(payload)
+    except ValueError as error:
+        raise refused(f"payload: {error}", reason="content") from error
+    try:
+        parsed = statement.model_validate(members)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "payload"
@@ -283,12 +364,5 @@ def _parse(
     return parsed
 
 
-def _header(token: str, refused: type[StatementError]) -> dict[str, Any]:
-    try:
-        return PyJWS().get_unverified_header(token)
-    except (jwt.InvalidTokenError, ValueError) as error:
-        raise refused("it is not a signed statement", reason="malformed") from error
-
-
-def _kid(token: str) -> str:
-    return str(PyJWS().get_unverified_header(token)["kid"])
+def _time(moment: str) -> datetime:
+    return datetime.fromisoformat(moment)

@@ -175,6 +175,8 @@ class Clip:
     ciphertext_size: int | None
     manifest: str | None
     receipt: str | None
+    answer: str | None
+    """The receiver's answer that the receipt came with."""
     upload_url: str | None
     uploaded: bool
     """Whether the target has all the bytes."""

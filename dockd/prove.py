@@ -8,9 +8,9 @@ from pathlib import Path
 from dockd import journal
 from dockd.age import Identity, open_stream
 from dockd.errors import DockdError, JournalBrokenError, StatementError
+from dockd.jws import MAX_STATEMENT
 from dockd.keys import VerifyKey
 from dockd.manifest import (
-    MAX_STATEMENT,
     Content,
     JournalHead,
     Manifest,
@@ -70,7 +70,10 @@ def prove(exhibits: Exhibits) -> Iterator[Finding]:
         except (OSError, StatementError) as error:
             yield _failed("receipt", exhibits.receipt, error)
             return
-        detail = f"{receipt.receiver.id} re-read and kept it at {receipt.stored_at}"
+        detail = (
+            f"{receipt.receiver.id} re-read and kept the upload of {receipt.station.id}"
+            f" at {receipt.stored_at}"
+        )
         yield Finding("receipt", holds=True, detail=detail)
         telling.expect_acknowledged(receipt_token)
         stored = receipt.ciphertext

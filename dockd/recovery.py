@@ -8,14 +8,16 @@ from dockd import events
 from dockd.board import Board
 from dockd.clock import Clock
 from dockd.errors import SpoolUnknownError, StatementError
-from dockd.keys import VerifyKey
+from dockd.keys import SigningKey, VerifyKey
 from dockd.ledger import Ledger
 from dockd.logs import Repeats, emit
 from dockd.manifest import (
     Content,
     Manifest,
+    Signer,
     derive_clip_id,
     read_unverified_manifest,
+    sign,
     verify_manifest,
 )
 from dockd.model import Clip
@@ -54,6 +56,30 @@ def recover(ledger: Ledger, spool: Spool, station: str, key: VerifyKey) -> None:
             ledger.spool_lost(clip, "spool.damaged", "missing from the spool, or of another size")
         elif clip.ciphertext_sha256 in spool.bare and clip.manifest is not None:
             spool.keep_manifest(clip.ciphertext_sha256, clip.manifest)
+
+
+def renew(ledger: Ledger, spool: Spool, key: SigningKey) -> None:
+    """Sign manifests of what waits in the spool anew, where another key than today's has; blocks.
+
+    Whatever made an operator give the station a new key, the receiver may take the old one's
+    word no more; and a journal that was set back goes on under a key of its own.
+
+    Raises:
+        LedgerError, SpoolError: one of them can't be used.
+    """
+    for clip in ledger.in_spool():
+        manifest = read_unverified_manifest(str(clip.manifest))
+        if manifest.station.kid == key.kid:
+            continue
+        anchoring = ledger.next_anchor(key.kid)
+        changes = {
+            "station": Signer(id=manifest.station.id, kid=key.kid),
+            "journal": anchoring.head,
+            "previous": anchoring.previous,
+        }
+        token = sign(manifest.model_copy(update=changes), key)
+        spool.keep_manifest(str(clip.ciphertext_sha256), token)
+        ledger.renewed(clip, token)
 
 
 def _manifest(

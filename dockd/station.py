@@ -21,6 +21,7 @@ from dockd.cleaning import Cleaning
 from dockd.clock import Clock, timestamp
 from dockd.concurrency import on_threads, to_the_end
 from dockd.config import Config
+from dockd.confirming import Confirmations
 from dockd.control.metrics import Metrics
 from dockd.control.orders import Orders
 from dockd.control.server import Control
@@ -37,6 +38,7 @@ from dockd.errors import (
 )
 from dockd.fencing import Fence
 from dockd.files import Files
+from dockd.history import History
 from dockd.intake import Intake, Seal
 from dockd.keys import SigningKey, receiver_keys
 from dockd.ledger import Ledger
@@ -131,6 +133,7 @@ class Station:
             await to_the_end(
                 recovery.recover, ledger, spool, config.station.id, self._key.verify_key
             )
+            await to_the_end(recovery.renew, ledger, spool, self._key)
             target = self._open_target()
             stack.push_async_callback(target.aclose)
             await self._work(ledger, spool, target, notifier)
@@ -152,6 +155,16 @@ class Station:
         notifier: Notifier,
     ) -> None:
         config, clock = self._config, self._seams.clock
+        confirmations = Confirmations(target, self._receiver_keys)
+        history = History(
+            ledger,
+            target,
+            clock,
+            self.activity.board,
+            kid=self._key.kid,
+            receiver_keys=self._receiver_keys,
+            settled=self._all_settled,
+        )
         uploader = Uploader(
             ledger,
             spool,
@@ -159,14 +172,13 @@ class Station:
             clock,
             self.activity,
             config=config.target,
-            receiver_keys=self._receiver_keys,
+            confirmations=confirmations,
             settled=self._clip_settled,
         )
 
         def held_or_not() -> None:
             uploader.hold() if pauses.holds("uploads") else uploader.release()
-            for docking in self._dockings.values():
-                docking.clip_settled()
+            self._all_settled()
 
         pauses = await asyncio.to_thread(Pauses, ledger, clock, held_or_not)
         held_or_not()
@@ -186,7 +198,8 @@ class Station:
             self.activity,
             policy=config.wipe.policy,
             receiver_keys=self._receiver_keys,
-            held=lambda: pauses.holds("wipes"),
+            confirmations=confirmations,
+            held=lambda: pauses.holds("wipes") or history.holds_wipes,
         )
 
         async def dock(media: Media) -> None:
@@ -229,6 +242,7 @@ class Station:
             group.create_task(keep("journal", lambda: self._check_journal(ledger)))
             unknown = recovery.Unknown(spool, clock, self.activity.board)
             group.create_task(keep("spool", unknown.run))
+            group.create_task(keep("history", history.run))
             group.create_task(keep("pauses", pauses.run))
             group.create_task(keep("control", lambda: self.control.work(parts, orders)))
             group.create_task(keep("uploader", lambda: uploader.run(beat), beat))
@@ -345,6 +359,10 @@ class Station:
                 continue
             trouble.success()
             return
+
+    def _all_settled(self) -> None:
+        for docking in self._dockings.values():
+            docking.clip_settled()
 
     def _clip_settled(self, clip: Clip) -> None:
         docking = self._dockings.get(clip.camera.id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -12,6 +12,7 @@ from dockd.activity import Activity
 from dockd.clock import Clock
 from dockd.concurrency import finished
 from dockd.config import TargetConfig
+from dockd.confirming import Confirmations
 from dockd.delivery import Delivery, Means
 from dockd.errors import (
     DockdError,
@@ -24,7 +25,6 @@ from dockd.errors import (
     TransientError,
     UnforeseenError,
 )
-from dockd.keys import VerifyKey
 from dockd.ledger import Ledger
 from dockd.logs import Repeats
 from dockd.model import Clip
@@ -65,10 +65,10 @@ class Uploader:
         activity: Activity,
         *,
         config: TargetConfig,
-        receiver_keys: Sequence[VerifyKey],
+        confirmations: Confirmations,
         settled: Callable[[Clip], None],
     ) -> None:
-        self._means = Means(ledger, spool, target, clock, activity, receiver_keys)
+        self._means = Means(ledger, spool, target, clock, activity, confirmations)
         self._clock = clock
         self._counting = activity.counting
         self._config = config

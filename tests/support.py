@@ -13,6 +13,7 @@ import pytest
 from dockd.age import X25519Identity
 from dockd.keys import SigningKey
 from dockd.manifest import (
+    Answer,
     CameraIdentity,
     Content,
     FileFacts,
@@ -21,6 +22,8 @@ from dockd.manifest import (
     Receipt,
     Signer,
     derive_clip_id,
+    read_unverified_receipt,
+    sign,
     statement_sha256,
 )
 from dockd.spool import Part, Spool
@@ -72,6 +75,21 @@ def make_receipt(key: SigningKey, manifest: Manifest, token: str, **changes: Any
         stored_at="2026-11-21T12:01:00.000Z",
     )
     return receipt.model_copy(update=changes)
+
+
+def make_answer(key: SigningKey, receipt_token: str, nonce: str, **changes: Any) -> str:
+    """What a receiver answers to one question about a receipt; ``changes`` replace members."""
+    receipt = read_unverified_receipt(receipt_token)
+    answer = Answer(
+        nonce=nonce,
+        clip_id=receipt.clip_id,
+        manifest_sha256=receipt.manifest_sha256,
+        receipt_sha256=statement_sha256(receipt_token),
+        receiver=Signer(id="evidence-1", kid=key.kid),
+        read_at="2026-11-21T12:01:00.000Z",
+        answered_at="2026-11-21T12:01:01.000Z",
+    )
+    return sign(answer.model_copy(update=changes), key)
 
 
 def write_config(folder: Path, *, extra: str = "", **replaced: str) -> Path:

@@ -22,27 +22,27 @@ from dockd.age import X25519Identity
 from dockd.cleaning import Cleaning
 from dockd.clock import Clock
 from dockd.config import IngestConfig
+from dockd.confirming import Confirmations
 from dockd.control.metrics import Metrics
 from dockd.docking import Docking
-from dockd.errors import CameraLostError, MountError
+from dockd.errors import CameraLostError, MountError, TargetDownError, TransientError
 from dockd.files import Files
 from dockd.intake import Intake, Seal
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger
 from dockd.manifest import (
     LeftAlone,
-    Receipt,
-    Signer,
     derive_clip_id,
     read_unverified_manifest,
     sign,
-    statement_sha256,
 )
 from dockd.model import Camera, Clip, FileStat, FoundFile, Match, Standing, State
 from dockd.sources import Look
 from dockd.spool import Spool
+from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed
 from dockd.threads import Threads
 from dockd.tree import Failures, Root, walk
+from tests.support import make_answer, make_receipt
 
 PATIENCE = 30
 
@@ -125,6 +125,35 @@ class FolderCamera:
         self.released += 1
 
 
+class Confirming:
+    """A target that is asked for nothing but confirmations."""
+
+    gives_receipts = True
+    answered: Callable[[bool], None]
+
+    def __init__(self, bench: "Bench") -> None:
+        self._bench = bench
+        self.asked = 0
+        self.answer: Callable[[Sealed, str], ReceiptAnswer] = self.confirm
+
+    def confirm(self, sealed: Sealed, nonce: str) -> ReceiptAnswer:
+        receipt = self._bench.receipt(sealed.manifest)
+        return Received(receipt, make_answer(self._bench.receiver, receipt, nonce))
+
+    async def receipt(self, sealed: Sealed, nonce: str) -> ReceiptAnswer:
+        self.asked += 1
+        return self.answer(sealed, nonce)
+
+    async def anchor(self, kid: str, nonce: str) -> str:
+        raise TransientError("nobody asks")
+
+    async def upload(self, *_: object) -> None:
+        raise TransientError("nobody asks")
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
 class Bench:
     """A station around one docking; its receiver acknowledges what it is given at once."""
 
@@ -142,6 +171,7 @@ class Bench:
         self.ledger = Ledger(folder / "ledger.db", self.clock)
         self.receiver = receiver or SigningKey.generate()
         self.acknowledges = True
+        self.confirms_at_once = True
         self.spool = spool = Spool(
             folder / "spool",
             budget=2**33,
@@ -163,6 +193,8 @@ class Bench:
             config=IngestConfig(),
             spooled=self.acknowledge,
         )
+        self.target = Confirming(self)
+        self.confirmations = Confirmations(self.target, [self.receiver.verify_key])
         cleaning = Cleaning(
             self.ledger,
             files or Files(),
@@ -170,6 +202,7 @@ class Bench:
             activity,
             policy=policy,
             receiver_keys=[self.receiver.verify_key],
+            confirmations=self.confirmations,
             held=lambda: self.wipes_are_held,
         )
 
@@ -197,19 +230,17 @@ class Bench:
             return
         for clip in self.ledger.to_upload(100, exclude=(), receipts=True):
             self.ledger.begin_upload(clip)
-            manifest = read_unverified_manifest(str(clip.manifest))
-            receipt = Receipt(
-                clip_id=manifest.clip_id,
-                plaintext=manifest.plaintext,
-                ciphertext=manifest.ciphertext,
-                recipients=manifest.recipients,
-                manifest_sha256=statement_sha256(str(clip.manifest)),
-                station=manifest.station,
-                receiver=Signer(id="evidence", kid=self.receiver.kid),
-                stored_at="2026-11-21T12:01:00.000Z",
-            )
-            self.ledger.acknowledge(clip, sign(receipt, self.receiver))
+            receipt = self.receipt(str(clip.manifest))
+            self.ledger.acknowledge(clip, receipt, "answer")
+            if self.confirms_at_once:
+                self.confirmations.remember(clip, receipt)
             self.docking.clip_settled()
+
+    def receipt(self, token: str) -> str:
+        """What the receiver has signed for a manifest."""
+        manifest = read_unverified_manifest(token)
+        receipt = make_receipt(self.receiver, manifest, token, stored_at=manifest.sealed_at)
+        return sign(receipt, self.receiver)
 
     def run_until(self, holds: Callable[[], bool], *, patience: float = PATIENCE) -> None:
         """Let the docking work until something holds, and cancel it."""
@@ -971,3 +1002,84 @@ def test_a_clip_that_a_crash_left_held_in_a_shared_folder_is_wiped_in_the_end(
         assert bench.ledger.counts() == {State.WIPED: 1}
     assert list(bench.media.folder.iterdir()) == []
     assert not told(log, "clip.vanished")
+
+
+def acknowledged_earlier(bench: Bench) -> Path:
+    """A clip whose receipt an earlier run of the daemon has kept."""
+    clip = bench.clip("1.mp4")
+    bench.confirms_at_once = False
+    bench.wipes_are_held = True
+    bench.run_until(bench.has_acknowledged_all)
+    bench.wipes_are_held = False
+    bench.target.asked = 0
+    return clip
+
+
+def test_a_clip_with_an_earlier_runs_receipt_goes_once_the_receiver_confirms_it(
+    bench: Bench,
+) -> None:
+    clip = acknowledged_earlier(bench)
+    bench.run_until(bench.is_safe)
+    assert bench.target.asked == 1
+    assert not clip.exists()
+    journal = [entry.event for entry in bench.ledger.entries()]
+    assert journal.index("clip.confirmed") < journal.index("wipe.begun")
+
+
+@pytest.mark.parametrize("kind", ["replayed", "unanswered", "by a stranger", "of another clip"])
+def test_nothing_goes_on_an_answer_that_is_not_to_this_stations_own_question(
+    bench: Bench, log: list[Any], kind: str
+) -> None:
+    clip = acknowledged_earlier(bench)
+    stranger = SigningKey.generate()
+
+    def answer(sealed: Sealed, nonce: str) -> ReceiptAnswer:
+        receipt = bench.receipt(sealed.manifest)
+        match kind:
+            case "replayed":
+                return Received(receipt, make_answer(bench.receiver, receipt, "o" * 32))
+            case "unanswered":
+                return Received(receipt, "")
+            case "by a stranger":
+                return Received(receipt, make_answer(stranger, receipt, nonce))
+            case _:
+                changes = {"receipt_sha256": "0" * 64}
+                return Received(receipt, make_answer(bench.receiver, receipt, nonce, **changes))
+
+    bench.target.answer = answer
+    bench.run_until(lambda: bench.shows("wipe.refused") and bench.is_stuck())
+    assert clip.exists()
+    assert "rw" not in bench.media.mounts
+
+
+def test_while_the_server_can_not_confirm_a_clip_stays_and_the_camera_is_to_be_left(
+    bench: Bench, log: list[Any]
+) -> None:
+    clip = acknowledged_earlier(bench)
+
+    def down(_sealed: Sealed, _nonce: str) -> ReceiptAnswer:
+        raise TargetDownError("nothing listens there")
+
+    bench.target.answer = down
+    bench.run_until(lambda: bench.shows("wipe.unconfirmed"))
+    assert clip.exists()
+    assert bench.docking.standing is Standing.WORKING
+    bench.target.answer = bench.target.confirm
+    bench.docking.look_now()
+    bench.run_until(bench.is_safe)
+    assert not clip.exists()
+    assert not bench.shows("wipe.unconfirmed")
+
+
+def test_a_clip_that_the_server_has_lost_is_read_again(bench: Bench, log: list[Any]) -> None:
+    clip = acknowledged_earlier(bench)
+    (known,) = bench.ledger.clips()
+    bench.target.answer = lambda _sealed, _nonce: NotStored()
+    bench.confirms_at_once = True
+    bench.run_until(bench.is_safe)
+    assert not clip.exists()
+    (again,) = bench.ledger.clips()
+    assert again.state is State.WIPED
+    assert again.ciphertext_sha256 != known.ciphertext_sha256
+    (line,) = told(log, "clip.disowned")
+    assert line["clip"] == known.id

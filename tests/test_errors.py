@@ -134,6 +134,9 @@ def test_exit_codes_and_events_are_stable() -> None:
         "WipeDamageError": (74, "wipe.damaged"),
         "WipeError": (74, "wipe.failed"),
         "WipeFailedError": (74, "wipe.failed"),
+        "WipeUnconfirmedError": (75, "wipe.unconfirmed"),
+        "HistoryForkedError": (65, "receiver.history_forked"),
+        "JournalForkedError": (65, "journal.forked"),
         "WipeRefusedError": (65, "wipe.refused"),
     }
 

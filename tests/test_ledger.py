@@ -10,10 +10,18 @@ import pytest
 
 from dockd import journal, journal_entries
 from dockd.errors import JournalBrokenError, LedgerError, LedgerVersionError
+from dockd.journal import GENESIS
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, Observed, SealedFacts
 from dockd.ledger_schema import MIGRATIONS
-from dockd.manifest import Content, JournalHead, derive_clip_id, sign, statement_sha256
+from dockd.manifest import (
+    Content,
+    JournalHead,
+    derive_clip_id,
+    read_unverified_manifest,
+    sign,
+    statement_sha256,
+)
 from dockd.model import (
     PENDING,
     TRANSITIONS,
@@ -120,7 +128,13 @@ class Story:
         self.ledger.reject(clip, "clip.rejected", "422: no")
 
     def acknowledge(self, clip: Clip) -> None:
-        self.ledger.acknowledge(clip, f"receipt of {clip.id}")
+        self.ledger.acknowledge(clip, f"receipt of {clip.id}", f"answer of {clip.id}")
+
+    def confirm(self, clip: Clip) -> None:
+        self.ledger.confirmed(clip, f"receipt of {clip.id}", f"new answer of {clip.id}")
+
+    def disown(self, clip: Clip) -> None:
+        self.ledger.disown(clip)
 
     def begin_wipe(self, clip: Clip) -> None:
         self.ledger.begin_wipe([clip], "delete")
@@ -844,19 +858,65 @@ def test_a_pause_is_kept_until_it_is_resumed_or_replaced(path: Path) -> None:
         assert ledger.pauses() == []
 
 
+FIRST_FORM = [
+    "DROP TABLE pauses",
+    "DROP TABLE anchors",
+    "ALTER TABLE clips DROP COLUMN answer",
+    *(f"DROP INDEX {name}" for name in ("clips_by_state", "clips_by_camera", "journal_by_clip")),
+    "PRAGMA user_version = 1",
+]
+"""What leads back to the form of the first release."""
+
+
 def test_a_ledger_of_the_first_form_is_brought_to_todays_with_all_that_is_in_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
 ) -> None:
-    with monkeypatch.context() as first:
-        first.setattr("dockd.database.MIGRATIONS", MIGRATIONS[:1])
-        with closing(Ledger(path, FakeClock())) as ledger:
-            clip = Story(ledger).bring_to(State.UPLOADING)
-            head = ledger.head()
+    with closing(Ledger(path, FakeClock())) as ledger:
+        clip = Story(ledger).bring_to(State.UPLOADING)
+        head = ledger.head()
+    with closing(sqlite3.connect(path)) as database:
+        for statement in FIRST_FORM:
+            database.execute(statement)
+        database.commit()
+    with closing(Ledger(path, FakeClock(), read_only=True)) as ledger:
+        assert ledger.clip(clip.id) == clip
     with closing(Ledger(path, FakeClock())) as ledger:
         assert ledger.clip(clip.id) == clip
         assert ledger.head() == head
         assert ledger.pauses() == []
         ledger.verify_journal()
+        signed = read_unverified_manifest(str(clip.manifest))
+        assert ledger.last_anchor(signed.station.kid) == signed.journal
+
+
+def test_each_manifest_names_the_anchor_of_the_one_that_was_signed_before(
+    ledger: Ledger, story: Story
+) -> None:
+    """Whether that has been entered yet or not, and whatever comes between them."""
+    first = ledger.next_anchor("key")
+    assert (first.head, first.previous) == (ledger.head(), GENESIS)
+    assert ledger.next_anchor("key") == first
+    story.look(found())
+    second = ledger.next_anchor("key")
+    assert (second.head, second.previous) == (ledger.head(), first.head)
+    assert ledger.next_anchor("another").previous == GENESIS
+
+
+def test_an_anchor_that_was_entered_outlasts_a_restart(path: Path) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        clip = Story(ledger).bring_to(State.SPOOLED)
+        signed = read_unverified_manifest(str(clip.manifest))
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.next_anchor(signed.station.kid).previous == signed.journal
+
+
+def test_a_journal_holds_its_entries_and_no_others(ledger: Ledger, story: Story) -> None:
+    story.look(found())
+    head = ledger.head()
+    assert ledger.holds(GENESIS)
+    assert ledger.holds(head)
+    assert not ledger.holds(JournalHead(seq=head.seq, hash="0" * 64))
+    assert not ledger.holds(JournalHead(seq=head.seq + 1, hash=head.hash))
 
 
 # The journal in it
@@ -992,6 +1052,7 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
             [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe, Story.wipe],
             [Story.spool, Story.upload, Story.acknowledge, Story.replace],
             [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe],
+            [Story.spool, Story.upload, Story.acknowledge, Story.confirm, Story.disown],
             [Story.give_up, Story.take_up],
             [Story.spool, Story.leave, Story.come_again],
         ]

@@ -4,7 +4,6 @@ import hmac
 import json
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ from joserfc.errors import BadSignatureError
 from joserfc.jwk import OKPKey
 
 from dockd.errors import ManifestRefusedError, ReceiptRefusedError
+from dockd.jws import MAX_STATEMENT
 from dockd.keys import SigningKey, VerifyKey
 from dockd.manifest import (
-    MAX_STATEMENT,
+    Answer,
     Content,
     Manifest,
     Receipt,
@@ -24,6 +24,7 @@ from dockd.manifest import (
     read_unverified_manifest,
     sign,
     statement_sha256,
+    verify_answer,
     verify_manifest,
     verify_receipt,
 )
@@ -277,8 +278,8 @@ REFUSED: list[tuple[Callable[[], str], str]] = [
     (under_a_header_that_says(["dockd.receipt"]), "content"),
     (naming_another_receiver_key, "signer"),
     (asking_for_an_extension, "extension"),
-    (asking_for_an_unknown_extension, "malformed"),
-    (with_a_detached_payload, "malformed"),
+    (asking_for_an_unknown_extension, "extension"),
+    (with_a_detached_payload, "extension"),
     (with_a_kid_that_is_no_text, "malformed"),
     (huge, "too-large"),
     (a_web_page, "malformed"),
@@ -310,39 +311,149 @@ def test_no_truncation_passes() -> None:
         assert refused(token[:length])
 
 
-@dataclass(frozen=True)
-class OtherUpload:
-    """The same clip, brought earlier by another station with a ciphertext of its own."""
-
-    manifest: Manifest
-    receipt: str
-
-
-def other_upload(recipients: list[str]) -> OtherUpload:
-    manifest = make_manifest(
+@pytest.mark.parametrize("recipients", [[ALICE], [ALICE, BOB], [CAROL, BOB, ALICE]])
+def test_another_stations_upload_of_the_clip_releases_nothing(recipients: list[str]) -> None:
+    other = make_manifest(
         OTHER_STATION,
         station="soho-01",
         ciphertext=Content(sha256="3" * 64, size=1300),
         recipients=recipients,
     )
-    brought = sign(manifest, OTHER_STATION)
-    return OtherUpload(manifest, sign(make_receipt(RECEIVER, manifest, brought), RECEIVER))
+    brought = sign(other, OTHER_STATION)
+    assert refused(sign(make_receipt(RECEIVER, other, brought), RECEIVER)) == "other-manifest"
 
 
-@pytest.mark.parametrize("recipients", [[ALICE, BOB], [CAROL, BOB, ALICE]])
-def test_another_stations_upload_counts_if_all_our_recipients_can_open_it(
-    recipients: list[str],
+def test_an_upload_of_ones_own_under_another_manifest_releases_nothing() -> None:
+    earlier = make_manifest(STATION, docking="0")
+    token = sign(make_receipt(RECEIVER, earlier, sign(earlier, STATION)), RECEIVER)
+    assert refused(token) == "other-manifest"
+
+
+@pytest.mark.parametrize("stored_at", ["1999-01-01T00:00:00.000Z", "2026-11-20T23:59:59.999Z"])
+def test_a_receipt_from_before_the_clip_was_sealed_is_refused(stored_at: str) -> None:
+    assert refused(receipt_token(stored_at=stored_at)) == "stored-before-sealed"
+
+
+def test_clocks_that_differ_by_a_time_zone_keep_no_receipt_from_counting() -> None:
+    token = receipt_token(stored_at="2026-11-21T01:00:00.000Z")
+    assert verify_receipt(token, [RECEIVER.verify_key], TOKEN).stored_at < MANIFEST.sealed_at
+
+
+def members_as_text(**replaced: str) -> bytes:
+    """A receipt's payload in which a member's value is any text."""
+    text = payload_of(receipt()).decode()
+    for name, value in replaced.items():
+        start = text.index(f'"{name}":') + len(name) + 3
+        _, end = json.JSONDecoder().raw_decode(text, start)
+        text = text[:start] + value + text[end:]
+    return text.encode()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        payload_of(receipt())[:-1] + b',"v":1}',
+        payload_of(receipt())[:-1] + b',"clip_id":"' + b"e" * 64 + b'"}',
+        payload_of(receipt()).replace(b'"size":1200', b'"size":1,"size":1200'),
+        payload_of(receipt())[:-1] + b',"later":{"a":1,"a":2}}',
+        payload_of(receipt())[:-1] + b',"later":Infinity}',
+        payload_of(receipt())[:-1] + b',"later":[NaN]}',
+        payload_of(receipt())[:-1] + b',"later":1e999}',
+        payload_of(receipt())[:-1] + b',"later":' + b"9" * 4299 + b"}",
+        payload_of(receipt())[:-1] + b',"later":9007199254740993}',
+        payload_of(receipt())[:-1] + b',"later":"\\ud800"}',
+        b"\xef\xbb\xbf" + payload_of(receipt()),
+        payload_of(receipt()).decode().encode("utf-16"),
+        payload_of(receipt()) + b"{}",
+        payload_of(receipt()).replace(b"evidence-1", b"evidence-\xff"),
+        members_as_text(v="true"),
+        members_as_text(v="1.0"),
+        members_as_text(v="1e0"),
+        members_as_text(v='"1"'),
+        members_as_text(ciphertext='{"sha256":"' + "2" * 64 + '","size":1200.0}'),
+        members_as_text(ciphertext='{"sha256":"' + "2" * 64 + '","size":true}'),
+        members_as_text(stored_at='"9999-99-99T00:00:00.000Z"'),
+        members_as_text(stored_at='"2026-02-30T00:00:00.000Z"'),
+        members_as_text(stored_at='"2026-11-21T24:00:01.000Z"'),
+        members_as_text(stored_at='"0000-11-21T12:00:00.000Z"'),
+    ],
+)
+def test_a_payload_in_which_two_readers_might_see_different_things_is_refused(
+    payload: bytes,
 ) -> None:
-    upload = other_upload(recipients)
-    accepted = verify_receipt(upload.receipt, [RECEIVER.verify_key], TOKEN)
-    assert accepted.ciphertext == upload.manifest.ciphertext
+    assert refused(signed(HEADER, payload)) == "content"
 
 
-@pytest.mark.parametrize("recipients", [[ALICE], [CAROL], [ALICE, CAROL]])
-def test_another_stations_upload_counts_for_nothing_if_one_of_our_recipients_is_left_out(
-    recipients: list[str],
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"alg":"none","alg":"EdDSA","kid":"%s","typ":"dockd.receipt"}' % RECEIVER.kid.encode(),
+        b'\xef\xbb\xbf{"alg":"EdDSA","kid":"%s","typ":"dockd.receipt"}' % RECEIVER.kid.encode(),
+        b'["EdDSA"]',
+    ],
+)
+def test_a_header_in_which_two_readers_might_see_different_things_is_refused(
+    header: bytes,
 ) -> None:
-    assert refused(other_upload(recipients).receipt) == "recipients"
+    assert refused(signed(header, payload_of(receipt()))) == "malformed"
+
+
+@pytest.mark.parametrize("spoil", [lambda t: t + "=", lambda t: t + "==", lambda t: t + "\n"])
+def test_a_signature_in_another_form_is_refused(spoil: Callable[[str], str]) -> None:
+    assert refused(spoil(receipt_token())) == "malformed"
+
+
+def test_spare_bits_of_a_signature_are_zero() -> None:
+    token = receipt_token()  # 64 bytes: the last of 86 characters carries two bits
+    last = "AQgw".index(token[-1])
+    assert refused(token[:-1] + "BRhx"[last]) == "malformed"
+
+
+# Answers to questions of one's own
+
+NONCE = "n" * 32
+
+
+def answer_token(key: SigningKey = RECEIVER, **changes: Any) -> str:
+    answer = Answer(
+        nonce=NONCE,
+        clip_id=MANIFEST.clip_id,
+        manifest_sha256=statement_sha256(TOKEN),
+        receipt_sha256=statement_sha256(receipt_token()),
+        receiver=Signer(id="evidence-1", kid=key.kid),
+        read_at="2026-11-21T12:01:00.000Z",
+        answered_at="2026-11-21T12:01:01.000Z",
+    )
+    return sign(answer.model_copy(update=changes), key)
+
+
+def answer_refused(token: str) -> str:
+    with pytest.raises(ReceiptRefusedError) as caught:
+        verify_answer(token, [RECEIVER.verify_key], nonce=NONCE, receipt_token=receipt_token())
+    return caught.value.reason
+
+
+def test_the_answer_to_ones_own_question_counts() -> None:
+    answer = verify_answer(
+        answer_token(), [RECEIVER.verify_key], nonce=NONCE, receipt_token=receipt_token()
+    )
+    assert answer.read_at == "2026-11-21T12:01:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        (answer_token(nonce="o" * 32), "nonce"),
+        (answer_token(receipt_sha256="3" * 64), "other-receipt"),
+        (answer_token(STRANGER), "unknown-key"),
+        (answer_token(receiver=Signer(id="evidence-1", kid=STRANGER.kid)), "signer"),
+        (answer_token(nonce="short"), "content"),
+        (receipt_token(), "content"),
+        ("", "malformed"),
+    ],
+)
+def test_an_answer_to_another_question_does_not(token: str, reason: str) -> None:
+    assert answer_refused(token) == reason
 
 
 def test_while_keys_rotate_receipts_by_the_old_and_the_new_key_count() -> None:

@@ -315,8 +315,8 @@ def test_a_journal_that_does_not_bear_the_clip_out_is_found(
     assert told in case.failure().detail
 
 
-def test_a_clip_that_another_station_brought_is_proved_by_its_receipt(case: Case) -> None:
-    """What is stored is the other station's ciphertext, and the receipt says so."""
+def test_a_receipt_for_another_stations_upload_proves_nothing_of_this_manifest(case: Case) -> None:
+    """A manifest is a claim: what it says of officer, time and place, its own upload proves."""
     theirs = make_manifest(
         STRANGER,
         station="soho-01",
@@ -328,7 +328,9 @@ def test_a_clip_that_another_station_brought_is_proved_by_its_receipt(case: Case
     case.bring(case.manifest.model_copy(update={"ciphertext": content(b"our own, thrown away")}))
     case.write("receipt.jws", receipt)
     case.exhibits = replace(case.exhibits, journal=None)
-    assert [holds for _, holds in case.findings()] == [True] * 4
+    assert case.findings() == [("manifest", True), ("receipt", False)]
+    (_, finding) = prove(case.exhibits)
+    assert "by soho-01" in finding.detail
 
 
 # Without dockd, by the commands of docs/prove.md

@@ -11,11 +11,12 @@ import structlog
 
 from dockd.board import Board
 from dockd.files import Files
+from dockd.journal import GENESIS
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, SealedFacts
-from dockd.manifest import Content, FileFacts, Manifest, derive_clip_id, sign
+from dockd.manifest import Content, FileFacts, Manifest, derive_clip_id, sign, verify_manifest
 from dockd.model import Camera, Clip, FileStat, FoundFile, Match, State
-from dockd.recovery import Unknown, recover
+from dockd.recovery import Unknown, recover, renew
 from dockd.spool import Spool
 from tests.clocks import FakeClock
 from tests.support import make_manifest, writing
@@ -115,12 +116,35 @@ def test_a_sealed_clip_that_a_lost_ledger_knew_is_taken_in_to_be_delivered(
     assert disk.ledger.clips() == [clip]
 
 
+def test_what_waits_in_the_spool_is_signed_anew_when_the_station_has_a_new_key(
+    disk: Disk,
+) -> None:
+    manifest, token = disk.seal(EARLIER_KEY)
+    disk.recover()
+    (clip,) = disk.ledger.clips()
+    disk.ledger.begin_upload(clip)
+    disk.ledger.remember_upload(clip, "https://evidence.example/files/1")
+    renew(disk.ledger, disk.spool, KEY)
+    (clip,) = disk.ledger.clips()
+    renewed = verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
+    assert renewed.ciphertext == manifest.ciphertext
+    assert renewed.sealed_at == manifest.sealed_at
+    assert renewed.previous == GENESIS
+    assert disk.ledger.holds(renewed.journal)
+    assert (clip.state, clip.upload_url) == (State.UPLOADING, None)
+    assert disk.spool.manifest(manifest.ciphertext.sha256) == clip.manifest != token
+    disk.ledger.verify_journal()
+    renew(disk.ledger, disk.spool, KEY)
+    assert disk.ledger.clips() == [clip]
+    assert disk.recover() == []
+
+
 def test_a_clip_that_was_taken_in_is_never_wiped_by_itself(disk: Disk) -> None:
     disk.seal()
     disk.recover()
     (clip,) = disk.ledger.clips()
     disk.ledger.begin_upload(clip)
-    disk.ledger.acknowledge(clip, "receipt")
+    disk.ledger.acknowledge(clip, "receipt", "answer")
     assert disk.ledger.to_wipe(CAMERA) == []
     disk.recover()
     assert disk.names() == set()
@@ -197,7 +221,8 @@ def test_a_ciphertext_whose_manifest_does_not_tell_stays_and_is_told(disk: Disk,
     elif why == "other clip":
         changes["clip_id"] = derive_clip_id("generic:CAM-9", PLAINTEXT.sha256)
     elif why == "no date":
-        changes["file"] = FileFacts(path="a", kind="video", modified_at="9999-99-99T99:99:99.999Z")
+        moment = "9999-99-99T99:99:99.999Z"
+        changes["file"] = FileFacts.model_construct(path="a", kind="video", modified_at=moment)
     elif why == "forged":
         changes["station"] = make_manifest(KEY).station
     key = {"none": None, "forged": STRANGER}.get(why, KEY)

@@ -19,6 +19,7 @@ from dockd.activity import Activity
 from dockd.board import Failing
 from dockd.clock import Clock
 from dockd.config import TargetConfig
+from dockd.confirming import Confirmations
 from dockd.control.metrics import Metrics
 from dockd.control.troubles import of_failing
 from dockd.delivery import PATIENCE
@@ -28,6 +29,7 @@ from dockd.errors import (
     SpoolDamagedError,
     SpoolError,
     TargetDownError,
+    TransientError,
 )
 from dockd.files import Files
 from dockd.keys import SigningKey
@@ -38,7 +40,7 @@ from dockd.spool import Spool
 from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.upload import Uploader
 from tests import virtual
-from tests.support import make_manifest, make_receipt, writing
+from tests.support import make_answer, make_manifest, make_receipt, writing
 
 CAMERA = Camera("generic", "CAM-0001")
 HOUR = 3600.0
@@ -63,7 +65,8 @@ class Server:
     gives_receipts = True
     answered: Callable[[bool], None]
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, key: SigningKey) -> None:
+        self.key = key
         self.answers: dict[str, Answer] = {}
         """By clip id, what is said instead of its receipt, or that it isn't stored."""
         self.failures: dict[str, Exception] = {}
@@ -74,15 +77,20 @@ class Server:
         self._stored: set[str] = set()
         self._clock = clock
 
-    async def receipt(self, sealed: Sealed) -> ReceiptAnswer:
+    async def receipt(self, sealed: Sealed, nonce: str) -> ReceiptAnswer:
         self.asked[sealed.clip_id].append(self._clock.monotonic())
         answer = self.answers.get(sealed.clip_id)
         if isinstance(answer, Exception):
             raise answer
         if answer is not None:
             return answer
-        stored = sealed.clip_id in self._stored
-        return Received(self.receipts[sealed.clip_id]) if stored else NotStored()
+        if sealed.clip_id not in self._stored:
+            return NotStored()
+        receipt = self.receipts[sealed.clip_id]
+        return Received(receipt, make_answer(self.key, receipt, nonce))
+
+    async def anchor(self, kid: str, nonce: str) -> str:
+        raise TransientError("nobody asks")
 
     async def upload(
         self,
@@ -107,7 +115,7 @@ class Bench:
         clock = virtual.VirtualClock()
         self.station, self.receiver = SigningKey.generate(), SigningKey.generate()
         self.ledger = FailingLedger(folder / "ledger.db", clock)
-        self.server = Server(clock)
+        self.server = Server(clock, self.receiver)
         self.activity = Activity(clock, Metrics())
         self.spool = Spool(folder / "spool", budget=2**30, reserve=0, files=Files(), clock=clock)
         self.spool.recover({})
@@ -120,7 +128,7 @@ class Bench:
             clock,
             self.activity,
             config=TargetConfig(url="https://evidence.example/files/", **config),
-            receiver_keys=[self.receiver.verify_key],
+            confirmations=Confirmations(self.server, [self.receiver.verify_key]),
             settled=lambda _: None,
         )
 
@@ -333,7 +341,7 @@ def test_a_receiver_that_wants_a_long_pause_is_told_at_once(tmp_path: Path) -> N
 def test_a_refused_receipt_needs_a_person_until_one_holds(tmp_path: Path, log: io.StringIO) -> None:
     async def script(bench: Bench) -> None:
         clip_id = bench.bring("a.mp4")
-        bench.server.answers[clip_id] = Received("nonsense")
+        bench.server.answers[clip_id] = Received("nonsense", "")
         await asyncio.sleep(HOUR)
         (failing,) = bench.failing()
         trouble = of_failing(failing)
@@ -369,7 +377,7 @@ def test_an_answer_clears_what_it_disproves(tmp_path: Path, log: io.StringIO) ->
         bench.server.answers[clip_id] = TargetDownError("nothing listens there")
         await asyncio.sleep(HOUR)
         assert [one.event for one in bench.failing()] == ["target.down"]
-        bench.server.answers[clip_id] = Received("nonsense")
+        bench.server.answers[clip_id] = Received("nonsense", "")
         await asyncio.sleep(HOUR)
         assert [one.event for one in bench.failing()] == ["receipt.refused"]
         assert bench.uploader.target.reachable is True

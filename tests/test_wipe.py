@@ -59,6 +59,7 @@ def read_clip(root: Path, *, docking: int = DOCKING) -> Clip:
         ciphertext_size=len(DATA) + 300,
         manifest="manifest",
         receipt="receipt",
+        answer="answer",
         upload_url=None,
         uploaded=True,
         wiping=WIPE,

@@ -17,7 +17,8 @@ from dockd.errors import AgeHeaderError, AgeHmacError
 MAX_HEADER = 1 << 20
 """Bytes of header that are read before a file is refused: room for 600 hybrid recipients."""
 
-_VERSION_LINE = b"age-encryption.org/v1\n"
+VERSION_LINE = b"age-encryption.org/v1\n"
+"""The line that every age v1 file begins with."""
 _COLUMNS = 64
 _MAC_SIZE = 32
 
@@ -59,7 +60,7 @@ class Header:
 
 def serialize_header(stanzas: Sequence[Stanza], file_key: bytes) -> bytes:
     """Return the whole header, MAC line included."""
-    authenticated = _VERSION_LINE + b"".join(stanza.serialize() for stanza in stanzas) + b"---"
+    authenticated = VERSION_LINE + b"".join(stanza.serialize() for stanza in stanzas) + b"---"
     mac = encode_base64(_mac(file_key, authenticated)).encode("ascii")
     return authenticated + b" " + mac + b"\n"
 
@@ -74,7 +75,7 @@ def read_header(version_line: bytes, source: IO[bytes]) -> Header:
     Raises:
         AgeHeaderError: it is not a valid age v1 header.
     """
-    if version_line != _VERSION_LINE:
+    if version_line != VERSION_LINE:
         raise AgeHeaderError(
             "it does not start with the line age-encryption.org/v1",
             hint="check that this is an age file, and not of a later version",

@@ -7,9 +7,12 @@ and the question for a receipt that it has given before.
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from secrets import token_urlsafe
 
 import httpx
 from cryptography import x509
@@ -20,12 +23,12 @@ from dockd.doctor.credentials import located
 from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
 from dockd.doctor.subject import Subject
 from dockd.errors import KeyFileError, LedgerError, StatementError, TargetError, TransientError
-from dockd.keys import VerifyKey
+from dockd.keys import SigningKey, VerifyKey
 from dockd.ledger import Ledger
-from dockd.manifest import verify_receipt
+from dockd.manifest import JournalHead, verify_anchor, verify_answer, verify_receipt
 from dockd.model import Clip
 from dockd.targets.http import Reply, ask, open_client, to_error
-from dockd.targets.tus import TUS_VERSION, Abilities
+from dockd.targets.tus import RECEIPT_WAIT_SECONDS, TUS_VERSION, Abilities
 
 _EXPIRES_SOON = timedelta(days=30)
 _SKEW = timedelta(seconds=10)
@@ -47,7 +50,7 @@ def check(subject: Subject) -> Findings:
             "set target.receipts_url, unless that is meant",
         )
     try:
-        yield from asyncio.run(_ask_server(target, clock, _acknowledged(subject)))
+        yield from asyncio.run(_ask_server(target, clock, _own(subject)))
     except KeyFileError as problem:
         yield failure(problem)
 
@@ -70,24 +73,45 @@ def _client_certificate(path: Path, now: datetime) -> Finding:
     return _expiry(f"the station's certificate {path}", certificate.not_valid_after_utc, now)
 
 
-def _acknowledged(subject: Subject) -> Clip | None:
-    """Return a clip that the server has given a receipt for, if the ledger can be read."""
-    path = subject.config.ledger_path
+@dataclass(frozen=True)
+class _Own:
+    """What this station knows, to hold the server's words against."""
+
+    ledger: Path
+    clock: Clock
+    clip: Clip | None
+    """One that the server has given a receipt for."""
+    kid: str | None
+    """The key that this station signs with."""
+
+    def holds(self, head: JournalHead) -> bool:
+        """Say whether the journal has an entry; blocks.
+
+        Raises:
+            LedgerError: it can't be read.
+        """
+        with closing(Ledger(self.ledger, self.clock, read_only=True)) as ledger:
+            return ledger.holds(head)
+
+
+def _own(subject: Subject) -> _Own:
+    """Read what can be read; what can't is told by checks of its own."""
+    path, clock = subject.config.ledger_path, subject.machine.clock
+    clip = kid = None
+    with suppress(KeyFileError):
+        kid = SigningKey.load(located(subject.config.station.key_file, subject.machine.root)).kid
     try:
-        ledger = Ledger(path, subject.machine.clock, read_only=True)
-        try:
-            return ledger.newest_receipt()
-        finally:
-            ledger.close()
+        with closing(Ledger(path, clock, read_only=True)) as ledger:
+            clip = ledger.newest_receipt()
     except LedgerError:
-        # That there is none, or what is wrong with it, is told by the ledger's own check.
-        return None
+        pass
+    return _Own(path, clock, clip, kid)
 
 
-async def _ask_server(target: TargetConfig, clock: Clock, clip: Clip | None) -> list[Finding]:
+async def _ask_server(target: TargetConfig, clock: Clock, own: _Own) -> list[Finding]:
     async with open_client(target) as client:
         try:
-            return [finding async for finding in _Server(target, client, clock).look_over(clip)]
+            return [finding async for finding in _Server(target, client, clock).look_over(own)]
         except TransientError as problem:
             return [_unreachable(problem)]
 
@@ -111,7 +135,7 @@ class _Server:
         request = self._client.build_request(method, url, headers=headers, content=content.encode())
         return await ask(self._client, request, self._clock)
 
-    async def look_over(self, clip: Clip | None) -> AsyncIterator[Finding]:
+    async def look_over(self, own: _Own) -> AsyncIterator[Finding]:
         """Yield what there is to say of the server.
 
         Raises:
@@ -136,7 +160,31 @@ class _Server:
         known = answer.problem.code == "clip-not-stored"
         yield _let_in("receipts", answer, known=known)
         if known:
-            yield await self._receipt(receipts_url, clip)
+            yield await self._receipt(receipts_url, own.clip)
+            if own.kid is not None and own.ledger.exists():
+                yield await self._anchor(receipts_url, own, own.kid)
+
+    async def _anchor(self, url: str, own: _Own, kid: str) -> Finding:
+        """Hold the journal against the newest anchor of it that the server has."""
+        nonce = token_urlsafe(24)
+        reply = await self._ask("GET", f"{url}anchors/{kid}", {"Dockd-Nonce": nonce})
+        if reply.status != 200:
+            return failure(to_error(reply))
+        keys = [VerifyKey.load(path) for path in self._target.receiver_keys]
+        try:
+            token = reply.body.decode("ascii", "replace")
+            head = verify_anchor(token, keys, nonce=nonce, kid=kid).journal
+            if head is None:
+                return ok("the server has no manifest that this station's key has signed")
+            if await asyncio.to_thread(own.holds, head):
+                return ok(f"the journal holds entry {head.seq}, the newest that the server knows")
+        except (StatementError, LedgerError) as problem:
+            return failure(problem)
+        return error(
+            f"the server knows an entry {head.seq} of the journal that is not here: the ledger was"
+            " set back, or another station uses this key",
+            "see journal.forked in docs/operate.md; wipes are held",
+        )
 
     async def _receipt(self, url: str, clip: Clip | None) -> Finding:
         if clip is None or clip.manifest is None:
@@ -144,8 +192,15 @@ class _Server:
                 "no clip has a receipt yet: that the server signs with a pinned key, and knows"
                 " this station's, shows with the first"
             )
-        headers = {"Content-Type": "application/jose"}
+        nonce = token_urlsafe(24)
+        headers = {
+            "Content-Type": "application/jose",
+            "Prefer": f"wait={RECEIPT_WAIT_SECONDS}",
+            "Dockd-Nonce": nonce,
+        }
         reply = await self._ask("PUT", f"{url}{clip.clip_id}", headers, clip.manifest)
+        if reply.status == 202:
+            return ok(f"the server has clip {clip.id}, and is reading it back")
         if reply.problem.code == "clip-not-stored":
             return error(
                 f"the server no longer has clip {clip.id}, for which it gave a receipt",
@@ -155,7 +210,10 @@ class _Server:
             return failure(to_error(reply))
         keys = [VerifyKey.load(path, "receiver") for path in self._target.receiver_keys]
         try:
-            receipt = verify_receipt(reply.body.decode("ascii", "replace"), keys, clip.manifest)
+            token = reply.body.decode("ascii", "replace")
+            receipt = verify_receipt(token, keys, clip.manifest)
+            answer = reply.headers.get("Dockd-Answer", "")
+            verify_answer(answer, keys, nonce=nonce, receipt_token=token)
         except StatementError as problem:
             return failure(problem, "check target.receiver_keys, and who answers there")
         return ok(

@@ -1,5 +1,6 @@
 """The receiver as an ASGI application."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from dockd.clock import Clock
 from dockd.files import Files
 from dockd.keys import SigningKey
 from dockd.receiver import problems
+from dockd.receiver.anchors import Anchors
 from dockd.receiver.config import Config
 from dockd.receiver.problems import RequestError
-from dockd.receiver.receipts import Receipts, receipt_signer
+from dockd.receiver.receipts import Notary, Receipts
+from dockd.receiver.shares import Requests
 from dockd.receiver.stations import Station, Stations
 from dockd.receiver.store import Store
 from dockd.receiver.tus import Tus, TusMiddleware
@@ -53,26 +56,38 @@ async def open_receiver(
     key = SigningKey.load(config.receiver.key_file, "receiver")
     stations.check_own(key)
     store = Store(config.store.path, files)
-    sign = receipt_signer(config.receiver.id, key, clock)
-    with store.opened():
-        uploads = Uploads(store, stations, sign, config.store, clock)
+    notary = Notary(config.receiver.id, key, clock)
+    with (
+        store.opened(),
+        contextlib.closing(await asyncio.to_thread(Anchors, store.path)) as anchors,
+    ):
+        uploads = Uploads(store, anchors, stations, notary.receipt, config.store, clock)
         async with uploads.running():
-            yield Receiver(create_app(uploads, stations, config), uploads)
+            yield Receiver(create_app(uploads, stations, notary, config), uploads)
 
 
-def create_app(uploads: Uploads, stations: Stations, config: Config) -> Starlette:
+def create_app(uploads: Uploads, stations: Stations, notary: Notary, config: Config) -> Starlette:
     """Make the application around what is under way."""
-    tus = Tus(uploads, stations, config.store.max_clip_size)
-    receipts = Receipts(uploads, stations)
+    requests = Requests(max(config.listen.max_connections // 4, 2))
+    tus = Tus(uploads, stations, requests, config.store.max_clip_size)
+    receipts = Receipts(uploads, stations, requests, notary)
 
     async def health(_request: Request) -> Response:
-        free = await uploads.free_bytes()
+        room = uploads.room
+        await room.glance()
         status = "ok"
         if uploads.stopping.is_set():
             status = "stopping"
-        elif free <= config.store.reserve:
+        elif room.hangs:
+            status = "hangs"
+        elif room.full:
             status = "full"
-        body = {"status": status, "free_bytes": free, "log_lines_lost": logs.health().lost}
+        body = {
+            "status": status,
+            "free_bytes": room.free,
+            "promised_bytes": room.promised,
+            "log_lines_lost": logs.health().lost,
+        }
         return JSONResponse(body, 200 if status == "ok" else 503)
 
     async def disk_failed(_request: Request, error: Exception) -> Response:
@@ -84,6 +99,7 @@ def create_app(uploads: Uploads, stations: Stations, config: Config) -> Starlett
             Route("/files", tus.files, methods=["POST", "OPTIONS"]),
             Route("/files/", tus.files, methods=["POST", "OPTIONS"]),
             Route("/files/{upload}", tus.upload, methods=["HEAD", "PATCH", "DELETE", "OPTIONS"]),
+            Route("/receipts/anchors/{kid}", receipts.anchor, methods=["GET"]),
             Route("/receipts/{clip_id}", receipts.receipt, methods=["GET", "PUT"]),
             Route("/healthz", health),
         ],

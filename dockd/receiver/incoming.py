@@ -28,8 +28,6 @@ class Record:
     id: str
     manifest_token: str
     """The compact manifest that it was created with."""
-    metadata: str
-    """The ``Upload-Metadata`` that it was created with."""
 
 
 class Incoming:
@@ -48,7 +46,7 @@ class Incoming:
 
     def create(self, manifest_token: str, metadata: str) -> Record:
         """Begin an upload, durably, under an id that can't be guessed."""
-        record = Record(secrets.token_hex(16), manifest_token, metadata)
+        record = Record(secrets.token_hex(16), manifest_token)
         os.close(self._files.create(self.part(record.id)))
         content = {"v": _VERSION, "manifest": manifest_token, "metadata": metadata}
         text = json.dumps(content, indent=1).encode() + b"\n"
@@ -59,6 +57,13 @@ class Incoming:
                 self.discard(record.id)
             raise
         return record
+
+    def metadata(self, upload_id: str) -> str:
+        """Return the ``Upload-Metadata`` that an upload was created with."""
+        try:
+            return str(json.loads(self._record(upload_id).read_bytes())["metadata"])
+        except FileNotFoundError:
+            return ""  # its bytes have moved on
 
     def offset(self, upload_id: str) -> int | None:
         """Return how many bytes have arrived; None where there is no part."""
@@ -121,6 +126,6 @@ def _parse(path: Path) -> Record | None:
         content = json.loads(path.read_bytes())
         if content["v"] != _VERSION:
             return None
-        return Record(path.stem, str(content["manifest"]), str(content["metadata"]))
+        return Record(path.stem, str(content["manifest"]))
     except (ValueError, KeyError, TypeError):
         return None

@@ -87,6 +87,22 @@ class Stations:
             raise _unauthorized("the token is not known here")
         return Caller(found[0])
 
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one, so that one must not take all that they share."""
+        return len(self._stations) > 1
+
+    def of_key(self, kid: str) -> Station | None:
+        """Return the station that a key belongs to, if it is one's here."""
+        return self._by_kid.get(kid)
+
+    def may_act(self, caller: Caller, station_id: str) -> bool:
+        """Say whether a caller may act for a station; one that was struck off has no tokens."""
+        if caller.station is not None:
+            return caller.station.id == station_id
+        station = self._stations.get(station_id)
+        return station is not None and not station.token_digests
+
     def admit(self, caller: Caller, station_id: str) -> None:
         """Check that a caller may act for a station.
 

@@ -1,19 +1,19 @@
-"""The receiver's store: clips with their manifests and receipts, side by side on disk.
+"""The receiver's store: copies of clips with their manifests and receipts, side by side on disk.
 
 ::
 
     clips/ab/cd/<clip_id>.age               ciphertext
     clips/ab/cd/<clip_id>.manifest.jws      the manifest that brought it
     clips/ab/cd/<clip_id>.receipt.jws       the receipt: with it, the copy is stored
-    clips/ab/cd/<clip_id>.manifest.<16 hex of its SHA-256>.jws   every other manifest
-    clips/ab/cd/<clip_id>.<16 hex of the ciphertext's SHA-256>.* a copy for other recipients
+    clips/ab/cd/<clip_id>.<16 hex of the manifest's SHA-256>.*   the same of every further copy
     incoming/                               what isn't stored yet
-    damaged/                                what the disk has not kept, set aside
+    damaged/                                copies that the disk has not kept, set aside
 
-The receipt is written last. Whatever a crash leaves without one is taken back into
-``incoming/`` and verified again, so nothing half-done is ever found in ``clips/``. Nothing
-is overwritten there, and nothing removed: a copy that is found damaged is moved to
-``damaged/``, its receipt last, and no longer counts as stored.
+Every manifest has the ciphertext that came with it: what the receiver can't open, it can't
+hold for another's. The receipt is written last. Whatever a crash leaves without one is taken
+back into ``incoming/`` and verified again, so nothing half-done is ever found in ``clips/``.
+Nothing is overwritten there, and reading moves nothing: a copy that is damaged makes way for
+a sound one of the same upload, into ``damaged/``, and comes back if it is found sound again.
 """
 
 import contextlib
@@ -30,27 +30,34 @@ from dockd.errors import (
     StatementError,
     StoreBusyError,
     UploadDamagedError,
-    UploadUnreadableError,
 )
-from dockd.events import COPY_DAMAGED
+from dockd.events import COPY_DAMAGED, COPY_RESTORED
 from dockd.files import Files
 from dockd.logs import emit
-from dockd.manifest import Manifest, read_unverified_manifest, statement_sha256
+from dockd.manifest import (
+    Manifest,
+    Signer,
+    read_unverified_manifest,
+    read_unverified_receipt,
+    statement_sha256,
+)
 from dockd.receiver.incoming import Incoming, Record
-from dockd.receiver.reading import UNREADABLE, read_back
+from dockd.receiver.reading import read_back
+from dockd.receiver.sealing import check_header
 
 Sign = Callable[[Manifest, str], str]
 """Makes the compact receipt for a manifest and its compact form."""
+_RECEIPT = ".receipt.jws"
+_MANY = 16
+"""Copies of one clip that are no reason to look whose they are."""
 
 
 class Outcome(enum.Enum):
-    """What became of a complete upload, or of a manifest that asks for a stored copy."""
+    """What became of a complete upload."""
 
     STORED = "stored"
     KNOWN = "known"
-    """A copy that does was there and is sound; the manifest was kept."""
-    MISSING = "missing"
-    """There is no such copy."""
+    """The same upload was stored before, and is sound."""
     STOPPED = "stopped"
     """The receiver stops; this is for the next start."""
 
@@ -72,26 +79,27 @@ class _Place:
 
     @property
     def receipt(self) -> Path:
-        return self.folder / f"{self.stem}.receipt.jws"
+        return self.folder / f"{self.stem}{_RECEIPT}"
 
     @property
     def files(self) -> tuple[Path, Path, Path]:
         """All three, the receipt last."""
         return self.age, self.manifest, self.receipt
 
+    @property
+    def vacant(self) -> bool:
+        # Without a receipt, it may be an upload's that a failing disk kept from its own.
+        return not any(path.exists() for path in self.files)
+
 
 @dataclass(frozen=True)
-class _Copy:
-    """A stored ciphertext of a clip, with its statements."""
+class Copy:
+    """A stored ciphertext of a clip, with its receipt."""
 
     place: _Place
     manifest: Manifest
-    manifest_token: str
-    receipt_token: str
-
-    def covers(self, manifest: Manifest) -> bool:
-        """Say whether everybody that ``manifest`` is sealed to can open this copy."""
-        return set(self.manifest.recipients) >= set(manifest.recipients)
+    manifest_sha256: str
+    receipt: str
 
 
 class Store:
@@ -99,8 +107,9 @@ class Store:
 
     def __init__(self, path: Path, files: Files | None = None) -> None:
         self.files = files or Files()
-        self._path = path
+        self.path = path
         self.incoming = Incoming(path / "incoming", self.files)
+        self._damaged = path / "damaged"
         self._commit = threading.Lock()
         self._stopping = threading.Event()
 
@@ -112,13 +121,13 @@ class Store:
             StoreBusyError: another one has it.
         """
         self.files.make_folder(self.incoming.folder)
-        fd = os.open(self._path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fd = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise StoreBusyError(
-                    str(self._path), hint="stop the other receiver, or give this one its own store"
+                    str(self.path), hint="stop the other receiver, or give this one its own store"
                 ) from error
             yield
         finally:
@@ -130,59 +139,58 @@ class Store:
 
     def free_bytes(self) -> int:
         """Return the free space of the store's disk in bytes."""
-        return self.files.free_bytes(self._path)
+        return self.files.free_bytes(self.path)
 
-    def receipt(self, clip_id: str) -> str | None:
-        """Return the receipt of a clip's first copy, if it is stored."""
-        with self._commit:
-            return next((copy.receipt_token for copy in self._copies(clip_id)), None)
-
-    def has(self, manifest: Manifest) -> bool:
-        """Say whether there is a copy that does for a manifest, sound as far as is known."""
-        return self._find_locked(manifest) is not None
-
-    def claim(self, manifest: Manifest, token: str) -> str | None:
-        """Return the receipt of a copy that does for a manifest which is known here already."""
-        with self._commit:
-            copy = self._find(manifest)
-            if copy is None:
-                return None
-            known = token in {copy.manifest_token, _read(self._kept(manifest.clip_id, token))}
-            return copy.receipt_token if known else None
-
-    def admit(self, manifest: Manifest, token: str) -> Outcome:
-        """Read a copy that does for a manifest back from the disk; keep the manifest if it holds.
-
-        That a copy was sound when it was signed for says nothing of today, and whoever brings
-        a new manifest may be about to part with the only other copy.
+    def find(self, manifest: Manifest, token: str) -> Copy | None:
+        """Return the copy that a manifest brought, if it is stored; nothing is read back.
 
         Raises:
-            OSError: the disk failed otherwise than by having lost the copy.
+            OSError: the disk can't say.
         """
-        while (copy := self._find_locked(manifest)) is not None:
-            damage = ""
-            try:
-                if not read_back(copy.place.age, copy.manifest.ciphertext, self._stopping):
-                    return Outcome.STOPPED
-            except UploadDamagedError as error:
-                damage = error.detail
-            with self._commit:
-                if _read(copy.place.receipt) != copy.receipt_token:
-                    continue  # another thread has set it aside
-                if damage:
-                    self._set_aside(copy.place, damage)
-                    continue
-                if token != copy.manifest_token:
-                    self._keep_manifest(manifest.clip_id, token)
-                return Outcome.KNOWN
-        return Outcome.MISSING
+        for place in self._places(manifest, token):
+            receipt = _read(place.receipt)
+            if receipt is not None and _read(place.manifest) == token and place.age.exists():
+                return Copy(place, manifest, statement_sha256(token), receipt)
+        return None
+
+    def receipts(self, clip_id: str) -> Iterator[tuple[Signer, str]]:
+        """Yield the receipts of a clip, oldest first, each with the station that has it.
+
+        Raises:
+            OSError: the disk can't say.
+        """
+        found = sorted(
+            (path.stat().st_mtime_ns, path)
+            for path in self._folder(clip_id).glob(f"{clip_id}*{_RECEIPT}")
+        )
+        for _, path in found:
+            token = _read(path)
+            with contextlib.suppress(StatementError):
+                yield read_unverified_receipt(token or "").station, token or ""
+
+    def copies(self, manifest: Manifest) -> int:
+        """Return how many copies of its clip a manifest's station has stored."""
+        folder, pattern = self._folder(manifest.clip_id), f"{manifest.clip_id}*{_RECEIPT}"
+        if sum(1 for _ in folder.glob(pattern)) < _MANY:
+            return 0
+        stations = [station.id for station, _ in self.receipts(manifest.clip_id)]
+        return stations.count(manifest.station.id)
+
+    def read_back(self, copy: Copy) -> bool:
+        """Read a copy from the disk and compare it with its manifest; false if told to stop.
+
+        Raises:
+            UploadDamagedError: it is something else, or gone.
+            OSError: it could not be read now.
+        """
+        return read_back(copy.place.age, copy.manifest.ciphertext, self._stopping)
 
     def finish(self, record: Record, manifest: Manifest, sign: Sign) -> Outcome:
         """Verify a complete upload and make it a stored copy.
 
         Raises:
-            UploadDamagedError: length or digest aren't the manifest's.
-            UploadUnreadableError: the disk can't give the bytes back; they were set aside.
+            UploadDamagedError: it isn't what the manifest says.
+            UploadUnreadableError: the disk can't give the bytes back.
             OSError: the disk failed otherwise; the upload stays, and can be finished later.
         """
         if self.take_back(record, manifest):
@@ -190,25 +198,42 @@ class Store:
         if not self._verify(record, manifest):
             return Outcome.STOPPED
         token = record.manifest_token
-        while (outcome := self.admit(manifest, token)) is Outcome.MISSING:
-            with self._commit:
-                if self._find(manifest) is not None:
-                    continue  # another upload was faster
-                place = self._vacant_place(manifest)
-                self._publish(token, place.manifest)
-                self.files.publish(self.incoming.part(record.id), place.age)
-                self._publish(sign(manifest, token), place.receipt)
-                self.incoming.forget(record.id)
-                return Outcome.STORED
-        if outcome is Outcome.KNOWN:
-            self.incoming.discard(record.id)
-        return outcome
+        damage = ""
+        if (copy := self.find(manifest, token)) is not None:
+            try:
+                if not self.read_back(copy):
+                    return Outcome.STOPPED
+            except UploadDamagedError as error:
+                damage = error.detail
+            else:
+                self.incoming.discard(record.id)
+                return Outcome.KNOWN
+        with self._commit:
+            if copy is not None:
+                self._set_aside(copy.place, damage)
+            place = self._vacant_place(manifest, token)
+            self._publish(token, place.manifest)
+            self.files.publish(self.incoming.part(record.id), place.age)
+            self._publish(sign(manifest, token), place.receipt)
+            self.incoming.forget(record.id)
+            return Outcome.STORED
+
+    def give_up(self, record: Record, manifest: Manifest) -> Path:
+        """Set an upload aside that the disk can't give back, and return where its bytes are.
+
+        To remove them would give their bad blocks to the next upload.
+        """
+        aside = self._aside(manifest.clip_id)
+        aside = aside.with_name(aside.name + ".part")
+        self.files.publish(self.incoming.part(record.id), aside)
+        self.incoming.forget(record.id)
+        return aside
 
     def take_back(self, record: Record, manifest: Manifest) -> bool:
         """Undo what a crash cut short; return whether the upload was stored after all."""
         with self._commit:
             part = self.incoming.part(record.id)
-            for place in self._places(manifest):
+            for place in self._places(manifest, record.manifest_token):
                 if _read(place.manifest) != record.manifest_token:
                     continue
                 if place.receipt.exists():
@@ -223,6 +248,41 @@ class Store:
                 self.files.remove(place.manifest)
             return False
 
+    def restore(self) -> None:
+        """Look at what was set aside, and put back what is sound after all.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        for receipt in sorted(self._damaged.glob(f"*{_RECEIPT}")):
+            stem = receipt.name.removesuffix(_RECEIPT)
+            aside = _Place(self._damaged, stem)
+            if self._stopping.is_set():
+                return
+            home = _Place(self._folder(stem), stem.rpartition(".")[0])
+            # A crash may have left some of them at home already.
+            moves = list(zip(aside.files, home.files, strict=True))
+            if any(source.exists() == target.exists() for source, target in moves):
+                continue
+            if not self._sound(*(here if here.exists() else there for here, there in moves)):
+                continue
+            with self._commit:
+                for source, target in moves:
+                    if source.exists():
+                        self.files.publish(source, target)
+            emit(COPY_RESTORED, clip_id=home.stem[:64], file=str(home.age))
+
+    def _sound(self, age: Path, manifest: Path, receipt: Path) -> bool:
+        manifest_token, receipt_token = _read(manifest) or "", _read(receipt) or ""
+        try:
+            expected = read_unverified_manifest(manifest_token).ciphertext
+            named = read_unverified_receipt(receipt_token).manifest_sha256
+            if named != statement_sha256(manifest_token):
+                return False
+            return read_back(age, expected, self._stopping)
+        except (StatementError, UploadDamagedError):
+            return False
+
     def _verify(self, record: Record, manifest: Manifest) -> bool:
         part = self.incoming.part(record.id)
         try:
@@ -233,106 +293,62 @@ class Store:
             self.files.fsync(fd)
         finally:
             os.close(fd)
-        try:
-            return read_back(part, manifest.ciphertext, self._stopping)
-        except UploadUnreadableError as error:
-            # To remove it would give its bad blocks to the next upload.
-            aside = self._aside(manifest.clip_id) + ".part"
-            self.files.publish(part, Path(aside))
-            self.incoming.forget(record.id)
-            raise UploadUnreadableError(
-                f"{error.detail}; set aside as {aside}",
-                hint="look at the store's disk (dmesg); the station uploads the clip again",
-            ) from error
+        if not read_back(part, manifest.ciphertext, self._stopping):
+            return False
+        check_header(part, manifest)
+        return True
 
-    def _vacant_place(self, manifest: Manifest) -> _Place:
-        for place in self._places(manifest):
-            self.files.make_folder(place.folder)
-            # Without a receipt, it may be an upload's that a failing disk kept from its own.
-            if not any(path.exists() for path in place.files):
-                return place
-        raise UploadDamagedError("this ciphertext is stored already, for fewer recipients")
+    def _vacant_place(self, manifest: Manifest, token: str) -> _Place:
+        first, own, _ = self._places(manifest, token)
+        self.files.make_folder(first.folder)
+        if first.vacant:
+            return first
+        if not own.vacant:
+            self._set_aside(own, "it is not whole")
+        return own
 
     def _set_aside(self, place: _Place, damage: str) -> None:
+        """Make room for a sound copy."""
         aside = self._aside(place.stem)
-        # After a crash in between, the receipt makes the next look set the rest aside.
+        # After a crash in between, the receipt makes the next upload set the rest aside.
         for path in place.files:
             with contextlib.suppress(FileNotFoundError):
-                self.files.publish(path, Path(aside + path.name.removeprefix(place.stem)))
+                suffix = path.name.removeprefix(place.stem)
+                self.files.publish(path, aside.with_name(aside.name + suffix))
         emit(
             COPY_DAMAGED,
             clip_id=place.stem[:64],
             file=str(place.age),
-            detail=f"{damage}; what there is was set aside as {aside}.*",
-            hint="look at the disk (dmesg); a station that still has the clip uploads it again, "
-            "otherwise bring it back from a backup",
+            detail=f"{damage}; set aside as {aside}.*",
+            hint="look at the disk (dmesg)",
         )
 
-    def _aside(self, stem: str) -> str:
+    def _aside(self, stem: str) -> Path:
         """Return a path in ``damaged/`` that nothing has yet, to put a suffix to."""
-        folder = self._path / "damaged"
-        self.files.make_folder(folder)
-        return str(folder / f"{stem}.{secrets.token_hex(8)}")
-
-    def _keep_manifest(self, clip_id: str, token: str) -> None:
-        final = self._kept(clip_id, token)
-        if _read(final) != token:
-            self._publish(token, final)
-
-    def _kept(self, clip_id: str, token: str) -> Path:
-        return self._folder(clip_id) / f"{clip_id}.manifest.{statement_sha256(token)[:16]}.jws"
+        self.files.make_folder(self._damaged)
+        return self._damaged / f"{stem}.{secrets.token_hex(8)}"
 
     def _publish(self, token: str, final: Path) -> None:
         self.files.publish_bytes(token.encode(), final, staging=self.incoming.folder)
 
     def _folder(self, clip_id: str) -> Path:
-        return self._path / "clips" / clip_id[:2] / clip_id[2:4]
+        return self.path / "clips" / clip_id[:2] / clip_id[2:4]
 
-    def _places(self, manifest: Manifest) -> tuple[_Place, _Place]:
-        folder = self._folder(manifest.clip_id)
-        other = f"{manifest.clip_id}.{manifest.ciphertext.sha256[:16]}"
-        return _Place(folder, manifest.clip_id), _Place(folder, other)
+    def _places(self, manifest: Manifest, token: str) -> tuple[_Place, _Place, _Place]:
+        """Return where the copy that a manifest brought can be.
 
-    def _find(self, manifest: Manifest) -> _Copy | None:
-        return next((c for c in self._copies(manifest.clip_id) if c.covers(manifest)), None)
-
-    def _find_locked(self, manifest: Manifest) -> _Copy | None:
-        with self._commit:
-            return self._find(manifest)
-
-    def _copies(self, clip_id: str) -> Iterator[_Copy]:
-        folder = self._folder(clip_id)
-        for receipt in sorted(folder.glob(f"{clip_id}*.receipt.jws"), key=lambda p: len(p.name)):
-            stem = receipt.name.removesuffix(".receipt.jws")
-            if (copy := self._copy(_Place(folder, stem))) is not None:
-                yield copy
-
-    def _copy(self, place: _Place) -> _Copy | None:
-        """Return the copy at a place; one that is not whole is set aside."""
-        token, receipt = _read(place.manifest), _read(place.receipt)
-        damage = ""
-        try:
-            manifest = read_unverified_manifest(token or "")
-            size, expected = place.age.stat().st_size, manifest.ciphertext.size
-            if size != expected:
-                damage = f"it has {size} bytes instead of {expected}"
-        except StatementError as error:
-            damage = f"its manifest: {error.detail}"
-        except FileNotFoundError:
-            damage = "it is gone"
-        if damage or token is None or receipt is None:
-            self._set_aside(place, damage or "its receipt can't be read")
-            return None
-        return _Copy(place, manifest, token, receipt)
+        It is the clip's first, or is named after the manifest; copies for other recipients
+        that version 0.1 stored are named after their ciphertext.
+        """
+        clip_id, folder = manifest.clip_id, self._folder(manifest.clip_id)
+        own = f"{clip_id}.{statement_sha256(token)[:16]}"
+        old = f"{clip_id}.{manifest.ciphertext.sha256[:16]}"
+        return _Place(folder, clip_id), _Place(folder, own), _Place(folder, old)
 
 
 def _read(path: Path) -> str | None:
-    """Return a statement; None where there is none, or the disk has lost it."""
+    """Return a statement; None where there is none."""
     try:
-        return path.read_text(encoding="ascii")
-    except (FileNotFoundError, UnicodeDecodeError):
+        return path.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
         return None
-    except OSError as error:
-        if error.errno in UNREADABLE:
-            return None
-        raise

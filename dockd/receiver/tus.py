@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dockd.receiver import problems
 from dockd.receiver.body import Body
 from dockd.receiver.problems import RequestError
+from dockd.receiver.shares import Requests
 from dockd.receiver.stations import Caller, Stations
 from dockd.receiver.upload import Upload
 from dockd.receiver.uploads import Uploads
@@ -29,6 +30,8 @@ EXTENSIONS = "creation,creation-with-upload,checksum,expiration,termination"
 ALGORITHMS = ("sha256", "sha1")
 """``sha1`` because the specification asks every server for it."""
 BODY_TYPE = "application/offset+octet-stream"
+MAX_OTHER_METADATA = 4096
+"""Bytes of ``Upload-Metadata`` that an upload may have beside its manifest."""
 METHODS = {"POST", "HEAD", "PATCH", "DELETE", "OPTIONS"}
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -69,9 +72,12 @@ class TusMiddleware:
 class Tus:
     """The resources ``/files/`` and ``/files/{upload}``."""
 
-    def __init__(self, uploads: Uploads, stations: Stations, max_size: int) -> None:
+    def __init__(
+        self, uploads: Uploads, stations: Stations, requests: Requests, max_size: int
+    ) -> None:
         self._uploads = uploads
         self._stations = stations
+        self._requests = requests
         self._max_size = max_size
 
     async def files(self, request: Request) -> Response:
@@ -111,7 +117,13 @@ class Tus:
         headers = request.headers
         length = _number(headers, "Upload-Length")
         metadata = headers.get("upload-metadata", "")
-        token = _parse_metadata(metadata).get("manifest")
+        pairs = _parse_metadata(metadata)
+        token = pairs.pop("manifest", "")
+        if sum(map(len, (*pairs, *pairs.values()))) > MAX_OTHER_METADATA:
+            raise RequestError(
+                problems.TOO_LARGE,
+                f"Upload-Metadata has more than {MAX_OTHER_METADATA} bytes beside the manifest",
+            )
         if not token:
             raise RequestError(
                 problems.BAD_HEADER,
@@ -131,15 +143,16 @@ class Tus:
         with_upload = _media_type(headers) == BODY_TYPE
         checksum = _parse_checksum(headers) if with_upload else None
         size = _content_length(headers)
-        upload = await self._uploads.create(manifest, token, metadata)
-        if with_upload:
-            body = Body(request.receive)
-            try:
-                await self._uploads.append(upload, 0, body, size, checksum)
-            except (RequestError, OSError):
-                # Its address was never told, so that nobody could resume it.
-                await self._uploads.remove(upload)
-                raise
+        with self._requests.one(manifest.station.id):
+            upload = await self._uploads.create(manifest, token, metadata)
+            if with_upload:
+                body = Body(request.receive)
+                try:
+                    await self._uploads.append(upload, 0, body, size, checksum)
+                except (RequestError, OSError):
+                    # Its address was never told, so that nobody could resume it.
+                    await self._uploads.remove(upload)
+                    raise
         # Relative to the request, so that it holds behind any proxy.
         here = upload.id if request.scope["path"].endswith("/") else f"files/{upload.id}"
         return Response(status_code=201, headers={"Location": here, **self._state(upload)})
@@ -149,7 +162,7 @@ class Tus:
         return Response(
             headers={
                 "Upload-Length": str(upload.length),
-                "Upload-Metadata": upload.record.metadata,
+                "Upload-Metadata": await self._uploads.metadata(upload),
                 "Cache-Control": "no-store",
                 **self._state(upload),
             }
@@ -161,8 +174,9 @@ class Tus:
             raise RequestError(problems.MEDIA_TYPE, f"Content-Type has to be {BODY_TYPE}")
         offset = _number(headers, "Upload-Offset")
         checksum = _parse_checksum(headers)
-        body = Body(request.receive)
-        await self._uploads.append(upload, offset, body, _content_length(headers), checksum)
+        with self._requests.one(upload.manifest.station.id):
+            body = Body(request.receive)
+            await self._uploads.append(upload, offset, body, _content_length(headers), checksum)
         return Response(status_code=204, headers=self._state(upload))
 
     async def _delete(self, _request: Request, upload: Upload) -> Response:

@@ -3,8 +3,9 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
-from dockd.manifest import Manifest
+from dockd.manifest import Manifest, statement_sha256
 from dockd.receiver import problems
 from dockd.receiver.body import Body
 from dockd.receiver.incoming import Record
@@ -31,6 +32,11 @@ class Upload:
     def id(self) -> str:
         """Its name in addresses and on disk."""
         return self.record.id
+
+    @cached_property
+    def manifest_sha256(self) -> str:
+        """The name of its manifest."""
+        return statement_sha256(self.record.manifest_token)
 
     @property
     def length(self) -> int:

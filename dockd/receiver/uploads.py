@@ -5,22 +5,28 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dockd.clock import Clock
-from dockd.events import UPLOAD_CREATED, UPLOAD_EXPIRED
-from dockd.logs import emit
-from dockd.manifest import Manifest
+from dockd.concurrency import finished
+from dockd.errors import HistoryForkedError, UploadDamagedError, UploadUnreadableError
+from dockd.events import UPLOAD_CREATED, UPLOAD_EXPIRED, UPLOAD_REFUSED
+from dockd.logs import emit, emit_error
+from dockd.manifest import JournalHead, Manifest, statement_sha256
 from dockd.receiver import problems
+from dockd.receiver.anchors import Anchors
 from dockd.receiver.body import Body, End
 from dockd.receiver.config import StoreConfig
 from dockd.receiver.problems import RequestError
 from dockd.receiver.recovery import recover
-from dockd.receiver.room import Room
+from dockd.receiver.room import SHARE, Room
+from dockd.receiver.sealing import BEGINNING, begins_as_age, implausible
 from dockd.receiver.stations import Stations
 from dockd.receiver.store import Outcome, Sign, Store
 from dockd.receiver.upload import Upload
 from dockd.receiver.verifier import Faults, Verification, Verifier
+from dockd.receiver.workers import Workers
 from dockd.receiver.writing import Checksum, Verdict, write_body
 
 LOCK_SECONDS = 5.0
@@ -29,46 +35,88 @@ MAX_WAIT = 30
 """Seconds that a request waits for a verification, at most."""
 SWEEP_SECONDS = 60.0
 """How often expired uploads are looked for."""
+RESTORE_SECONDS = 86400.0
+"""How often what was set aside is looked at again."""
 MAX_UNFINISHED = 1000
 """Unfinished uploads of one station at once."""
+MAX_UNFINISHED_BYTES = 8 * 2**20
+"""Bytes of their manifests, which are kept in memory."""
+MAX_COPIES = 16
+"""Stored copies of one clip by one station."""
 MAX_REMEMBERED = 1000
 """Stored uploads whose addresses still answer, for clients that missed the last response."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A receipt, and when the ciphertext that it is for was last read back."""
+
+    receipt: str
+    read_at: datetime
 
 
 class Uploads:
     """The uploads of one store; everything here runs on one event loop."""
 
     def __init__(
-        self, store: Store, stations: Stations, sign: Sign, config: StoreConfig, clock: Clock
+        self,
+        store: Store,
+        anchors: Anchors,
+        stations: Stations,
+        sign: Sign,
+        config: StoreConfig,
+        clock: Clock,
     ) -> None:
         self.store = store
         self.faults = Faults(clock)
         self.stopping = asyncio.Event()
+        self.workers = Workers(config.verify_concurrency)
+        self._anchors = anchors
         self._stations = stations
         self._expiry = timedelta(seconds=config.upload_expiry_seconds)
         self._clock = clock
         self._uploads: dict[str, Upload] = {}
-        self._room = Room(store, self._uploads, config.reserve)
+        self.room = Room(
+            store,
+            self._uploads,
+            config.reserve,
+            SHARE if stations.several else 1.0,
+            self.workers,
+            clock,
+        )
         self._stored: dict[str, Upload] = {}
         self._creating: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._verifier = Verifier(
-            store, sign, self.faults, config.verify_concurrency, self._verified
+            store,
+            sign,
+            anchors.record,
+            self.faults,
+            self.workers,
+            clock,
+            config.verify_concurrency,
+            self._verified,
         )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Pick up what earlier runs left, and give up what has expired, until the end."""
-        for upload in await asyncio.to_thread(recover, self.store, self._stations):
+        for upload in await self.workers.write(recover, self.store, self._stations):
             self._uploads[upload.id] = upload
             if upload.complete:
                 self._verifier.finish(upload)
-        sweeper = asyncio.create_task(self._sweep_forever())
+        await self.room.look()
+        background = [
+            asyncio.create_task(task)
+            for task in (self._sweep_forever(), self._restore_forever(), self.room.follow())
+        ]
         try:
             yield
         finally:
             self.stop()
-            sweeper.cancel()
+            for task in background:
+                task.cancel()
             await self._verifier.close()
+            self.workers.close()
 
     def stop(self) -> None:
         """End what runs, keeping every byte that has arrived."""
@@ -102,30 +150,71 @@ class Uploads:
         """Begin an upload; one that the very same manifest began before is given up.
 
         Raises:
-            RequestError: the clip is here already, or there is no room.
+            RequestError: it is here already, can't be what it says, or there is no room.
         """
-        async with self._creating[manifest.station.id]:
-            known = await asyncio.to_thread(self.store.has, manifest)
-            for upload in self._of_station(manifest.station.id):
+        if reason := implausible(manifest):
+            raise RequestError(problems.MANIFEST_REFUSED, reason)
+        await self.check_history(manifest, token)
+        station = manifest.station.id
+        async with self._creating[station]:
+            known = await self._is_stored(manifest, token)
+            for upload in self._of_station(station):
                 if upload.record.manifest_token == token:
                     await self.remove(upload)
-            if known or self._arrived(manifest):
+            if known or self._arrived(token):
                 raise RequestError(problems.CLIP_STORED, "nothing needs to be uploaded")
-            if len(self._of_station(manifest.station.id)) >= MAX_UNFINISHED:
-                raise RequestError(
-                    problems.TOO_MANY_UPLOADS,
-                    f"there are {MAX_UNFINISHED} of {manifest.station.id}",
-                    hint="they expire, or the station finishes them",
-                    headers={"Retry-After": "60"},
-                )
-            async with self._room.promised(manifest.ciphertext.size):
-                record = await asyncio.to_thread(self.store.incoming.create, token, metadata)
+            await self._check_share(manifest, token)
+            async with self.room.promise(station, manifest.ciphertext.size):
+                record = await self.workers.write(self.store.incoming.create, token, metadata)
                 upload = Upload(record, manifest, 0, self._clock.now())
                 self._uploads[upload.id] = upload
         emit(UPLOAD_CREATED, **upload.names, size=upload.length)
-        if upload.complete:
-            self._verifier.finish(upload)
         return upload
+
+    async def check_history(self, manifest: Manifest, token: str) -> None:
+        """Check that a manifest goes on with what its station signed before.
+
+        Raises:
+            RequestError: it contradicts that.
+        """
+        try:
+            await self.workers.ask(self._anchors.check, manifest, token)
+        except HistoryForkedError as error:
+            raise _forked(error) from error
+
+    async def newest_anchor(self, kid: str) -> JournalHead | None:
+        """Return the newest anchor of a station's key, if there is one."""
+        return await self.workers.ask(self._anchors.newest, kid)
+
+    async def _is_stored(self, manifest: Manifest, token: str) -> bool:
+        if self._verifier.is_damaged(statement_sha256(token)):
+            return False
+        return await self.workers.ask(self.store.find, manifest, token) is not None
+
+    async def _check_share(self, manifest: Manifest, token: str) -> None:
+        """Check what a station has already of what all share.
+
+        Raises:
+            RequestError: it has too much.
+        """
+        station = manifest.station.id
+        own = self._of_station(station)
+        size = sum(len(upload.record.manifest_token) for upload in own) + len(token)
+        if len(own) >= MAX_UNFINISHED or size > MAX_UNFINISHED_BYTES:
+            raise RequestError(
+                problems.TOO_MANY_UPLOADS,
+                f"there are {len(own)} of {station}",
+                hint="they expire, or the station finishes them",
+                headers={"Retry-After": "60"},
+            )
+        copies = await self.workers.ask(self.store.copies, manifest)
+        if copies >= MAX_COPIES:
+            raise RequestError(
+                problems.TOO_MANY_COPIES,
+                f"there are {copies} of clip {manifest.clip_id} by {station}",
+                hint="look why the station seals one clip again and again",
+                headers={"Retry-After": "3600"},
+            )
 
     async def current_offset(self, upload: Upload) -> int:
         """Return how many bytes have arrived; a request that is writing has to end first."""
@@ -133,6 +222,10 @@ class Uploads:
             async with self._held(upload):
                 pass
         return upload.offset
+
+    async def metadata(self, upload: Upload) -> str:
+        """Return the ``Upload-Metadata`` that an upload was created with."""
+        return await self.workers.ask(self.store.incoming.metadata, upload.id)
 
     async def append(
         self, upload: Upload, offset: int, body: Body, size: int | None, checksum: Checksum | None
@@ -156,11 +249,12 @@ class Uploads:
             upload.check_fits(offset, size)
             if upload.complete:
                 return
-            await self._room.check_written()
+            await self.room.check_written()
             # The checksum of a whole clip is the manifest's digest, for which the clip is
             # read back from the disk anyway: that one reading serves both.
             whole = size == upload.length and checksum is not None and checksum.is_of(upload)
             await self._write(upload, body, None if whole else checksum)
+            await self._check_beginning(upload, offset)
         if upload.complete:
             verification = self._verifier.finish(upload)
             if whole:
@@ -168,6 +262,21 @@ class Uploads:
                 self._check_kept(upload)
         if body.end is not End.COMPLETE:
             raise self._broken_off(body)
+
+    async def _check_beginning(self, upload: Upload, offset: int) -> None:
+        """Give up an upload whose first bytes show that it is no age file.
+
+        Raises:
+            RequestError: they do.
+        """
+        part = self.store.incoming.part(upload.id)
+        if offset >= BEGINNING or await self.workers.ask(begins_as_age, part):
+            return
+        await self.workers.write(self.store.incoming.discard, upload.id)
+        del self._uploads[upload.id]
+        error = UploadDamagedError("it does not begin as an age file does")
+        emit_error(UPLOAD_REFUSED, error, **upload.names)
+        raise RequestError(problems.NOT_SEALED, error.detail)
 
     def _check_kept(self, upload: Upload) -> None:
         if upload.id not in self._uploads and upload.id not in self._stored:
@@ -179,54 +288,66 @@ class Uploads:
         Raises:
             RequestError: another request has it.
         """
-        if upload.complete:
+        if upload.complete or upload.id not in self._uploads:
             return False
         async with self._held(upload):
             if upload.complete:
                 return False
-            await asyncio.to_thread(self.store.incoming.discard, upload.id)
+            await self.workers.write(self.store.incoming.discard, upload.id)
             del self._uploads[upload.id]
             return True
 
-    async def receipt(self, manifest: Manifest, token: str, wait: float) -> str | None:
-        """Return the receipt for a brought manifest; None while verification runs.
+    async def receipt(self, manifest: Manifest, token: str, wait: float) -> Held | None:
+        """Return the receipt of the upload that a manifest brought; None while it is read back.
 
         Args:
             manifest: the manifest, checked.
-            token: its compact form, which is kept before the receipt is given.
+            token: its compact form.
             wait: seconds to wait for a verification that runs.
 
         Raises:
             RequestError: the clip has to be uploaded.
-            OSError: the disk failed during verification.
+            OSError: the disk failed.
         """
+        await self.check_history(manifest, token)
         now = asyncio.get_running_loop().time
         deadline = now() + wait
-        while (receipt := await asyncio.to_thread(self.store.claim, manifest, token)) is None:
-            verification = await self._verification(manifest, token)
+        sha256 = statement_sha256(token)
+        while True:
+            copy = await self.workers.ask(self.store.find, manifest, token)
+            read_at = self._verifier.read_at(sha256)
+            if copy is not None and read_at is not None:
+                return Held(copy.receipt, read_at)
+            if (upload := self._arrived(token)) is not None:
+                verification = self._verifier.finish(upload)
+            elif copy is not None:
+                verification = self._verifier.confirm(copy)
+            else:
+                raise RequestError(problems.CLIP_NOT_STORED, "it has to be uploaded")
             await self._wait_for(verification, max(deadline - now(), 0))
             if self.stopping.is_set() or not verification.done():
                 return None
-            if (failure := verification.result()) is not None:
-                raise failure
-        return receipt
+            self._raise_failure(verification)
 
-    async def _verification(self, manifest: Manifest, token: str) -> Verification:
-        """Return what a manifest's receipt has to wait for next."""
-        if await asyncio.to_thread(self.store.has, manifest):
-            return self._verifier.admit(manifest, token)
-        upload = self._arrived(manifest)
-        if upload is None:
-            raise RequestError(problems.CLIP_NOT_STORED, "it has to be uploaded")
-        return self._verifier.finish(upload)
+    def _raise_failure(self, verification: Verification) -> None:
+        match verification.result():
+            case None:
+                pass
+            case HistoryForkedError() as error:
+                raise _forked(error)
+            case UploadDamagedError() as error:
+                detail = f"{error.detail}; it has to be uploaded again"
+                raise RequestError(problems.CLIP_NOT_STORED, detail, hint=error.hint)
+            case failure:
+                raise self.faults.refusal(failure)
 
-    async def stored_receipt(self, clip_id: str) -> str | None:
-        """Return the receipt of a clip's first copy, if it is stored."""
-        return await asyncio.to_thread(self.store.receipt, clip_id)
+    async def stored_receipts(self, clip_id: str) -> list[tuple[str, str]]:
+        """Return a clip's receipts, oldest first, each with the name of its station."""
 
-    async def free_bytes(self) -> int:
-        """Return the free space of the store's disk in bytes."""
-        return await asyncio.to_thread(self.store.free_bytes)
+        def read() -> list[tuple[str, str]]:
+            return [(station.id, token) for station, token in self.store.receipts(clip_id)]
+
+        return await self.workers.ask(read)
 
     async def sweep(self) -> None:
         """Give up the uploads that have expired, and verify again where the disk had failed."""
@@ -239,6 +360,15 @@ class Uploads:
             with contextlib.suppress(RequestError):
                 if await self.remove(upload):
                     emit(UPLOAD_EXPIRED, **upload.names, offset=upload.offset)
+
+    async def _restore_forever(self) -> None:
+        """Look at what was set aside, at the start and once a day."""
+        while True:
+            try:
+                await self.workers.read(self.store.restore)
+            except (OSError, UploadUnreadableError) as error:
+                self.faults.refusal(error)
+            await self._clock.sleep(RESTORE_SECONDS)
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -255,12 +385,10 @@ class Uploads:
             if not upload.complete and upload.manifest.station.id == station_id
         ]
 
-    def _arrived(self, manifest: Manifest) -> Upload | None:
-        """Return a complete upload that will do for a manifest, once it is verified."""
-        wanted = set(manifest.recipients)
+    def _arrived(self, token: str) -> Upload | None:
+        """Return the complete upload that a manifest brought, if there is one."""
         for upload in self._uploads.values():
-            same = upload.manifest.clip_id == manifest.clip_id
-            if same and upload.complete and set(upload.manifest.recipients) >= wanted:
+            if upload.complete and upload.record.manifest_token == token:
                 return upload
         return None
 
@@ -294,13 +422,14 @@ class Uploads:
             upload.lock.release()
 
     async def _write(self, upload: Upload, body: Body, checksum: Checksum | None) -> None:
-        fd = await asyncio.to_thread(self.store.incoming.open, upload.id)
+        fd = await self.workers.ask(self.store.incoming.open, upload.id)
+        began = upload.offset
         try:
-            verdict = await write_body(self.store.files, fd, upload, body, checksum)
+            verdict = await write_body(self.store.files, self.workers, fd, upload, body, checksum)
         finally:
-            upload.offset, upload.written = os.fstat(fd).st_size, 0
-            upload.touched = self._clock.now()
-            os.close(fd)
+            upload.offset, upload.written = await finished(self.workers.ask(_close, fd)), 0
+            if upload.offset > began:  # a body of no bytes renews nothing
+                upload.touched = self._clock.now()
         if verdict is Verdict.TOO_LONG:
             raise upload.too_long()
         if verdict is Verdict.DAMAGED:
@@ -333,8 +462,20 @@ class Uploads:
             stopping.cancel()
 
 
+def _close(fd: int) -> int:
+    """Close a part and return its size."""
+    try:
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
 def _unknown() -> RequestError:
     return RequestError(problems.UPLOAD_UNKNOWN, "create it again")
+
+
+def _forked(error: HistoryForkedError) -> RequestError:
+    return RequestError(problems.HISTORY_FORKED, error.detail, hint=error.hint)
 
 
 def _locked() -> RequestError:

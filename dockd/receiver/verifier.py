@@ -1,14 +1,15 @@
-"""What is read back on the way to a receipt, a few at a time, in threads of their own."""
+"""What is read back on the way to a receipt or an answer, a few at a time, in fair turns."""
 
 import asyncio
 import errno
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TypeVar
+from dataclasses import dataclass
+from datetime import datetime
 
 from dockd.clock import Clock
 from dockd.errors import (
+    HistoryForkedError,
     StoreError,
     StoreFullError,
     UploadDamagedError,
@@ -17,17 +18,31 @@ from dockd.errors import (
 from dockd.events import (
     CLIP_KNOWN,
     CLIP_STORED,
+    COPY_DAMAGED,
+    COPY_RESTORED,
     STORE_FAILED,
     STORE_WORKS,
     UPLOAD_REFUSED,
     UPLOAD_UNREADABLE,
 )
 from dockd.logs import Repeats, emit, emit_error
-from dockd.manifest import Manifest, statement_sha256
+from dockd.manifest import Manifest
 from dockd.receiver import problems
 from dockd.receiver.problems import RequestError
-from dockd.receiver.store import Outcome, Sign, Store
+from dockd.receiver.shares import FairSlots
+from dockd.receiver.store import Copy, Outcome, Sign, Store
 from dockd.receiver.upload import Upload
+from dockd.receiver.workers import Workers
+
+READ_AGAIN_SECONDS = 3600.0
+"""How long a reading back does for further answers."""
+GIVE_UP_SECONDS = 600.0
+"""How long bytes may fail to be read before they count as lost; a shorter fault passes."""
+_TRIES = 3
+"""How often that has to be tried meanwhile."""
+MAX_QUEUED = 64
+"""Stored copies of one station that wait to be read back at once."""
+_MAX_REMEMBERED = 10_000
 
 
 class Faults:
@@ -36,10 +51,10 @@ class Faults:
     def __init__(self, clock: Clock) -> None:
         self._repeats = Repeats(clock, STORE_FAILED, STORE_WORKS)
 
-    def refusal(self, error: OSError) -> RequestError:
+    def refusal(self, error: Exception) -> RequestError:
         """Note a disk error and return what the client is told."""
         retry = {"Retry-After": "30"}
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
             full = StoreFullError(str(error), hint="make room on the store's disk")
             self._repeats.failure("store", error=full)
             return RequestError(problems.STORE_FULL, "the disk is full", headers=retry)
@@ -52,9 +67,14 @@ class Faults:
         self._repeats.success("store")
 
 
-T = TypeVar("T")
-Verification = asyncio.Task[OSError | None]
-"""Ends with what the disk said if it failed; it is started anew to try again."""
+Verification = asyncio.Task[Exception | None]
+"""Ends with what went wrong, if anything did; it is started anew to try again."""
+
+
+@dataclass
+class _Failing:
+    since: float
+    tries: int = 0
 
 
 class Verifier:
@@ -67,69 +87,164 @@ class Verifier:
         self,
         store: Store,
         sign: Sign,
+        admit: Callable[[Manifest, str], None],
         faults: Faults,
+        workers: Workers,
+        clock: Clock,
         concurrency: int,
         on_done: Callable[[Upload, Outcome | None], None],
     ) -> None:
         self._store = store
         self._sign = sign
+        self._admit = admit
         self._faults = faults
+        self._workers = workers
+        self._clock = clock
         self._on_done = on_done
         self._tasks: dict[str, Verification] = {}
-        self._threads = ThreadPoolExecutor(concurrency, "verify")
+        self._slots = FairSlots(concurrency)
+        self._read: OrderedDict[str, tuple[float, datetime]] = OrderedDict()
+        """When each manifest's copy was read back last, by both clocks."""
+        self._damaged: set[str] = set()
+        """Manifests whose copies are not what was signed for."""
+        self._failing: dict[str, _Failing] = {}
+
+    def read_at(self, manifest_sha256: str) -> datetime | None:
+        """Return when a manifest's copy was read back, if that is not long ago."""
+        when = self._read.get(manifest_sha256)
+        if when is None or self._clock.monotonic() - when[0] > READ_AGAIN_SECONDS:
+            return None
+        return when[1]
+
+    def is_damaged(self, manifest_sha256: str) -> bool:
+        """Say whether a manifest's copy is known to be damaged, so that it is uploaded again."""
+        return manifest_sha256 in self._damaged
 
     def finish(self, upload: Upload) -> Verification:
         """Verify a complete upload and store it, unless that runs already."""
-        return self._start(upload.id, lambda: self._finish(upload))
+        return self._start(upload.id, upload.manifest.station.id, lambda: self._finish(upload))
 
-    def admit(self, manifest: Manifest, token: str) -> Verification:
-        """Verify a stored copy for a manifest that is new here, unless that runs already."""
+    def confirm(self, copy: Copy) -> Verification:
+        """Read a stored copy back, unless that runs already.
 
-        def work() -> object:
-            # One that ran may just have ended.
-            return self._store.claim(manifest, token) or self._store.admit(manifest, token)
-
-        return self._start(statement_sha256(token), lambda: self._in_thread(work))
+        Raises:
+            RequestError: too many of its station's wait for that.
+        """
+        station = copy.manifest.station.id
+        if copy.manifest_sha256 not in self._tasks and self._slots.waiting(station) >= MAX_QUEUED:
+            raise RequestError(
+                problems.TOO_MANY_REQUESTS,
+                f"{MAX_QUEUED} clips of {station} wait to be read back",
+                headers={"Retry-After": "30"},
+            )
+        return self._start(copy.manifest_sha256, station, lambda: self._confirm(copy))
 
     async def close(self) -> None:
         """Wait for what runs; ``Store.stop`` makes that short."""
         await asyncio.gather(*self._tasks.values())
-        self._threads.shutdown()
 
-    def _start(self, key: str, work: Callable[[], Awaitable[object]]) -> Verification:
+    def _start(
+        self, key: str, station: str, work: Callable[[], Awaitable[Exception | None]]
+    ) -> Verification:
         if key not in self._tasks:
-            self._tasks[key] = asyncio.create_task(self._run(key, work))
+            self._tasks[key] = asyncio.create_task(self._run(key, station, work))
         return self._tasks[key]
 
-    async def _run(self, key: str, work: Callable[[], Awaitable[object]]) -> OSError | None:
+    async def _run(
+        self, key: str, station: str, work: Callable[[], Awaitable[Exception | None]]
+    ) -> Exception | None:
         try:
-            await work()
+            async with self._slots.slot(station):
+                failure = await work()
+        except UploadUnreadableError as error:
+            self._faults.refusal(error)
+            return OSError(errno.EIO, error.detail)
         except OSError as error:
             self._faults.refusal(error)
             return error
         else:
             self._faults.none()
-            return None
+            return failure
         finally:
             del self._tasks[key]
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    async def _finish(self, upload: Upload) -> None:
+    async def _finish(self, upload: Upload) -> Exception | None:
+        store = self._store
         outcome: Outcome | None = None
+        failure: StoreError | None = None
         try:
-            outcome = await self._in_thread(
-                partial(self._store.finish, upload.record, upload.manifest, self._sign)
+            # First: an anchor without its clip does no harm, a clip without its anchor would.
+            await self._workers.write(self._admit, upload.manifest, upload.record.manifest_token)
+            outcome = await self._workers.read(
+                store.finish, upload.record, upload.manifest, self._sign
             )
         except UploadUnreadableError as error:
-            emit_error(UPLOAD_UNREADABLE, error, **upload.names)
-        except UploadDamagedError as error:
-            await asyncio.to_thread(self._store.incoming.discard, upload.id)
+            if not self._lasts(upload.id):
+                raise
+            aside = await self._workers.write(store.give_up, upload.record, upload.manifest)
+            detail = f"{error.detail}; set aside as {aside}"
+            failure = UploadUnreadableError(detail, hint=error.hint)
+            emit_error(UPLOAD_UNREADABLE, failure, **upload.names)
+        except (UploadDamagedError, HistoryForkedError) as error:
+            failure = error
+            await self._workers.write(store.incoming.discard, upload.id)
             emit_error(UPLOAD_REFUSED, error, **upload.names)
+        self._failing.pop(upload.id, None)
+        if outcome is Outcome.STOPPED:
+            return None
+        if outcome is not None:
+            self._is_sound(upload.manifest_sha256)
         if outcome is Outcome.STORED:
             content = upload.manifest.ciphertext
             emit(CLIP_STORED, **upload.names, size=content.size, sha256=content.sha256)
         elif outcome is Outcome.KNOWN:
             emit(CLIP_KNOWN, **upload.names)
         self._on_done(upload, outcome)
+        return failure
+
+    async def _confirm(self, copy: Copy) -> Exception | None:
+        key = copy.manifest_sha256
+        try:
+            if not await self._workers.read(self._store.read_back, copy):
+                return None
+        except UploadUnreadableError as error:
+            if not self._lasts(key):
+                raise
+            return self._is_not_sound(copy, error)
+        except UploadDamagedError as error:
+            return self._is_not_sound(copy, error)
+        self._failing.pop(key, None)
+        if self._is_sound(key):
+            emit(COPY_RESTORED, clip_id=copy.manifest.clip_id, file=str(copy.place.age))
+        return None
+
+    def _lasts(self, key: str) -> bool:
+        """Note that something could not be read, and say whether it has been so for long."""
+        now = self._clock.monotonic()
+        failing = self._failing.setdefault(key, _Failing(now))
+        failing.tries += 1
+        return failing.tries >= _TRIES and now - failing.since >= GIVE_UP_SECONDS
+
+    def _is_sound(self, key: str) -> bool:
+        """Note that a manifest's copy was read back; return whether it was thought damaged."""
+        self._read[key] = self._clock.monotonic(), self._clock.now()
+        self._read.move_to_end(key)
+        if len(self._read) > _MAX_REMEMBERED:
+            self._read.popitem(last=False)
+        known = key in self._damaged
+        self._damaged.discard(key)
+        return known
+
+    def _is_not_sound(self, copy: Copy, error: UploadDamagedError) -> UploadDamagedError:
+        self._read.pop(copy.manifest_sha256, None)
+        if copy.manifest_sha256 not in self._damaged:
+            self._damaged.add(copy.manifest_sha256)
+            emit(
+                COPY_DAMAGED,
+                clip_id=copy.manifest.clip_id,
+                file=str(copy.place.age),
+                detail=f"{error.detail}; it stays where it is until it is uploaded again",
+                hint="look at the disk (dmesg); a station that still has the clip uploads it"
+                " again, otherwise bring it back from a backup",
+            )
+        return error

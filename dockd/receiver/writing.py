@@ -12,6 +12,7 @@ from typing import Protocol
 from dockd.files import Files
 from dockd.receiver.body import Body, End
 from dockd.receiver.upload import Upload
+from dockd.receiver.workers import Workers
 
 
 class Hasher(Protocol):
@@ -52,7 +53,12 @@ class Verdict(enum.Enum):
 
 
 async def write_body(
-    files: Files, fd: int, upload: Upload, body: Body, checksum: Checksum | None
+    files: Files,
+    workers: Workers,
+    fd: int,
+    upload: Upload,
+    body: Body,
+    checksum: Checksum | None,
 ) -> Verdict:
     """Append a body to an upload's part, in worker threads; ``upload.written`` counts.
 
@@ -61,7 +67,7 @@ async def write_body(
     Raises:
         OSError: the disk failed; the part holds a beginning of the body.
     """
-    writer = _Writer(files, fd, upload, checksum)
+    writer = await workers.ask(_Writer, files, fd, upload, checksum)
     room = upload.missing
     working: asyncio.Future[None] | None = None
 
@@ -73,7 +79,7 @@ async def write_body(
     async def then(action: Callable[[], None]) -> None:
         nonlocal working
         await settle()
-        working = asyncio.get_running_loop().run_in_executor(None, action)
+        working = workers.write(action)
 
     try:
         verdict = Verdict.KEPT

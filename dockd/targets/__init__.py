@@ -3,7 +3,9 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
+
+from dockd.model import Clip
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,25 @@ class Sealed:
     sha256: str
     """Of the whole ciphertext, in hex."""
 
+    @classmethod
+    def of(cls, clip: Clip, path: Path) -> Self:
+        """Take it from a clip that was sealed."""
+        return cls(
+            clip_id=str(clip.clip_id),
+            manifest=str(clip.manifest),
+            path=path,
+            size=int(clip.ciphertext_size or 0),
+            sha256=str(clip.ciphertext_sha256),
+        )
+
 
 @dataclass(frozen=True)
 class Received:
     """Something that claims to be a receipt; nobody has checked it yet."""
 
-    token: str
+    receipt: str
+    answer: str
+    """Something that claims to be an answer to this question; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +72,24 @@ class Target(Protocol):
     def gives_receipts(self) -> bool:
         """Whether the place signs for what it keeps; otherwise nothing is ever wiped."""
 
-    async def receipt(self, sealed: Sealed) -> ReceiptAnswer:
+    async def receipt(self, sealed: Sealed, nonce: str) -> ReceiptAnswer:
         """Ask for a clip's receipt, handing over its manifest; where none is given, none is there.
+
+        Args:
+            sealed: the clip.
+            nonce: what the answer has to repeat, so that no older one does for it.
 
         Raises:
             TransientError: no answer now.
             RejectedError: the manifest will never be accepted.
+        """
+
+    async def anchor(self, kid: str, nonce: str) -> str:
+        """Ask where the journal behind a station's key is known to stand; nobody has checked it.
+
+        Raises:
+            TransientError: no answer now.
+            RejectedError: the question will never be answered.
         """
 
     async def upload(

@@ -27,8 +27,8 @@ from dockd.errors import (
     TargetError,
     TransientError,
 )
+from dockd.jws import MAX_STATEMENT
 from dockd.keys import pem_path, read_token
-from dockd.manifest import MAX_STATEMENT
 from dockd.targets import proxies
 
 MAX_BODY = MAX_STATEMENT

@@ -95,7 +95,7 @@ class TusTarget:
         """Whether the configuration names a place for receipts."""
         return self._config.receipts_url is not None
 
-    async def receipt(self, sealed: Sealed) -> ReceiptAnswer:
+    async def receipt(self, sealed: Sealed, nonce: str) -> ReceiptAnswer:
         """See :meth:`dockd.targets.Target.receipt`."""
         if self._config.receipts_url is None:
             return NotStored()
@@ -103,18 +103,31 @@ class TusTarget:
         reply = await self.ask(
             "PUT",
             self._config.receipts_url + sealed.clip_id,
-            {"Content-Type": "application/jose", "Prefer": f"wait={wait}"},
+            {
+                "Content-Type": "application/jose",
+                "Prefer": f"wait={wait}",
+                "Dockd-Nonce": nonce,
+            },
             sealed.manifest.encode(),
         )
         match reply.status:
             case 200 if reply.is_statement:
-                return Received(reply.body.decode("ascii", "replace"))
+                answer = reply.headers.get("Dockd-Answer", "")
+                return Received(reply.body.decode("ascii", "replace"), answer)
             case 202 if not reply.is_page:
                 return Verifying(1.0 if reply.retry_after is None else reply.retry_after)
             case 404 if reply.problem.code == "clip-not-stored":
                 return NotStored()
             case _:
                 raise to_error(reply)
+
+    async def anchor(self, kid: str, nonce: str) -> str:
+        """See :meth:`dockd.targets.Target.anchor`."""
+        url = f"{self._config.receipts_url}anchors/{kid}"
+        reply = await self.ask("GET", url, {"Dockd-Nonce": nonce})
+        if reply.status == 200 and reply.is_statement:
+            return reply.body.decode("ascii", "replace")
+        raise to_error(reply)
 
     async def upload(
         self,

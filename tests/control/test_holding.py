@@ -10,9 +10,10 @@ from pathlib import Path
 from dockd.activity import Activity
 from dockd.clock import Clock
 from dockd.config import TargetConfig
+from dockd.confirming import Confirmations
 from dockd.control.metrics import Metrics
 from dockd.control.troubles import of_failing
-from dockd.errors import UnforeseenError
+from dockd.errors import TransientError, UnforeseenError
 from dockd.files import Files
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, SealedFacts
@@ -21,7 +22,7 @@ from dockd.model import Camera, Clip, FileStat, FoundFile, Match, State
 from dockd.spool import Spool
 from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed
 from dockd.upload import Uploader
-from tests.support import CIPHERTEXT, PLAINTEXT, make_manifest, make_receipt
+from tests.support import CIPHERTEXT, PLAINTEXT, make_answer, make_manifest, make_receipt
 
 PATIENCE = 20
 CAMERA = Camera("generic", "CAM-0001")
@@ -35,10 +36,10 @@ class SlowLedger(Ledger):
         self.entered, self.gate = threading.Event(), threading.Event()
         self.gate.set()
 
-    def acknowledge(self, clip: Clip, receipt: str) -> None:
+    def acknowledge(self, clip: Clip, receipt: str, answer: str) -> None:
         self.entered.set()
         assert self.gate.wait(PATIENCE)
-        super().acknowledge(clip, receipt)
+        super().acknowledge(clip, receipt, answer)
 
 
 class Server:
@@ -47,7 +48,8 @@ class Server:
     gives_receipts = True
     answered: Callable[[bool], None]
 
-    def __init__(self) -> None:
+    def __init__(self, key: SigningKey) -> None:
+        self.key = key
         self.has = False
         self.mistaken = False
         self.receipt_token = ""
@@ -55,11 +57,16 @@ class Server:
         self.sending, self.sent = asyncio.Event(), asyncio.Event()
         self.asked = 0
 
-    async def receipt(self, sealed: Sealed) -> ReceiptAnswer:
+    async def receipt(self, sealed: Sealed, nonce: str) -> ReceiptAnswer:
         self.asked += 1
         if self.mistaken:
             raise KeyError("Retry-After")
-        return Received(self.receipt_token) if self.has else NotStored()
+        if not self.has:
+            return NotStored()
+        return Received(self.receipt_token, make_answer(self.key, self.receipt_token, nonce))
+
+    async def anchor(self, kid: str, nonce: str) -> str:
+        raise TransientError("nobody asks")
 
     async def upload(
         self,
@@ -85,7 +92,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         clock, station, receiver = Clock(), SigningKey.generate(), SigningKey.generate()
         self.ledger = SlowLedger(folder / "ledger.db", clock)
-        self.server = Server()
+        self.server = Server(receiver)
         self.activity = Activity(clock, Metrics())
         spool = Spool(folder / "spool", budget=2**30, reserve=0, files=Files(), clock=clock)
         spool.recover({})
@@ -111,7 +118,7 @@ class Bench:
             clock,
             self.activity,
             config=TargetConfig(url="https://evidence.example/files/"),
-            receiver_keys=[receiver.verify_key],
+            confirmations=Confirmations(self.server, [receiver.verify_key]),
             settled=lambda _: self.settled.set(),
         )
 

@@ -17,6 +17,7 @@ from dockd.doctor import server
 from dockd.doctor.findings import Finding, Level
 from dockd.doctor.subject import Machine, Subject
 from dockd.keys import SigningKey
+from dockd.ledger import Ledger
 from tests.doctor.support import Patient, healthy, worst
 from tests.receiver.support import Station, make_site, process
 from tests.station.support import Site
@@ -214,7 +215,27 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def last(site: Site) -> Finding:
     """What there is to say of the receipt."""
     config = configuration.load(site.folder / "camden.toml")
+    return list(server.check(Subject(config, Machine(), os.geteuid())))[-2]
+
+
+def about_the_journal(site: Site) -> Finding:
+    """What there is to say of the journal."""
+    config = configuration.load(site.folder / "camden.toml")
     return list(server.check(Subject(config, Machine(), os.geteuid())))[-1]
+
+
+def test_a_journal_that_the_server_knows_is_held_against_its_anchor(site: Site) -> None:
+    found = about_the_journal(site)
+    assert found.level is Level.OK
+    assert "the newest that the server knows" in found.what
+
+
+def test_a_journal_that_began_anew_is_an_error(site: Site) -> None:
+    (site.folder / "camden" / "ledger.db").unlink()
+    Ledger(site.folder / "camden" / "ledger.db", Clock()).close()
+    found = about_the_journal(site)
+    assert found.level is Level.ERROR
+    assert "that is not here" in found.what
 
 
 def test_a_receipt_that_was_given_is_asked_for_again_and_verified(site: Site) -> None:

@@ -12,15 +12,18 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from dockd.age import CHUNK, TAG, Stanza, ciphertext_size
+from dockd.age.header import serialize_header
 from dockd.clock import Clock
 from dockd.files import Files
 from dockd.keys import SigningKey, write_secret_file
-from dockd.manifest import Content, Manifest, Receipt, sign, verify_receipt
+from dockd.manifest import Content, Manifest, Receipt, sign, statement_sha256, verify_receipt
 from dockd.receiver.app import Receiver, open_receiver
 from dockd.receiver.config import Config, load
 from tests.support import ALICE, make_manifest
@@ -42,6 +45,10 @@ class Clip:
     @property
     def id(self) -> str:
         return self.manifest.clip_id
+
+    @property
+    def token_sha256(self) -> str:
+        return statement_sha256(self.token)
 
     @property
     def creation(self) -> dict[str, str]:
@@ -68,15 +75,30 @@ class Station:
         plaintext: str = "plaintext",
         recipients: Sequence[str] = (ALICE,),
     ) -> Clip:
+        data, size = sealed(data, len(recipients))
         sha256 = hashlib.sha256(plaintext.encode()).hexdigest()
         manifest = make_manifest(
             self.key,
             station=self.id,
-            plaintext=Content(sha256=sha256, size=len(plaintext)),
+            plaintext=Content(sha256=sha256, size=size),
             ciphertext=Content(sha256=hashlib.sha256(data).hexdigest(), size=len(data)),
             recipients=recipients,
         )
         return Clip(data, manifest, sign(manifest, self.key))
+
+
+def sealed(data: bytes, recipients: int = 1) -> tuple[bytes, int]:
+    """Put an age header before some bytes; returns all, and the plaintext's size.
+
+    What is sealed is nobody's business but its recipients', so any bytes will do.
+    """
+    stanza = Stanza(("X25519", "x" * 43), bytes(32))
+    header = serialize_header([stanza] * recipients, bytes(16))
+    data = data.ljust(32, b"\x00")
+    chunks = max(-(-(len(data) - 16) // (CHUNK + TAG)), 1)
+    size = len(data) - 16 - TAG * chunks
+    assert ciphertext_size(size, 0) == len(data), "no age file has this length"
+    return header + data, size
 
 
 @dataclass(frozen=True)
@@ -100,11 +122,11 @@ class Site:
         return load(self.config_path)
 
     def stored(self) -> dict[str, bytes]:
-        """What lies in the store, by path; the lock file apart."""
+        """What lies in the store, by path; the lock and the database apart."""
         return {
             str(path.relative_to(self.store)): path.read_bytes()
             for path in sorted(self.store.rglob("*"))
-            if path.is_file() and path.name != "lock"
+            if path.is_file() and not path.name.startswith(("lock", "anchors.db"))
         }
 
     def receipt(self, token: str, clip: Clip) -> Receipt:
@@ -199,6 +221,14 @@ async def ask(
     return await client.put(f"/receipts/{clip.id}", content=clip.token, headers=sent)
 
 
+NONCE = "n" * 22
+
+
+def asking(number: int = 0) -> dict[str, str]:
+    """The header of a question that is to be answered, and no other."""
+    return {"Dockd-Nonce": f"{NONCE}{number}"}
+
+
 async def upload(client: httpx.AsyncClient, clip: Clip, headers: Headers = NONE) -> str:
     """Upload a clip whole and return its receipt."""
     path = await create(client, clip, headers)
@@ -217,6 +247,11 @@ def code(response: httpx.Response) -> str:
     assert problem["title"]
     assert problem["detail"]
     return str(problem["code"])
+
+
+async def a_moment() -> None:
+    """Let whatever else goes on get further."""
+    await asyncio.sleep(0)
 
 
 class ProcessDiedError(Exception):
@@ -276,6 +311,19 @@ class FailingFiles(Files):
         self._fail(f"publish {final.suffix}" if final.suffix == ".age" else "publish")
         super().publish(part, final)
         self._fail(f"published {final.suffix}")
+
+
+class LaterClock(Clock):
+    """The machine's clocks, set forward by as many seconds as a test likes."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
 
 
 class SlowDisk(Files):

@@ -41,7 +41,9 @@ def test_a_station_uploads_with_its_token(tmp_path: Path) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         clip = CAMDEN.clip()
         site.receipt(await upload(client, clip, bearer(CAMDEN)), clip)
-        assert (await client.get(f"/receipts/{clip.id}", headers=bearer(SOHO))).status_code == 200
+        assert (await client.get(f"/receipts/{clip.id}", headers=bearer(CAMDEN))).is_success
+        response = await client.get(f"/receipts/{clip.id}", headers=bearer(SOHO))
+        assert (response.status_code, code(response)) == (404, "clip-not-stored")
 
     with_receiver(site, scenario)
 

@@ -10,13 +10,17 @@ import httpx
 import pytest
 from starlette.types import Message
 
+from dockd.manifest import sign
 from dockd.receiver import uploads
 from tests.receiver.support import (
     PATCH,
     TUS,
+    Clip,
+    LaterClock,
     SlowDisk,
     Station,
     StuckFiles,
+    a_moment,
     ask,
     code,
     create,
@@ -25,6 +29,7 @@ from tests.receiver.support import (
     running,
     with_receiver,
 )
+from tests.support import ALICE, BOB
 
 STATION = Station()
 CLIP = STATION.clip(b"0123456789")
@@ -116,7 +121,7 @@ def test_more_than_the_upload_takes_is_refused_unread(tmp_path: Path) -> None:
             raise AssertionError("the body was read")
             yield b""
 
-        response = await patch(client, path, unreadable(), 0, {"Content-Length": "11"})
+        response = await patch(client, path, unreadable(), 0, {"Content-Length": "9999"})
         assert (response.status_code, code(response)) == (413, "too-large")
 
     with_receiver(site, scenario)
@@ -130,11 +135,11 @@ def test_a_body_of_unknown_length_never_grows_past_the_upload(tmp_path: Path) ->
         while True:
             yield b"x" * 500_000
             part = next((site.store / "incoming").glob("*.part"))
-            assert part.stat().st_size <= 3_000_000
+            assert part.stat().st_size <= len(clip.data)
 
     async def scenario(client: httpx.AsyncClient) -> None:
         path = await create(client, clip)
-        await patch(client, path, b"x" * 1000)
+        await patch(client, path, clip.data[:1000])
         response = await patch(client, path, endless(), 1000)
         assert (response.status_code, code(response)) == (413, "too-large")
         assert await offset(client, path) == 1000
@@ -148,7 +153,7 @@ def test_a_finished_upload_takes_nothing_more(tmp_path: Path) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         path = await create(client, CLIP)
         await patch(client, path, CLIP.data)
-        assert code(await patch(client, path, b"x", 10)) == "too-large"
+        assert code(await patch(client, path, b"x", len(CLIP.data))) == "too-large"
         assert code(await patch(client, path, b"x", 0)) == "offset-conflict"
 
     with_receiver(site, scenario)
@@ -159,7 +164,7 @@ def test_bytes_of_another_clip_get_no_receipt_and_can_be_sent_again(tmp_path: Pa
 
     async def scenario(client: httpx.AsyncClient) -> None:
         path = await create(client, CLIP)
-        assert (await patch(client, path, b"9876543210")).status_code == 204
+        assert (await patch(client, path, CLIP.data[:-1] + b"!")).status_code == 204
         response = await ask(client, CLIP)
         assert (response.status_code, code(response)) == (404, "clip-not-stored")
         assert site.stored() == {}
@@ -168,6 +173,53 @@ def test_bytes_of_another_clip_get_no_receipt_and_can_be_sent_again(tmp_path: Pa
         site.receipt((await ask(client, CLIP)).text, CLIP)
 
     with_receiver(site, scenario)
+
+
+@pytest.mark.parametrize(
+    "data", [b"0", b"<!DOCTYPE html>" + b" " * 1000, b"age-encryption.org/v2\n"]
+)
+def test_bytes_that_are_no_age_file_are_refused_at_once(tmp_path: Path, data: bytes) -> None:
+    site = make_site(tmp_path, STATION)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        path = await create(client, STATION.clip(b"x" * 2000))
+        response = await patch(client, path, data)
+        assert (response.status_code, code(response)) == (415, "not-sealed")
+        assert (await client.head(path, headers=TUS)).status_code == 404
+
+    with_receiver(site, scenario)
+    assert site.stored() == {}
+
+
+def test_an_age_file_for_fewer_recipients_than_its_manifest_names_gets_no_receipt(
+    tmp_path: Path,
+) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip(b"x" * 500)
+    manifest = clip.manifest.model_copy(update={"recipients": [ALICE, BOB]})
+    clip = Clip(clip.data, manifest, sign(manifest, STATION.key))
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await patch(client, await create(client, clip), clip.data)
+        assert code(await ask(client, clip)) == "clip-not-stored"
+
+    with_receiver(site, scenario)
+    assert site.stored() == {}
+
+
+def test_a_body_of_no_bytes_renews_nothing(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    clock = LaterClock()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        path = await create(client, CLIP)
+        expires = (await client.head(path, headers=TUS)).headers["Upload-Expires"]
+        clock.ahead = 3600
+        response = await patch(client, path, b"")
+        assert (response.status_code, response.headers["Upload-Expires"]) == (204, expires)
+        assert (await patch(client, path, CLIP.data[:1])).headers["Upload-Expires"] != expires
+
+    with_receiver(site, scenario, clock=clock)
 
 
 def test_a_whole_clip_is_answered_though_it_is_long_to_read_back(
@@ -258,7 +310,7 @@ def test_the_newest_of_many_waiting_requests_gets_the_upload(tmp_path: Path) -> 
                 request = patch(run.client, path, data, 4 if number else 0)
                 requests.append(asyncio.create_task(request))
                 while upload.turn <= number:
-                    await run.client.get("/healthz")
+                    await a_moment()
                 await asyncio.to_thread(files.writing.wait)
             files.release.set()
             first, older, newest = await asyncio.gather(*requests)

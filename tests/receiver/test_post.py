@@ -10,13 +10,16 @@ import httpx
 import pytest
 
 from dockd.keys import SigningKey
-from dockd.receiver import uploads
+from dockd.manifest import Content, sign
+from dockd.receiver import store, uploads
 from tests.receiver.support import (
     PATCH,
     TUS,
+    Clip,
     FailingFiles,
     Station,
     StuckFiles,
+    a_moment,
     ask,
     code,
     create,
@@ -119,12 +122,13 @@ def test_a_station_that_is_not_enrolled_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_clip_larger_than_the_receiver_takes_is_refused(tmp_path: Path) -> None:
-    site = make_site(tmp_path, STATION, store={"max_clip_size": 9})
+    large, largest = STATION.clip(b"x" * 41), STATION.clip(b"x" * 40)
+    site = make_site(tmp_path, STATION, store={"max_clip_size": len(largest.data)})
 
     async def scenario(client: httpx.AsyncClient) -> None:
-        response = await client.post("/files/", headers=STATION.clip(b"0123456789").creation)
+        response = await client.post("/files/", headers=large.creation)
         assert (response.status_code, code(response)) == (413, "too-large")
-        await upload(client, STATION.clip(b"012345678"))
+        await upload(client, largest)
 
     with_receiver(site, scenario)
 
@@ -141,25 +145,102 @@ def test_a_clip_that_would_use_up_the_reserve_is_refused(tmp_path: Path) -> None
     assert site.stored() == {}
 
 
-def test_a_stored_clip_is_not_taken_again_and_its_receipt_is_to_be_asked_for(
+def test_a_stored_upload_is_not_taken_again_and_its_receipt_is_to_be_asked_for(
     tmp_path: Path,
+) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        receipt = await upload(client, clip)
+        response = await client.post("/files/", headers=clip.creation)
+        assert (response.status_code, code(response)) == (409, "clip-stored")
+        assert (await ask(client, clip)).text == receipt
+
+    with_receiver(site, scenario)
+    assert len(site.stored()) == 3
+
+
+@pytest.mark.parametrize("recipients", [[ALICE], [ALICE, BOB]])
+def test_another_upload_of_a_stored_clip_is_kept_beside_it(
+    tmp_path: Path, recipients: list[str]
 ) -> None:
     other = Station("soho-01")
     site = make_site(tmp_path, STATION, other)
-    first, second = STATION.clip(), other.clip(b"another ciphertext")
+    clips = [STATION.clip(), other.clip(b"another", recipients=recipients), STATION.clip(b"third")]
 
     async def scenario(client: httpx.AsyncClient) -> None:
-        await upload(client, first)
-        response = await client.post("/files/", headers=second.creation)
-        assert (response.status_code, code(response)) == (409, "clip-stored")
-        assert len(site.stored()) == 3
-        assert (await ask(client, second)).status_code == 200
+        for clip in clips:
+            receipt = site.receipt(await upload(client, clip), clip)
+            assert receipt.station == clip.manifest.station
 
     with_receiver(site, scenario)
-    digest = hashlib.sha256(second.token.encode()).hexdigest()[:16]
-    kept = f"clips/{first.id[:2]}/{first.id[2:4]}/{first.id}.manifest.{digest}.jws"
-    assert site.stored()[kept] == second.token.encode()
-    assert len(site.stored()) == 4
+    folder = f"clips/{clips[0].id[:2]}/{clips[0].id[2:4]}/"
+    for number, clip in enumerate(clips):
+        own = f".{hashlib.sha256(clip.token.encode()).hexdigest()[:16]}" if number else ""
+        assert site.stored()[f"{folder}{clip.id}{own}.age"] == clip.data
+        assert site.stored()[f"{folder}{clip.id}{own}.manifest.jws"] == clip.token.encode()
+    assert len(site.stored()) == 9
+
+
+def changed(clip: Clip, **sizes: int) -> Clip:
+    """A clip whose manifest gives other sizes."""
+    members = {
+        name: Content(sha256=getattr(clip.manifest, name).sha256, size=size)
+        for name, size in sizes.items()
+    }
+    manifest = clip.manifest.model_copy(update=members)
+    return Clip(clip.data, manifest, sign(manifest, STATION.key))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"ciphertext": 1}, {"ciphertext": 0}, {"plaintext": 10_000}, {"ciphertext": 2**30}],
+)
+def test_a_ciphertext_of_a_size_that_no_age_file_has_is_refused_at_once(
+    tmp_path: Path, sizes: dict[str, int]
+) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = changed(STATION.clip(), **sizes)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        headers = {**clip.creation, "Upload-Length": str(clip.manifest.ciphertext.size)}
+        response = await client.post("/files/", headers=headers)
+        assert (response.status_code, code(response)) == (400, "manifest-refused")
+
+    with_receiver(site, scenario)
+    assert site.stored() == {}
+
+
+def test_a_wrong_plaintext_size_gets_no_receipt(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    good = STATION.clip(b"x" * 100)
+    clip = changed(good, plaintext=good.manifest.plaintext.size - 1)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await patch(client, await create(client, clip), clip.data)
+        assert code(await ask(client, clip)) == "clip-not-stored"
+
+    with_receiver(site, scenario)
+    assert site.stored() == {}
+
+
+def test_one_station_can_not_store_one_clip_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_COPIES", 2)
+    monkeypatch.setattr(store, "_MANY", 1)
+    other = Station("soho-01")
+    site = make_site(tmp_path, STATION, other)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for number in range(2):
+            await upload(client, STATION.clip(b"%d" % number))
+        response = await client.post("/files/", headers=STATION.clip(b"2").creation)
+        assert (response.status_code, code(response)) == (503, "too-many-copies")
+        await upload(client, other.clip(b"3"))
+
+    with_receiver(site, scenario)
 
 
 def test_a_clip_whose_bytes_are_being_verified_is_not_taken_again(tmp_path: Path) -> None:
@@ -173,23 +254,6 @@ def test_a_clip_whose_bytes_are_being_verified_is_not_taken_again(tmp_path: Path
         assert (await ask(client, clip)).status_code == 200
 
     with_receiver(site, scenario)
-
-
-def test_a_clip_stored_for_fewer_recipients_is_taken_again(tmp_path: Path) -> None:
-    site = make_site(tmp_path, STATION)
-    narrow = STATION.clip(recipients=[ALICE])
-    wide = STATION.clip(b"for both", recipients=[ALICE, BOB])
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        site.receipt(await upload(client, narrow), narrow)
-        site.receipt(await upload(client, wide), wide)
-
-    with_receiver(site, scenario)
-    folder = f"clips/{narrow.id[:2]}/{narrow.id[2:4]}/"
-    second = f"{folder}{wide.id}.{wide.manifest.ciphertext.sha256[:16]}"
-    assert site.stored()[f"{folder}{narrow.id}.age"] == narrow.data
-    assert site.stored()[f"{second}.age"] == wide.data
-    assert site.stored()[f"{second}.manifest.jws"] == wide.token.encode()
 
 
 def test_a_creation_with_the_same_manifest_replaces_the_unfinished_upload(tmp_path: Path) -> None:
@@ -223,14 +287,32 @@ def test_a_station_can_not_begin_uploads_without_end(
     with_receiver(site, scenario)
 
 
-def test_an_upload_of_nothing_is_complete_at_once(tmp_path: Path) -> None:
-    site = make_site(tmp_path, STATION)
-    clip = STATION.clip(b"")
+def test_manifests_of_begun_uploads_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [STATION.clip(plaintext=str(number)) for number in range(3)]
+    monkeypatch.setattr(uploads, "MAX_UNFINISHED_BYTES", 5 * len(clips[0].token) // 2)
+    other = Station("soho-01")
+    site = make_site(tmp_path, STATION, other)
 
     async def scenario(client: httpx.AsyncClient) -> None:
-        await create(client, clip)
-        response = await ask(client, clip)
-        site.receipt(response.text, clip)
+        await create(client, clips[0])
+        await create(client, clips[1])
+        response = await client.post("/files/", headers=clips[2].creation)
+        assert (response.status_code, code(response)) == (503, "too-many-uploads")
+        await create(client, other.clip())
+
+    with_receiver(site, scenario)
+
+
+def test_other_metadata_is_bounded(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip()
+    much = f"{clip.metadata},filename {b64encode(b'x' * 5000).decode()}"
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.post("/files/", headers={**clip.creation, "Upload-Metadata": much})
+        assert (response.status_code, code(response)) == (413, "too-large")
 
     with_receiver(site, scenario)
 
@@ -244,7 +326,7 @@ def test_creation_may_carry_the_whole_upload(tmp_path: Path) -> None:
         headers = {**clip.creation, **PATCH, "Upload-Checksum": f"sha256 {digest}"}
         response = await client.post("/files/", content=clip.data, headers=headers)
         assert response.status_code == 201
-        assert response.headers["Upload-Offset"] == "3000000"
+        assert response.headers["Upload-Offset"] == str(len(clip.data))
         site.receipt((await ask(client, clip)).text, clip)
 
     with_receiver(site, scenario)
@@ -297,7 +379,7 @@ def test_a_station_that_waits_for_its_own_upload_holds_up_no_other(tmp_path: Pat
             await asyncio.to_thread(files.writing.wait)
             again = asyncio.create_task(run.client.post("/files/", headers=clip.creation))
             while begun.turn < 2:
-                await run.client.get("/healthz")
+                await a_moment()
             try:
                 await create(run.client, other.clip(plaintext="another"))
                 assert not again.done()

@@ -6,12 +6,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dockd.errors import ReceiptRefusedError
-from dockd.manifest import MAX_STATEMENT
+from dockd.jws import MAX_STATEMENT
+from dockd.manifest import verify_answer
 from tests.receiver.support import (
     SlowDisk,
     Station,
     ask,
+    asking,
     code,
     create,
     make_site,
@@ -86,59 +87,25 @@ def test_a_clip_that_is_not_here_has_to_be_uploaded(tmp_path: Path) -> None:
     with_receiver(site, scenario)
 
 
-def test_another_station_gets_the_receipt_and_its_manifest_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipients", [[ALICE], [ALICE, BOB]])
+def test_a_manifest_alone_gets_nothing_and_is_not_kept(
+    tmp_path: Path, recipients: list[str]
+) -> None:
     site = make_site(tmp_path, STATION, OTHER)
-    first, second = STATION.clip(), OTHER.clip(b"sealed again", recipients=[ALICE])
+    first = STATION.clip(recipients=[ALICE, BOB])
+    claims = [OTHER.clip(b"sealed again", recipients=recipients), STATION.clip(b"once more")]
 
     async def scenario(client: httpx.AsyncClient) -> None:
-        receipt = await upload(client, first)
-        response = await ask(client, second)
-        assert (response.status_code, response.text) == (200, receipt)
-        assert site.receipt(receipt, second).station.id == STATION.id
+        await upload(client, first)
+        for claim in claims:
+            response = await ask(client, claim)
+            assert (response.status_code, code(response)) == (404, "clip-not-stored")
 
     with_receiver(site, scenario)
-    assert second.token.encode() in site.stored().values()
-    assert len(site.stored()) == 4
+    assert len(site.stored()) == 3
 
 
-def test_a_copy_for_other_recipients_is_not_good_enough(tmp_path: Path) -> None:
-    site = make_site(tmp_path, STATION, OTHER)
-    first = STATION.clip(recipients=[ALICE])
-    second = OTHER.clip(b"sealed again", recipients=[ALICE, BOB])
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        receipt = await upload(client, first)
-        response = await ask(client, second)
-        assert (response.status_code, code(response)) == (404, "clip-not-stored")
-        with pytest.raises(ReceiptRefusedError):
-            site.receipt(receipt, second)
-        assert site.receipt(await upload(client, second), second).station.id == OTHER.id
-        assert (await ask(client, first)).text == receipt
-
-    with_receiver(site, scenario)
-
-
-def test_while_verification_runs_the_station_is_told_to_wait(tmp_path: Path) -> None:
-    site = make_site(tmp_path, STATION, OTHER)
-    clip, same = STATION.clip(), OTHER.clip(b"sealed again")
-    files = SlowDisk()
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        await patch(client, await create(client, clip), clip.data)
-        for waiting in (clip, same):
-            response = await ask(client, waiting, wait=0)
-            assert response.status_code == 202
-            assert int(response.headers["Retry-After"]) >= 1
-        answer = asyncio.create_task(ask(client, same, wait=30))
-        await asyncio.sleep(0)
-        files.release.set()
-        site.receipt((await answer).text, same)
-
-    with_receiver(site, scenario, files=files)
-    assert len(site.stored()) == 4
-
-
-def test_two_stations_that_bring_one_clip_at_once_leave_one_copy(tmp_path: Path) -> None:
+def test_stations_that_bring_one_clip_get_receipts_of_their_own(tmp_path: Path) -> None:
     site = make_site(tmp_path, STATION, OTHER)
     clips = [STATION.clip(), OTHER.clip(b"sealed again")]
     files = SlowDisk()
@@ -148,15 +115,90 @@ def test_two_stations_that_bring_one_clip_at_once_leave_one_copy(tmp_path: Path)
         for clip, path in zip(clips, paths, strict=True):
             assert (await patch(client, path, clip.data)).status_code == 204
         files.release.set()
-        receipts = [(await ask(client, clip)).text for clip in clips]
-        assert receipts[0] == receipts[1]
         for clip in clips:
-            site.receipt(receipts[0], clip)
+            receipt = site.receipt((await ask(client, clip)).text, clip)
+            assert receipt.station == clip.manifest.station
 
     with_receiver(site, scenario, files=files)
-    assert sum(name.endswith(".age") for name in site.stored()) == 1
-    assert sum(".manifest." in name for name in site.stored()) == 2
-    assert len(site.stored()) == 4
+    assert len(site.stored()) == 6
+
+
+def test_while_verification_runs_the_station_is_told_to_wait(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, OTHER)
+    clip, same = STATION.clip(), OTHER.clip(b"sealed again")
+    files = SlowDisk()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await patch(client, await create(client, clip), clip.data)
+        response = await ask(client, clip, wait=0)
+        assert response.status_code == 202
+        assert int(response.headers["Retry-After"]) >= 1
+        assert code(await ask(client, same)) == "clip-not-stored"
+        answer = asyncio.create_task(ask(client, clip, wait=30))
+        await asyncio.sleep(0)
+        files.release.set()
+        site.receipt((await answer).text, clip)
+
+    with_receiver(site, scenario, files=files)
+    assert len(site.stored()) == 3
+
+
+def test_an_answer_repeats_the_questions_nonce(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        receipt = await upload(client, clip)
+        answers = set()
+        for number in range(3):
+            response = await ask(client, clip, headers=asking(number))
+            answers.add(response.headers["Dockd-Answer"])
+            answer = verify_answer(
+                response.headers["Dockd-Answer"],
+                [site.key.verify_key],
+                nonce=asking(number)["Dockd-Nonce"],
+                receipt_token=receipt,
+            )
+            assert answer.clip_id == clip.id
+            assert answer.read_at <= answer.answered_at
+        assert len(answers) == 3
+        assert "Dockd-Answer" not in (await ask(client, clip)).headers
+
+    with_receiver(site, scenario)
+
+
+@pytest.mark.parametrize("nonce", [b"", b"short", b"n" * 87, b"n" * 21 + b"!", b"n" * 21 + b"\xe9"])
+def test_a_nonce_of_another_form_is_refused(tmp_path: Path, nonce: bytes) -> None:
+    site = make_site(tmp_path, STATION)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        headers = [(b"Content-Type", b"application/jose"), (b"Dockd-Nonce", nonce)]
+        clip = STATION.clip()
+        response = await client.put(f"/receipts/{clip.id}", content=clip.token, headers=headers)
+        assert (response.status_code, code(response)) == (400, "bad-header")
+
+    with_receiver(site, scenario)
+
+
+def test_one_station_can_not_hold_all_requests(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, OTHER, listen={"max_connections": 8})
+    clips = [STATION.clip(plaintext=str(number)) for number in range(2)]
+    files = SlowDisk()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for clip in clips:
+            await patch(client, await create(client, clip), clip.data)
+        asking = [asyncio.create_task(ask(client, clip)) for clip in (*clips, clips[0])]
+        refused, waiting = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        response = refused.pop().result()
+        assert (response.status_code, code(response)) == (429, "too-many-requests")
+        assert STATION.id in response.json()["detail"]
+        assert code(await ask(client, OTHER.clip(), wait=0)) == "clip-not-stored"
+        files.release.set()
+        for answer in waiting:
+            assert (await answer).status_code == 200
+
+    with_receiver(site, scenario, files=files)
 
 
 def test_a_stop_does_not_wait_for_a_receipt_that_is_not_ready(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ async def send(client: httpx.AsyncClient, clip: Clip, state: StationState) -> No
 
 
 async def play(client: httpx.AsyncClient, state: StationState) -> None:
-    """Upload a clip, bring a second manifest of it, and a copy for more recipients."""
+    """Upload a clip as one station, and twice as another, once for more recipients."""
     for clip in (FIRST, SAME, WIDER):
         await deliver(client, clip, state)
 
@@ -87,14 +87,15 @@ def check(site: Site, state: StationState) -> None:
     for clip in (FIRST, SAME, WIDER):
         site.receipt(state.receipts[clip.token], clip)
     stem = f"clips/{FIRST.id[:2]}/{FIRST.id[2:4]}/{FIRST.id}"
-    wider = f"{stem}.{hashlib.sha256(WIDER.data).hexdigest()[:16]}"
+    same = f"{stem}.{hashlib.sha256(SAME.token.encode()).hexdigest()[:16]}"
+    wider = f"{stem}.{hashlib.sha256(WIDER.token.encode()).hexdigest()[:16]}"
     assert site.stored() == {
         f"{stem}.age": FIRST.data,
         f"{stem}.manifest.jws": FIRST.token.encode(),
         f"{stem}.receipt.jws": state.receipts[FIRST.token].encode(),
-        f"{stem}.manifest.{hashlib.sha256(SAME.token.encode()).hexdigest()[:16]}.jws": (
-            SAME.token.encode()
-        ),
+        f"{same}.age": SAME.data,
+        f"{same}.manifest.jws": SAME.token.encode(),
+        f"{same}.receipt.jws": state.receipts[SAME.token].encode(),
         f"{wider}.age": WIDER.data,
         f"{wider}.manifest.jws": WIDER.token.encode(),
         f"{wider}.receipt.jws": state.receipts[WIDER.token].encode(),
@@ -228,6 +229,8 @@ def test_what_is_odd_in_the_incoming_folder_is_told_and_left(tmp_path: Path) -> 
     assert set(incoming.iterdir()) == {*odd, *parts}
 
     async def resume(client: httpx.AsyncClient) -> None:
+        path = f"/files/{record.stem}"
+        assert (await patch(client, path, FIRST.data)).status_code == 204
         assert (await ask(client, FIRST)).status_code == 200
 
     with_receiver(site, resume)

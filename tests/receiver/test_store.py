@@ -177,10 +177,10 @@ def test_a_failed_verification_is_tried_again_without_being_asked(tmp_path: Path
             assert not place(site, CLIP, ".age").exists()
             files.error = None
             await run.receiver.uploads.sweep()
-            receipt = None
-            while receipt is None:
-                receipt = await run.receiver.uploads.stored_receipt(CLIP.id)
-            site.receipt(receipt, CLIP)
+            receipts: list[tuple[str, str]] = []
+            while not receipts:
+                receipts = await run.receiver.uploads.stored_receipts(CLIP.id)
+            site.receipt(receipts[0][1], CLIP)
 
     asyncio.run(play())
     assert len(site.stored()) == 3

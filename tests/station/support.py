@@ -206,13 +206,21 @@ class Site:
                 self._make_key(station)
                 self._stations.append(station)
 
+    def rekey(self, station: str) -> None:
+        """Give a station a new key; the receiver knows both from its next start on."""
+        (self.folder / f"{station}.key").unlink()
+        public = self.folder / f"{station}.pub"
+        public.rename(self.folder / f"{station}.pub.old")
+        self._make_key(station)
+
     def start_receiver(self, *stations: str, reserve: str = "0 B") -> Process:
         """Start the receiver with these stations enrolled; the same port as before, if any."""
         self.enrol(*stations)
         config = self.folder / "receiver.toml"
         text = _RECEIVER.format(port=urlsplit(self.url).port or 0, reserve=reserve)
         for station in self._stations:
-            text += f'[[stations]]\nid = "{station}"\npublic_keys = ["{station}.pub"]\n'
+            keys = [path.name for path in sorted(self.folder.glob(f"{station}.pub*"))]
+            text += f'[[stations]]\nid = "{station}"\npublic_keys = {json.dumps(keys)}\n'
         config.write_text(text)
         receiver = self.start("dockd", "receiver", "--config", str(config), log="receiver")
         self.url = receiver.wait_for("receiver.started")["address"]

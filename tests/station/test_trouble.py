@@ -15,6 +15,7 @@ import pytest
 
 from dockd.age import X25519Identity
 from dockd.keys import SigningKey
+from dockd.manifest import statement_sha256
 from dockd.model import State
 from tests.station.support import PATIENCE, Site
 from tests.support import small_disk, unreadable
@@ -168,8 +169,25 @@ def test_one_clip_at_two_stations_is_one_piece_of_evidence(site: Site) -> None:
     first.stop()
     second = site.start_station(site.configure("barnet", "CAM-1"))
     second.wait_for("camera.wiped")
-    assert site.opened() == digests
-    assert not [one for one in second.events if one["event"] == "clip.uploaded"]
+    assert site.opened() == digests * 2
+    assert {path.name[:64] for path in site.stored()} == {site.clips("barnet")[0].clip_id}
+
+
+def test_another_stations_garbage_releases_no_wipe(site: Site) -> None:
+    """A rogue station knows the clip, and brings something else under its true name."""
+    digests = site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden", "rogue")
+    rogue = site.start_station(site.configure("rogue", "CAM-1", policy="keep"))
+    rogue.wait_for("clip.acknowledged")
+    rogue.stop()
+    (garbage,) = site.stored()
+    sealed = bytearray(garbage.read_bytes())
+    sealed[-1] ^= 1
+    garbage.write_bytes(sealed)
+    honest = site.start_station(site.configure("camden", "CAM-1"))
+    honest.wait_for("camera.wiped")
+    copies = [path for path in site.stored() if path != garbage]
+    assert [site.open(path) for path in copies] == digests
 
 
 def test_a_copy_that_this_stations_recipients_cannot_open_does_not_count(site: Site) -> None:
@@ -186,24 +204,58 @@ def test_a_copy_that_this_stations_recipients_cannot_open_does_not_count(site: S
     assert [site.open(path, wrong) for path in site.stored()] == digests * 2
     (clip,) = site.clips("barnet")
     (copy,) = [
-        path
-        for path in site.stored()
-        if site.manifest(clip).ciphertext.size == path.stat().st_size
-        and site.manifest(clip).ciphertext.sha256[:16] in path.name
+        path for path in site.stored() if statement_sha256(str(clip.manifest))[:16] in path.name
     ]
     assert site.open(copy) == digests[0]
 
 
-def test_a_lost_ledger_costs_another_reading_and_nothing_else(site: Site) -> None:
+def test_a_lost_ledger_costs_a_new_key_another_reading_and_nothing_else(site: Site) -> None:
     digests = site.fill("CAM-1", {"a.mp4": b"a", "b.mp4": b"b"})
-    site.start_receiver("camden")
+    receiver = site.start_receiver("camden")
     station = site.start_station(site.configure("camden", "CAM-1", policy="keep"))
     station.wait_for("clip.acknowledged", count=2)
     station.stop()
     shutil.rmtree(site.folder / "camden")
     station = site.start_station(site.configure("camden", "CAM-1"))
+    assert "docs/operate.md" in station.wait_for("journal.forked")["hint"]
+    station.wait_for("clip.spooled", count=2)
+    refused = station.wait_for("clip.retrying")
+    assert "contradicts itself" in refused["detail"] or "its journal" in refused["detail"]
+    assert station.stop() == 0
+    assert site.on_camera("CAM-1") == ["a.mp4", "b.mp4"]
+    receiver.stop()
+    site.rekey("camden")
+    site.start_receiver()
+    station = site.start_station(site.configure("camden", "CAM-1"))
     station.wait_for("camera.wiped")
-    assert site.opened() == digests
+    assert site.opened() == sorted(digests * 2)
+
+
+def test_a_ledger_that_was_set_back_holds_wipes_until_there_is_a_new_key(site: Site) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    receiver = site.start_receiver("camden")
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("camera.wiped")
+    station.stop()
+    backup = (site.folder / "camden" / "ledger.db").read_bytes()
+    site.fill("CAM-1", {"b.mp4": b"b"})
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("camera.wiped")
+    station.stop()
+    lose_ledger(site)
+    (site.folder / "camden" / "ledger.db").write_bytes(backup)
+    site.fill("CAM-1", {"c.mp4": b"c"})
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("journal.forked")
+    station.wait_for("clip.spooled")
+    station.stop()
+    assert site.on_camera("CAM-1") == ["c.mp4"]
+    receiver.stop()
+    site.rekey("camden")
+    site.start_receiver()
+    station = site.start_station(site.configure("camden", "CAM-1"))
+    station.wait_for("camera.wiped")
+    assert len(site.stored()) == 3
 
 
 def lose_ledger(site: Site) -> None:
@@ -237,6 +289,7 @@ def test_a_sealed_clip_that_its_camera_still_has_after_the_loss_of_the_ledger_is
     station.wait_for("clip.spooled")
     station.stop()
     lose_ledger(site)
+    site.rekey("camden")  # its journal began anew
     station = site.start_station(site.configure("camden", "CAM-1"))
     station.wait_for("clip.rejoined")
     site.start_receiver()

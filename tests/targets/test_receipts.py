@@ -22,6 +22,7 @@ from .support import (
     problem,
 )
 
+NONCE = "n" * 32
 STATEMENT = {"Content-Type": "application/jose"}
 
 
@@ -55,7 +56,7 @@ def test_only_the_servers_own_answers_show_that_it_is_there(
     async def work(target: TusTarget) -> None:
         target.answered = told.append
         with contextlib.suppress(TargetError):
-            await target.receipt(sealed)
+            await target.receipt(sealed, NONCE)
 
     Station(server, config).run(work)
     assert told == heard
@@ -70,7 +71,7 @@ def ask(sealed: Sealed, answer: Answer, **keys: object) -> tuple[ReceiptAnswer, 
 
     async def work(target: TusTarget) -> None:
         assert target.gives_receipts
-        answers.append(await target.receipt(sealed))
+        answers.append(await target.receipt(sealed, NONCE))
 
     Station(server, config).run(work)
     return answers[0], server.requests[0]
@@ -78,11 +79,18 @@ def ask(sealed: Sealed, answer: Answer, **keys: object) -> tuple[ReceiptAnswer, 
 
 def test_the_receipt_is_asked_for_with_the_manifest_in_hand(sealed: Sealed) -> None:
     answer, request = ask(sealed, httpx.Response(200, text="a.b.c"))
-    assert answer == Received("a.b.c")
+    assert answer == Received("a.b.c", "")
     assert str(request.url) == RECEIPTS + sealed.clip_id
     assert request.content == MANIFEST.encode()
     assert request.headers["Content-Type"] == "application/jose"
     assert request.headers["Prefer"] == "wait=10"
+    assert request.headers["Dockd-Nonce"] == NONCE
+
+
+def test_the_answer_to_the_question_is_passed_on(sealed: Sealed) -> None:
+    headers = {"Dockd-Answer": "d.e.f"}
+    answer, _ = ask(sealed, httpx.Response(200, text="a.b.c", headers=headers | STATEMENT))
+    assert answer == Received("a.b.c", "d.e.f")
 
 
 def test_the_receiver_is_asked_to_answer_before_the_station_stops_listening(
@@ -197,7 +205,7 @@ def test_a_statement_is_passed_on_as_it_is_for_the_verifier_to_refuse(
     sealed: Sealed, body: bytes, token: str
 ) -> None:
     answer, _ = ask(sealed, httpx.Response(200, content=body, headers=STATEMENT))
-    assert answer == Received(token)
+    assert answer == Received(token, "")
 
 
 def test_an_endless_receipt_is_cut_off_one_byte_past_the_limit(sealed: Sealed) -> None:
@@ -210,7 +218,7 @@ def test_an_endless_receipt_is_cut_off_one_byte_past_the_limit(sealed: Sealed) -
             yield b"A" * 1000
 
     answer, _ = ask(sealed, httpx.Response(200, content=endless(), headers=STATEMENT))
-    assert answer == Received("A" * (MAX_BODY + 1))
+    assert answer == Received("A" * (MAX_BODY + 1), "")
     assert given == MAX_BODY // 1000 + 1
 
 
@@ -222,7 +230,7 @@ def test_a_compressed_receipt_is_not_blown_up(sealed: Sealed) -> None:
         ),
     )
     assert isinstance(answer, Received)
-    assert len(answer.token) < 1000
+    assert len(answer.receipt) < 1000
     assert request.headers["Accept-Encoding"] == "identity"
 
 
@@ -236,7 +244,7 @@ def test_a_server_without_receipts_has_none(sealed: Sealed) -> None:
 
     async def work(target: TusTarget) -> None:
         assert not target.gives_receipts
-        answers.append(await target.receipt(sealed))
+        answers.append(await target.receipt(sealed, NONCE))
 
     Station(server).run(work)
     assert answers == [NotStored()]

@@ -1,0 +1,56 @@
+"""Threads by what they wait for, so that a slow disk holds up nothing but itself."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+_WRITERS = 32
+"""Pieces of uploads, and statements, that are written at once."""
+_ASKERS = 8
+"""Questions to the disk at once: is it there, how long is it, what does it say."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Workers:
+    """The receiver's threads."""
+
+    def __init__(self, readers: int) -> None:
+        self._writers = ThreadPoolExecutor(_WRITERS, "write")
+        self._askers = ThreadPoolExecutor(_ASKERS, "ask")
+        self._readers = ThreadPoolExecutor(readers, "read-back")
+        self._probe = ThreadPoolExecutor(1, "probe")
+
+    def write(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Run what changes the disk."""
+        return _run(self._writers, partial(function, *args, **kwargs))
+
+    def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Run a small question; it never waits for writes or for clips that are read back."""
+        return _run(self._askers, partial(function, *args, **kwargs))
+
+    def read(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Run what reads whole clips."""
+        return _run(self._readers, partial(function, *args, **kwargs))
+
+    def probe(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Run what tells whether the disk answers at all."""
+        return _run(self._probe, partial(function, *args, **kwargs))
+
+    def close(self) -> None:
+        """Take no more work; what hangs in the kernel is not waited for."""
+        for pool in (self._writers, self._askers, self._readers, self._probe):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
+    return asyncio.get_running_loop().run_in_executor(pool, work)
