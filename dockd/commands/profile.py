@@ -137,8 +137,14 @@ def _line(path: bytes, size: int, fit: Fit | None) -> str:
     cells += ["event"] if match.event else []
     cells += [f"{name}={value}" for name, value in match.metadata.items()]
     if match.recorded_at is not None:
-        recorded = datetime.fromtimestamp(match.recorded_at).astimezone()
-        cells.append(f"recorded {recorded:%Y-%m-%d %H:%M:%S %z}")
+        cells.append(f"recorded {_local(match.recorded_at)}")
     elif fit.config.time_format and "time" in match.metadata:
         cells.append(f"its time is not written as {fit.config.time_format}")
     return "  ".join(cells)
+
+
+def _local(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %z}"
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} s after 1970"  # a year that no calendar here has
