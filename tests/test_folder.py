@@ -554,6 +554,24 @@ def test_a_folder_that_becomes_another_one_is_docked_anew_and_watched(
                     subprocess.run(["umount", str(path)], check=True)
 
 
+@pytest.mark.parametrize(("filesystem", "stays"), [("vfat", True), ("fuse", True), ("ext4", False)])
+def test_another_inode_number_means_another_folder_where_the_file_system_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str, *, stays: bool
+) -> None:
+    camera = Camera(tmp_path / "camera")
+    lie_on(monkeypatch, filesystem)
+    assert camera.media.recognise()
+    ask = folder.identity_of
+
+    def identity_of(path: Path) -> folder.Identity | None:
+        identity = ask(path)
+        assert identity is not None
+        return identity[0], identity[1] + 1, identity[2]
+
+    monkeypatch.setattr(folder, "identity_of", identity_of)
+    assert camera.media.is_there() is stays
+
+
 def test_a_folder_stays_docked_while_others_beside_it_come_and_go(tmp_path: Path) -> None:
     camera = Camera(tmp_path / "camera")
     watched = Watched(camera)

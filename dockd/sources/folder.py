@@ -44,6 +44,8 @@ NETWORK_TYPES = {
     *("orangefs", "smb3", "vboxsf", "virtiofs"),
 }
 """File systems that others change as well, unseen by inotify and by this kernel's leases."""
+_FORGETFUL = FORGETFUL | {"fuse", "fuseblk"}
+"""File systems on which a folder may have another inode number at each look-up."""
 _APPEARS_EVERY = 2.0
 _LOOKED_AT_EVERY = 30.0
 """Seconds after which a docked folder is compared with what was docked, whatever a watch says."""
@@ -102,6 +104,7 @@ class FolderMedia:
         self._errors = seams.errors
         self._identity: Identity | None = None
         """What the folder that is docked is known by."""
+        self._has_inodes = True
         self._waiting: dict[bytes, float] = {}
         """The files that are not complete, and since when."""
         self._late = Repeats(clock, events.CLIP_UNSETTLED, events.CLIP_SETTLED, board)
@@ -175,7 +178,7 @@ class FolderMedia:
         Raises:
             SourceError: its disk or its network doesn't tell.
         """
-        there = identity_of(self.path)
+        there = self._known_by(identity_of(self.path))
         return there is not None and self._identity in {None, there}
 
     def recognise(self) -> bool:
@@ -184,8 +187,15 @@ class FolderMedia:
         Raises:
             SourceError: its disk or its network doesn't tell.
         """
-        self._identity = identity_of(self.path)
+        self._has_inodes = filesystem_type(self.path) not in _FORGETFUL
+        self._identity = self._known_by(identity_of(self.path))
         return self._identity is not None
+
+    def _known_by(self, identity: Identity | None) -> Identity | None:
+        if identity is None or self._has_inodes:
+            return identity
+        device, _, mounts = identity
+        return device, 0, mounts
 
     async def release(self) -> None:
         """A folder has nothing to switch off."""
