@@ -49,6 +49,7 @@ DockdError
 ├── StoreError                the receiver can't take or keep something
 │   ├── StoreBusyError        another receiver holds the store
 │   ├── StoreFullError        its disk has no room
+│   ├── RequestRefusedError   a client asks for what it does not get
 │   ├── HistoryForkedError    a station's journal has two histories
 │   └── UploadDamagedError    what arrived is not what the manifest says
 │       └── UploadUnreadableError can't be read back at all
@@ -379,6 +380,12 @@ class StoreFullError(StoreError):
     summary = "The receiver's disk has no room"
     exit_code = 75
     event = "store.full"
+
+
+class RequestRefusedError(StoreError):
+    summary = "A request was refused"
+    exit_code = 76
+    event = "receiver.refused"
 
 
 class HistoryForkedError(StoreError):

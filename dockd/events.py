@@ -690,6 +690,50 @@ WIPE_OVERWRITES = _event(
 RECEIVER_STARTED = _event(
     "receiver.started", "info", "The receiver takes uploads.", version="str", address="str"
 )
+RECEIVER_UNENCRYPTED = _event(
+    "receiver.unencrypted",
+    "warning",
+    "The receiver speaks plain HTTP on an address that other machines may reach.",
+    address="str",
+    hint="str",
+)
+ROOM_SHORT = _event(
+    "receiver.room_short",
+    "error",
+    "The store's disk has no room that could be promised; uploads are refused.",
+    failures="int",
+    exception="str?",
+    **_ERROR,
+)
+ROOM_AGAIN = _event(
+    "receiver.room_again",
+    "info",
+    "The store's disk has room again.",
+    failures="int",
+    seconds="float",
+)
+REQUEST_REFUSED = _event(
+    "receiver.refused",
+    "warning",
+    "A request was refused; of each kind and station, or address where that isn't known, the first"
+    " is written at once and further ones at growing intervals.",
+    code="str",
+    status="int",
+    station="str",
+    address="str",
+    failures="int",
+    exception="str?",
+    **_ERROR,
+)
+REQUEST_TAKEN = _event(
+    "receiver.taken",
+    "info",
+    "A station's requests are taken again, of which some were refused.",
+    code="str",
+    station="str",
+    failures="int",
+    seconds="float",
+)
 RECEIVER_STOPPED = _event("receiver.stopped", "info", "The receiver has stopped.")
 RECEIVER_FAILED = _event("receiver.failed", "error", "The receiver can't go on.", **_ERROR)
 RECEIVER_RECOVERED = _event(

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +37,27 @@ class BoundedProtocol(HttpToolsProtocol):
     linger_seconds = 10.0
     """How long the rest of a body is read and dropped after its request was refused."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being asked or answered on it."""
+        cycle = getattr(self, "cycle", None)
+        return not self._in_message and (cycle is None or cycle.response_complete)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its connection was made, and is gone."""
+        return self._is_over
+
+    @property
+    def host(self) -> str:
+        """The address that it comes from; empty before it is made."""
+        return self.client[0] if self.client else ""
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
+
+    _is_over = False
     _unused = 0
     _timer: asyncio.TimerHandle | None = None
     _in_message = False
@@ -47,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self._is_over = True
         self._set_timer(None)
         super().connection_lost(exc)
 
@@ -112,6 +135,7 @@ class BoundedServer(uvicorn.Server):
         app: ASGIApp,
         *,
         most_connections: int,
+        most_from_one: int | None = None,
         protocol: type[BoundedProtocol] = BoundedProtocol,
         tls: ssl.SSLContext | None = None,
         grace_seconds: int | None = None,
@@ -122,6 +146,8 @@ class BoundedServer(uvicorn.Server):
             app: what is served.
             most_connections: those that are open at once, from accept to close and with their
                 TLS handshakes; one more is closed unread.
+            most_from_one: those of one address; with it, connections that are idle make way for
+                new ones. None: one address may have all, and those that are there stay.
             protocol: how it is spoken.
             tls: how it is encrypted, if it is.
             grace_seconds: how long requests may take to end after ``should_exit`` was set.
@@ -144,6 +170,7 @@ class BoundedServer(uvicorn.Server):
             )
         )
         self._most = most_connections
+        self._most_from_one = most_from_one
         self._protocol = protocol
         self.tls = tls
 
@@ -159,9 +186,16 @@ class BoundedServer(uvicorn.Server):
 
     async def _listen(self, listener: socket.socket) -> asyncio.Server:
         seconds = None if self.tls is None else HANDSHAKE_SECONDS
+        bounded = _BoundedListener(listener, self._most, self._most_from_one)
+
+        def make() -> BoundedProtocol:
+            protocol = self._protocol(self.config, self.server_state, {})
+            bounded.protocols.append(protocol)
+            return protocol
+
         return await asyncio.get_running_loop().create_server(
-            lambda: self._protocol(self.config, self.server_state, {}),
-            sock=_BoundedListener(listener, self._most),
+            make,
+            sock=bounded,
             ssl=self.tls,
             backlog=BACKLOG,
             ssl_handshake_timeout=seconds,
@@ -172,10 +206,16 @@ class BoundedServer(uvicorn.Server):
 class _BoundedListener(socket.socket):
     """A listener that counts its connections, and closes those that are too many."""
 
-    def __init__(self, listener: socket.socket, most: int) -> None:
+    def __init__(self, listener: socket.socket, most: int, most_from_one: int | None) -> None:
         super().__init__(listener.family, listener.type, listener.proto, listener.detach())
         self._most = most
-        self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._most_from_one = most_from_one
+        self._connections: weakref.WeakKeyDictionary[socket.socket, str] = (
+            weakref.WeakKeyDictionary()
+        )
+        """Each with the address that it comes from."""
+        self.protocols: list[BoundedProtocol] = []
+        """What is spoken on them, oldest first; those that are over are dropped now and then."""
         self._refusals = Repeats(Clock(), events.CONNECTIONS_REFUSED, events.CONNECTIONS_TAKEN)
 
     def accept(self) -> tuple[socket.socket, Any]:
@@ -185,17 +225,36 @@ class _BoundedListener(socket.socket):
             ConnectionAbortedError: it was one too many; asyncio goes on.
         """
         connection, address = super().accept()
+        host = str(address[0]) if isinstance(address, tuple) else ""
         # What asyncio has done with is closed, whether anything was ever spoken or not.
-        count = sum(known.fileno() != -1 for known in self._connections)
-        if count >= self._most:
+        count = Counter(at for known, at in self._connections.items() if known.fileno() != -1)
+        total, own = count.total(), count[host]
+        if not self._has_room(total, own, host, count):
             connection.close()
             error = CrowdedError(
-                f"{count} are open",
+                f"{total} are open, {own} of them from {host}",
                 hint="see who connects (ss -tn); listen.max_connections is the receiver's bound",
             )
             self._refusals.failure(error=error)
             raise ConnectionAbortedError
-        if count <= self._most // 2:
+        if total <= self._most // 2:
             self._refusals.success()
-        self._connections.add(connection)
+        self._connections[connection] = host
         return connection, address
+
+    def _has_room(self, total: int, own: int, host: str, count: Counter[str]) -> bool:
+        if self._most_from_one is not None and own >= self._most_from_one:
+            return self._make_room(host)
+        if total < self._most:
+            return True
+        return self._most_from_one is not None and self._make_room(count.most_common(1)[0][0])
+
+    def _make_room(self, host: str) -> bool:
+        """Drop the oldest connection from an address on which nothing goes on, if there is one."""
+        self.protocols = [one for one in self.protocols if not one.is_over]
+        for protocol in self.protocols:
+            if protocol.is_idle and protocol.host == host:
+                self.protocols.remove(protocol)
+                protocol.drop()
+                return True
+        return False

@@ -19,7 +19,7 @@ from dockd import cli
 from dockd.config import Config
 from dockd.events import EVENTS
 from dockd.journal_entries import KINDS
-from dockd.manifest import Manifest, Receipt
+from dockd.manifest import Anchor, Answer, Manifest, Receipt
 from dockd.receiver import config as receiver_config
 from dockd.receiver import problems
 from dockd.receiver.problems import Problem
@@ -163,7 +163,8 @@ def test_make_targets_exist(page: Path) -> None:
 def test_dotted_names_are_keys_events_or_members(page: Path) -> None:
     known = {*_keys(Config), *_keys(receiver_config.Config), *EVENTS, *KINDS}
     known |= {error.event for error in classes()}
-    known |= {*_members(Manifest), *_members(Receipt), "dockd.manifest", "dockd.receipt"}
+    for statement in (Manifest, Receipt, Answer, Anchor):
+        known |= {*_members(statement), statement.model_fields["typ"].default}
     for code in _CODE.findall(prose(page)):
         if re.fullmatch(r"[a-z]+\.[a-z_]+", code) and Path(code).suffix not in FILES:
             assert code in known, f"{page.name}: {code}"
@@ -204,8 +205,10 @@ def test_every_member_of_a_manifest_is_described() -> None:
     assert _described("Manifest") == set(_members(Manifest))
 
 
-def test_every_member_of_a_receipt_is_described() -> None:
-    assert {name.partition(".")[0] for name in _described("Receipt")} == set(Receipt.model_fields)
+@pytest.mark.parametrize("statement", [Receipt, Answer, Anchor])
+def test_every_member_of_what_a_receiver_signs_is_described(statement: type[BaseModel]) -> None:
+    described = {name.partition(".")[0] for name in _described(statement.__name__)}
+    assert described == set(statement.model_fields)
 
 
 def test_every_refusal_of_the_receiver_is_listed() -> None:

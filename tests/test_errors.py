@@ -135,6 +135,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "WipeError": (74, "wipe.failed"),
         "WipeFailedError": (74, "wipe.failed"),
         "WipeUnconfirmedError": (75, "wipe.unconfirmed"),
+        "RequestRefusedError": (76, "receiver.refused"),
         "HistoryForkedError": (65, "receiver.history_forked"),
         "JournalForkedError": (65, "journal.forked"),
         "WipeRefusedError": (65, "wipe.refused"),

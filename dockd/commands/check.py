@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Iterable
 
 from dockd.commands.parser import DEFAULT_CONFIG, Commands, add_file
 from dockd.commands.text import printable
@@ -50,15 +51,20 @@ def add_to(commands: Commands) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    return show(examine(options.config, Machine()), as_json=options.json)
+
+
+def show(findings: Iterable[tuple[str, Finding]], *, as_json: bool) -> int:
+    """Print findings, each under the name of its check, and return the exit code."""
     worst = Level.OK
     listed = []
-    for name, finding in examine(options.config, Machine()):
+    for name, finding in findings:
         worst = max(worst, finding.level)
-        if options.json:
+        if as_json:
             listed.append(_as_json(name, finding))
         else:
             print(_as_text(name, finding), flush=True)
-    if options.json:
+    if as_json:
         print(json.dumps({"v": 1, "level": worst.name.lower(), "findings": listed}, indent=2))
     return _EXITS[worst][0]
 

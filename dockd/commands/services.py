@@ -3,8 +3,10 @@
 import argparse
 
 from dockd import daemon, demo
+from dockd.commands.check import show
 from dockd.commands.parser import DEFAULT_CONFIG, DEFAULT_RECEIVER_CONFIG, Commands, add_file
 from dockd.receiver import server
+from dockd.receiver.check import check
 
 _EXITS = {
     0: "it was told to stop",
@@ -38,8 +40,16 @@ def add_to(commands: Commands) -> None:
             "Runs the receiver until SIGTERM: the tus server that keeps ciphertext and signs"
             " receipts for it. It stays in the foreground and logs to standard error."
         ),
-        examples={"dockd receiver --config receiver.toml": "with a configuration of one's own"},
-        exits=_EXITS,
+        examples={
+            "dockd receiver --config receiver.toml": "with a configuration of one's own",
+            "dockd receiver --check": "look it over before it is started",
+        },
+        exits={
+            0: "it was told to stop; with --check, all is well",
+            10: "with --check: there are warnings",
+            20: "with --check: there are errors",
+            **{code: meaning for code, meaning in _EXITS.items() if code},
+        },
     )
     add_file(
         receiver,
@@ -48,6 +58,12 @@ def add_to(commands: Commands) -> None:
         metavar="FILE",
         help=f"not {DEFAULT_RECEIVER_CONFIG}",
     )
+    receiver.add_argument(
+        "--check",
+        action="store_true",
+        help="look over configuration, keys, address and store instead, and change nothing",
+    )
+    receiver.add_argument("--json", action="store_true", help="with --check, one JSON object")
     receiver.set_defaults(run=_receiver)
 
     show = commands.add_parser(
@@ -70,6 +86,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _receiver(options: argparse.Namespace) -> int:
+    if options.check:
+        return show(check(options.config), as_json=options.json)
     return server.run(options.config)
 
 

@@ -21,6 +21,7 @@ from dockd.receiver.anchors import Anchors
 from dockd.receiver.config import Config
 from dockd.receiver.problems import RequestError
 from dockd.receiver.receipts import Notary, Receipts
+from dockd.receiver.refusals import Refusals
 from dockd.receiver.shares import Requests
 from dockd.receiver.stations import Station, Stations
 from dockd.receiver.store import Store
@@ -63,10 +64,12 @@ async def open_receiver(
     ):
         uploads = Uploads(store, anchors, stations, notary.receipt, config.store, clock)
         async with uploads.running():
-            yield Receiver(create_app(uploads, stations, notary, config), uploads)
+            yield Receiver(create_app(uploads, stations, notary, config, clock), uploads)
 
 
-def create_app(uploads: Uploads, stations: Stations, notary: Notary, config: Config) -> Starlette:
+def create_app(
+    uploads: Uploads, stations: Stations, notary: Notary, config: Config, clock: Clock
+) -> Starlette:
     """Make the application around what is under way."""
     requests = Requests(max(config.listen.max_connections // 4, 2))
     tus = Tus(uploads, stations, requests, config.store.max_clip_size)
@@ -90,17 +93,23 @@ def create_app(uploads: Uploads, stations: Stations, notary: Notary, config: Con
         }
         return JSONResponse(body, 200 if status == "ok" else 503)
 
+    telling = Refusals(clock).telling
+
     async def disk_failed(_request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
         return uploads.faults.refusal(error).response()
 
     app = Starlette(
         routes=[
-            Route("/files", tus.files, methods=["POST", "OPTIONS"]),
-            Route("/files/", tus.files, methods=["POST", "OPTIONS"]),
-            Route("/files/{upload}", tus.upload, methods=["HEAD", "PATCH", "DELETE", "OPTIONS"]),
-            Route("/receipts/anchors/{kid}", receipts.anchor, methods=["GET"]),
-            Route("/receipts/{clip_id}", receipts.receipt, methods=["GET", "PUT"]),
+            Route("/files", telling(tus.files), methods=["POST", "OPTIONS"]),
+            Route("/files/", telling(tus.files), methods=["POST", "OPTIONS"]),
+            Route(
+                "/files/{upload}",
+                telling(tus.upload),
+                methods=["HEAD", "PATCH", "DELETE", "OPTIONS"],
+            ),
+            Route("/receipts/anchors/{kid}", telling(receipts.anchor), methods=["GET"]),
+            Route("/receipts/{clip_id}", telling(receipts.receipt), methods=["GET", "PUT"]),
             Route("/healthz", health),
         ],
         middleware=[Middleware(TusMiddleware)],

@@ -61,6 +61,15 @@ class ListenConfig(Section):
         description="Connections at once; more are closed. Each may take 3 MiB (see MemoryMax=).",
     )
 
+    max_connections_per_address: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Connections at once from one address; without it, half of max_connections."
+        " Behind a proxy, all come from its address.",
+        examples=[64],
+    )
+
     @model_validator(mode="after")
     def _belongs_together(self) -> "ListenConfig":
         if (self.certificate is None) != (self.certificate_key_file is None):

@@ -23,7 +23,7 @@ from dockd.receiver import problems
 from dockd.receiver.body import read_small
 from dockd.receiver.problems import RequestError
 from dockd.receiver.shares import Requests
-from dockd.receiver.stations import Station, Stations
+from dockd.receiver.stations import Caller, Station, Stations
 from dockd.receiver.uploads import MAX_WAIT, Held, Uploads
 
 STATEMENT_TYPE = "application/jose"
@@ -106,7 +106,7 @@ class Receipts:
     async def anchor(self, request: Request) -> Response:
         """Say where the journal behind a station's key is known to stand."""
         kid = request.path_params["kid"]
-        caller = self._stations.caller(request.headers.get("authorization"))
+        caller = self._caller(request)
         station = self._stations.of_key(kid)
         if station is None:
             raise RequestError(problems.NOT_ENROLLED, f"no station here has the key {kid}")
@@ -117,15 +117,20 @@ class Receipts:
         head = await self._uploads.newest_anchor(kid)
         return _statement(self._notary.anchor(station, kid, head, nonce))
 
-    async def _look_up(self, request: Request, clip_id: str) -> Response:
+    def _caller(self, request: Request) -> Caller:
         caller = self._stations.caller(request.headers.get("authorization"))
+        request.state.station = caller.name
+        return caller
+
+    async def _look_up(self, request: Request, clip_id: str) -> Response:
+        caller = self._caller(request)
         for station, receipt in reversed(await self._uploads.stored_receipts(clip_id)):
             if self._stations.may_act(caller, station):
                 return _statement(receipt)
         raise RequestError(problems.CLIP_NOT_STORED, f"no upload of {clip_id} by this station")
 
     async def _ask(self, request: Request, clip_id: str) -> Response:
-        caller = self._stations.caller(request.headers.get("authorization"))
+        caller = self._caller(request)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != STATEMENT_TYPE:
             raise RequestError(problems.MEDIA_TYPE, f"Content-Type has to be {STATEMENT_TYPE}")
@@ -133,6 +138,7 @@ class Receipts:
         body = await read_small(request.receive, MAX_STATEMENT)
         token = body.decode("ascii", "replace")
         manifest = self._stations.manifest(token, caller)
+        request.state.station = manifest.station.id
         if manifest.clip_id != clip_id:
             raise RequestError(problems.MANIFEST_REFUSED, "it is that of another clip")
         with self._requests.one(manifest.station.id):

@@ -5,6 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 
 from dockd.clock import Clock
+from dockd.errors import StoreFullError
+from dockd.events import ROOM_AGAIN, ROOM_SHORT
+from dockd.logs import Repeats
 from dockd.receiver import problems
 from dockd.receiver.problems import RequestError
 from dockd.receiver.store import Store
@@ -42,6 +45,7 @@ class Room:
         self._workers = workers
         self._clock = clock
         self._beginning: dict[str, int] = {}
+        self._trouble = Repeats(clock, ROOM_SHORT, ROOM_AGAIN)
         self._free = 0
         self._asked_at: float | None = None
         """When the disk was asked for what is free, if it has not answered since."""
@@ -72,7 +76,19 @@ class Room:
         """Ask the disk again and again what is free, until cancelled."""
         while True:
             await self._fenced_look()
+            self._tell()
             await self._clock.sleep(LOOK_AGAIN_SECONDS)
+
+    def _tell(self) -> None:
+        if not self.full:
+            self._trouble.success()
+            return
+        error = StoreFullError(
+            f"{self.free} bytes are free, {self.promised} of them promised, and {self._reserve}"
+            " stay in reserve",
+            hint="make room on the store's disk, or lower store.reserve",
+        )
+        self._trouble.failure(error=error)
 
     async def glance(self) -> None:
         """Ask the disk what is free, and wait for its answer no longer than a moment."""

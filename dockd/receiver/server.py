@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import errno
 import signal
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,21 +11,24 @@ from starlette.types import ASGIApp
 
 from dockd import __version__, logs
 from dockd.clock import Clock
-from dockd.errors import ConfigError, DockdError, KeyFileError, ListenError, StoreError
-from dockd.events import RECEIVER_FAILED, RECEIVER_STARTED, RECEIVER_STOPPED
-from dockd.keys import pem_path
+from dockd.errors import DockdError, StoreError
+from dockd.events import (
+    RECEIVER_FAILED,
+    RECEIVER_STARTED,
+    RECEIVER_STOPPED,
+    RECEIVER_UNENCRYPTED,
+)
 from dockd.logs import configure, emit, emit_error, last_words
 from dockd.memory import keep_buffers
 from dockd.notify import Heartbeats, Notifier, feed
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
+from dockd.receiver.listening import is_exposed, open_listener, tls_context
 from dockd.receiver.uploads import Uploads
-from dockd.web import BACKLOG, BoundedServer
+from dockd.web import BoundedServer
 
 GRACE_SECONDS = 5
 """How long requests may take to end once a stop was asked for."""
-_PASSING = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, socket.EAI_AGAIN}
-"""Why an address may not be listened on yet: it is taken, not there, or can't be looked up."""
 
 
 def run(config_path: Path) -> int:
@@ -95,10 +96,20 @@ async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None])
         KeyFileError: certificate, key or CA can't be used.
     """
     tls = tls_context(listen)
-    listener = _listen(listen)
+    listener = open_listener(listen)
     server = _Server(
-        app, most_connections=listen.max_connections, tls=tls, grace_seconds=GRACE_SECONDS
+        app,
+        most_connections=listen.max_connections,
+        most_from_one=listen.max_connections_per_address or max(listen.max_connections // 2, 1),
+        tls=tls,
+        grace_seconds=GRACE_SECONDS,
     )
+    if tls is None and is_exposed(listen):
+        emit(
+            RECEIVER_UNENCRYPTED,
+            address=listen.host,
+            hint="set listen.certificate and certificate_key_file, or listen on 127.0.0.1",
+        )
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -125,50 +136,3 @@ class _Server(BoundedServer):
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
         emit(RECEIVER_STARTED, version=__version__, address=address)
         Notifier().ready()
-
-
-def _listen(listen: ListenConfig) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(
-            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except UnicodeError as error:
-        raise ConfigError(
-            f"listen: {listen.host} is no name", hint="correct listen.host"
-        ) from error
-    except OSError as error:
-        detail = f"{listen.host} port {listen.port}: {error.strerror}"
-        if error.errno in _PASSING:
-            hint = "another process may have the port, or this machine not yet the address"
-            raise ListenError(detail, hint=hint) from error
-        hint = "look at listen.host, and whether the receiver may use the port"
-        raise ConfigError(f"listen: {detail}", hint=hint) from error
-
-
-def tls_context(listen: ListenConfig) -> ssl.SSLContext | None:
-    """Return the TLS settings; with a client CA, a client has to show a certificate.
-
-    Raises:
-        KeyFileError: certificate, key or CA can't be used.
-    """
-    if listen.certificate is None or listen.certificate_key_file is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        with (
-            pem_path(listen.certificate) as certificate,
-            pem_path(listen.certificate_key_file, secret=True) as key,
-        ):
-            context.load_cert_chain(certificate, key)
-        if listen.client_ca_file is not None:
-            with pem_path(listen.client_ca_file) as authorities:
-                context.load_verify_locations(authorities)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise KeyFileError(
-            f"TLS: {error}", hint="look at certificate, certificate_key_file and client_ca_file"
-        ) from error
-    return context

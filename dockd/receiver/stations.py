@@ -40,6 +40,11 @@ class Caller:
 
     station: Station | None
 
+    @property
+    def name(self) -> str:
+        """The station's name; empty where it may be anybody."""
+        return "" if self.station is None else self.station.id
+
 
 class Stations:
     """The stations that are enrolled here."""

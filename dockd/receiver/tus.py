@@ -91,6 +91,7 @@ class Tus:
         caller = self._caller(request)
         upload = self._uploads.find(request.path_params["upload"])
         self._stations.admit(caller, upload.manifest.station.id)
+        request.state.station = upload.manifest.station.id
         serve: dict[str, Callable[[Request, Upload], Awaitable[Response]]] = {
             "HEAD": self._head,
             "PATCH": self._patch,
@@ -99,7 +100,9 @@ class Tus:
         return await serve[request.method](request, upload)
 
     def _caller(self, request: Request) -> Caller:
-        return self._stations.caller(request.headers.get("authorization"))
+        caller = self._stations.caller(request.headers.get("authorization"))
+        request.state.station = caller.name
+        return caller
 
     async def _options(self, _request: Request) -> Response:
         return Response(
@@ -131,6 +134,7 @@ class Tus:
                 hint="this receiver takes uploads of dockd stations only",
             )
         manifest = self._stations.manifest(token, caller)
+        request.state.station = manifest.station.id
         if length != manifest.ciphertext.size:
             raise RequestError(
                 problems.LENGTH_MISMATCH,

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from dockd.errors import ConfigError, KeyFileError
-from dockd.receiver.server import tls_context
+from dockd.receiver.listening import tls_context
 from tests.receiver.support import (
     PATCH,
     TUS,

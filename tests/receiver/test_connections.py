@@ -122,3 +122,65 @@ def test_a_tls_handshake_that_never_ends_is_given_up(
                 assert await reader.read() == b""
 
     asyncio.run(asyncio.wait_for(play(), 30))
+
+
+# Shares: with them, what is idle makes way
+
+
+@asynccontextmanager
+async def sharing(most_from_one: int) -> AsyncIterator[tuple[str, int]]:
+    """Serve as a receiver does."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/wait":
+            await asyncio.Event().wait()
+        await Response("here")(scope, receive, send)
+
+    listener = socket.create_server(("", 0))
+    port = listener.getsockname()[1]
+    server = BoundedServer(app, most_connections=MOST, most_from_one=most_from_one, grace_seconds=1)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield "127.0.0.1", port
+    finally:
+        server.should_exit = True
+        await running
+
+
+async def ask_from(host: str, address: tuple[str, int], path: str = "/") -> Connection:
+    reader, writer = await asyncio.open_connection(*address, local_addr=(host, 0))
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    return reader, writer
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9"])
+def test_whoever_only_connects_shuts_nobody_out(host: str) -> None:
+    async def play() -> None:
+        async with sharing(MOST - 1) as address:
+            idle = [
+                await asyncio.open_connection(*address, local_addr=("127.0.0.9", 0))
+                for _ in range(5 * MOST)
+            ]
+            reader, writer = await ask_from(host, address)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            for _, one in (*idle, (reader, writer)):
+                one.close()
+
+    asyncio.run(play())
+
+
+def test_one_address_can_not_have_all_connections_at_work() -> None:
+    async def play() -> None:
+        async with sharing(MOST - 1) as address:
+            busy = [await ask_from("127.0.0.9", address, "/wait") for _ in range(MOST - 1)]
+            with structlog.testing.capture_logs() as log:
+                reader, one_more = await ask_from("127.0.0.9", address)
+                assert await reader.read() == b""
+            (line,) = [line for line in log if line["event"] == "connections.refused"]
+            assert "3 of them from 127.0.0.9" in line["detail"]
+            reader, writer = await ask_from("127.0.0.1", address)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            for _, open_one in (*busy, (reader, writer), (reader, one_more)):
+                open_one.close()
+
+    asyncio.run(play())

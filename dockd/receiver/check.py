@@ -1,0 +1,108 @@
+"""``dockd receiver --check``: looks the receiver over without running it."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
+from dockd.errors import DockdError
+from dockd.keys import SigningKey
+from dockd.receiver import config as configuration
+from dockd.receiver.config import Config, ListenConfig
+from dockd.receiver.listening import is_exposed, tls_context
+from dockd.receiver.stations import Station, Stations
+from dockd.settings import shown_size
+
+_EXPIRES_SOON = timedelta(days=30)
+
+
+def check(config_path: Path) -> Iterator[tuple[str, Finding]]:
+    """Yield what there is to say of each part, under its name; nothing is changed."""
+    try:
+        config = configuration.load(config_path)
+    except DockdError as problem:
+        yield "configuration", failure(problem, "the other checks need it mended first")
+        return
+    yield "configuration", ok(f"{config_path} has no mistakes")
+    for name, look in (("keys", _keys), ("listen", _listen), ("store", _store)):
+        try:
+            for finding in look(config):
+                yield name, finding
+        except DockdError as problem:
+            yield name, failure(problem)
+        except OSError as problem:
+            yield name, error(f"{problem}", "run it as the user whom the service runs as, or root")
+
+
+def _keys(config: Config) -> Findings:
+    key = SigningKey.load(config.receiver.key_file, "receiver")
+    yield ok(f"{config.receiver.key_file} signs receipts as {key.kid}")
+    stations = Stations([Station.load(entry) for entry in config.stations])
+    stations.check_own(key)
+    yield ok(f"{len(config.stations)} stations are enrolled")
+    open_ones = [entry.id for entry in config.stations if not entry.tokens_sha256]
+    if open_ones and config.listen.client_ca_file is None:
+        yield warning(
+            f"{', '.join(open_ones[:5])}: anybody who reaches the receiver may ask as them;"
+            " an upload still needs their signature",
+            "give each station a token (tokens_sha256), or ask for certificates (client_ca_file)",
+        )
+
+
+def _listen(config: Config) -> Findings:
+    listen = config.listen
+    where = f"{listen.host} port {listen.port}"
+    if listen.certificate is not None:
+        tls_context(listen)
+        yield ok(f"{where}, by TLS")
+        yield _certificate(listen)
+    elif is_exposed(listen):
+        yield warning(
+            f"{where}: plain HTTP on an address that other machines reach; tokens and manifests"
+            " can be read on the way",
+            "set listen.certificate and certificate_key_file, or listen on 127.0.0.1 behind a"
+            " proxy",
+        )
+    else:
+        yield ok(f"{where}: plain HTTP, for this machine only")
+
+
+def _certificate(listen: ListenConfig) -> Finding:
+    assert listen.certificate is not None
+    certificate = x509.load_pem_x509_certificate(listen.certificate.read_bytes())
+    ends, now = certificate.not_valid_after_utc, datetime.now(UTC)
+    if ends < now:
+        return error(f"{listen.certificate} expired on {ends:%Y-%m-%d}", "replace it")
+    if ends < now + _EXPIRES_SOON:
+        return warning(f"{listen.certificate} expires on {ends:%Y-%m-%d}", "replace it")
+    return ok(f"{listen.certificate} is valid until {ends:%Y-%m-%d}")
+
+
+def _store(config: Config) -> Findings:
+    path = config.store.path
+    if not path.exists():
+        yield ok(f"there is no {path} yet; the first start makes it")
+        return
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        yield error(f"{path} can't be written", "let the receiver's user write it")
+        return
+    system = os.statvfs(path)
+    free, reserve = system.f_bavail * system.f_frsize, config.store.reserve
+    about = f"{path}: {shown_size(free)} are free, {shown_size(reserve)} stay in reserve"
+    if free <= reserve:
+        yield error(about, "make room on the store's disk; every upload is refused (507)")
+    elif free <= 2 * reserve:
+        yield warning(about, "make room on the store's disk before uploads are refused")
+    else:
+        yield ok(about)
+    with contextlib.suppress(FileNotFoundError):
+        damaged = sum(1 for _ in (path / "damaged").iterdir())
+        if damaged:
+            yield warning(
+                f"{path / 'damaged'} holds {damaged} files that the disk has not kept",
+                "look at the disk (dmesg); docs/formats.md says what they are",
+            )

@@ -1,0 +1,83 @@
+"""What the receiver refuses, told in its log: to whom, and why, at growing intervals."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dockd.clock import Clock
+from dockd.errors import RequestRefusedError
+from dockd.events import REQUEST_REFUSED, REQUEST_TAKEN
+from dockd.logs import Repeats
+from dockd.receiver import problems
+from dockd.receiver.problems import RequestError
+
+_TOLD = {
+    problems.MANIFEST_REFUSED,
+    problems.TOKEN_REFUSED,
+    problems.NOT_ENROLLED,
+    problems.OTHER_STATION,
+    problems.HISTORY_FORKED,
+    problems.TOO_LARGE,
+    problems.NOT_SEALED,
+    problems.TOO_MANY_REQUESTS,
+    problems.TOO_MANY_UPLOADS,
+    problems.TOO_MANY_COPIES,
+    problems.STORE_FULL,
+    problems.SHARE_FULL,
+}
+"""What an operator may have to do something about; the rest is the protocol at work."""
+Serve = Callable[[Request], Awaitable[Response]]
+_MOST = 1000
+"""Pairs of a refusal and who it was for that are remembered at once."""
+
+
+class Refusals:
+    """Tells of each kind of refusal and each peer once, and again while it goes on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._repeats = Repeats(clock, REQUEST_REFUSED, REQUEST_TAKEN)
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def telling(self, serve: Serve) -> Serve:
+        """Return a resource that has its refusals told, and their end."""
+
+        async def served(request: Request) -> Response:
+            try:
+                response = await serve(request)
+            except RequestError as refusal:
+                self._tell(request, refusal)
+                raise
+            if request.method in {"POST", "PUT"}:
+                self._taken(getattr(request.state, "station", ""))
+            return response
+
+        return served
+
+    def _taken(self, station: str) -> None:
+        for key in [key for key in self._known if station and key[1] == station]:
+            del self._known[key]
+            self._repeats.success(*key, code=key[0], station=station)
+
+    def _tell(self, request: Request, refusal: RequestError) -> None:
+        """Note a refusal, and write it if it is time to."""
+        if refusal.problem not in _TOLD:
+            return
+        address = request.client.host if request.client else ""
+        station: str = getattr(request.state, "station", "")
+        key = refusal.problem.code, station or address
+        self._known[key] = None
+        self._known.move_to_end(key)
+        if len(self._known) > _MOST:
+            self._repeats.forget(*self._known.popitem(last=False)[0])
+        self._repeats.failure(
+            *key,
+            error=RequestRefusedError(
+                f"{refusal.problem.title}: {refusal.detail}", hint=refusal.hint
+            ),
+            code=refusal.problem.code,
+            status=refusal.problem.status,
+            station=station,
+            address=address,
+        )

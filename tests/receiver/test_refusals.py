@@ -1,0 +1,152 @@
+"""What the receiver tells of what it refuses, and of how it stands."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+
+from dockd.doctor.findings import Level
+from dockd.keys import SigningKey
+from dockd.receiver.check import check
+from tests.receiver.support import Site, Station, make_site, with_receiver
+
+STATION = Station("camden-07", token="camden's token")
+OTHER = Station("soho-01", token="soho's token")
+
+
+def bearer(station: Station) -> dict[str, str]:
+    return {"Authorization": f"Bearer {station.token}"}
+
+
+def test_refusals_are_told_once_for_each_kind_and_station(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, OTHER, store={"reserve": "1000 TiB"})
+    stranger = Station("camden-07", SigningKey.generate())
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for _ in range(3):
+            await client.post("/files/", headers=STATION.clip().creation)
+            await client.post("/files/", headers=STATION.clip().creation | bearer(OTHER))
+            await client.post("/files/", headers=stranger.clip().creation | bearer(STATION))
+            await client.post("/files/", headers=STATION.clip().creation | bearer(STATION))
+
+    with structlog.testing.capture_logs() as log:
+        with_receiver(site, scenario)
+    told = [line for line in log if line["event"] == "receiver.refused"]
+    assert {(one["code"], one["status"], one["station"]) for one in told} == {
+        ("token-refused", 401, ""),
+        ("other-station", 403, "soho-01"),
+        ("not-enrolled", 403, "camden-07"),
+        ("store-full", 507, "camden-07"),
+    }
+    assert len(told) == 4
+    assert all(one["detail"] and one["address"] for one in told)
+    assert not any(station.token in str(told) for station in (STATION, OTHER) if station.token)
+
+
+def test_that_a_station_is_taken_again_is_told(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    stranger = Station("camden-07", SigningKey.generate())
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await client.post("/files/", headers=stranger.clip().creation | bearer(STATION))
+        await client.post("/files/", headers=STATION.clip().creation | bearer(STATION))
+
+    with structlog.testing.capture_logs() as log:
+        with_receiver(site, scenario)
+    (line,) = [line for line in log if line["event"] == "receiver.taken"]
+    assert (line["code"], line["station"]) == ("not-enrolled", "camden-07")
+
+
+def test_what_the_protocol_answers_every_day_is_not_told(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await client.get(f"/receipts/{'a' * 64}", headers=bearer(STATION))
+        await client.get("/nothing")
+
+    with structlog.testing.capture_logs() as log:
+        with_receiver(site, scenario)
+    assert not [line for line in log if line["event"] == "receiver.refused"]
+
+
+def test_a_start_without_room_is_told(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, store={"reserve": "1000 TiB"})
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.get("/healthz")
+        assert (response.status_code, response.json()["status"]) == (503, "full")
+
+    with structlog.testing.capture_logs() as log:
+        with_receiver(site, scenario)
+    (line,) = [line for line in log if line["event"] == "receiver.room_short"]
+    assert "store.reserve" in line["hint"]
+
+
+@pytest.mark.parametrize(("host", "told"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_plain_http_on_an_address_that_others_reach_is_told(
+    tmp_path: Path, host: str, told: bool
+) -> None:
+    site = make_site(tmp_path, STATION, listen={"host": host})
+    command = [sys.executable, "-m", "dockd", "receiver", "--config", str(site.config_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        events = []
+        for line in child.stderr:
+            events.append(json.loads(line)["event"])
+            if events[-1] == "receiver.started":
+                break
+        child.terminate()
+        child.communicate(timeout=30)
+    assert ("receiver.unencrypted" in events) == told
+
+
+def levels(site: Site) -> dict[str, Level]:
+    worst: dict[str, Level] = {}
+    for name, finding in check(site.config_path):
+        worst[name] = max(worst.get(name, Level.OK), finding.level)
+    return worst
+
+
+def test_a_receiver_that_is_set_up_right_is_found_so(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, OTHER)
+    site.store.mkdir()
+    assert levels(site) == dict.fromkeys(("configuration", "keys", "listen", "store"), Level.OK)
+
+
+def test_a_check_says_what_is_wrong_and_changes_nothing(tmp_path: Path) -> None:
+    site = make_site(
+        tmp_path,
+        STATION,
+        Station("open-03"),
+        listen={"host": "0.0.0.0"},
+        store={"reserve": "1000 TiB"},
+    )
+    (site.store / "damaged").mkdir(parents=True)
+    (site.store / "damaged" / "a.age").write_bytes(b"a")
+    found = list(check(site.config_path))
+    assert levels(site) == {
+        "configuration": Level.OK,
+        "keys": Level.WARNING,
+        "listen": Level.WARNING,
+        "store": Level.ERROR,
+    }
+    said = " ".join(finding.what for _, finding in found)
+    assert "open-03" in said
+    assert "plain HTTP" in said
+    assert "damaged holds 1 files" in said
+    assert [path.name for path in site.store.iterdir()] == ["damaged"]
+
+
+def test_the_command_prints_it_and_exits_accordingly(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    command = [sys.executable, "-m", "dockd", "receiver", "--check", "--json"]
+    command += ["--config", str(site.config_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["level"]) == (0, "ok")
+    (tmp_path / "receiver.key").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["level"]) == (20, "error")
