@@ -164,7 +164,7 @@ def test_a_clip_that_can_not_be_read_calls_a_technician_who_reads_why(
         station = dock.start(dock.configure("CAM-1"))
         page = pages.open(dock.url)
         expect_tile(page, "CAM-1", "Call a technician", "Stuck")
-        expect(page.locator("#notices")).to_have_text("A technician is needed.")
+        expect(page.locator("#notices")).to_have_text("A technician is needed: CAM-1.")
         keep_screenshot(page, "daemon-stuck")
         page.get_by_role("link", name="For technicians").click()
         trouble = page.locator("#troubles li")
