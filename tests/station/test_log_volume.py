@@ -119,10 +119,12 @@ def test_a_day_of_refused_receipts_is_a_line_an_hour_for_each_clip_under_way(
     site: Site, log: io.StringIO
 ) -> None:
     fill(site)
-    nonsense = httpx.Response(
-        200, content=b"nonsense", headers={"Content-Type": "application/jose"}
-    )
-    said = a_day(site, log, lambda _: nonsense)
+
+    def nonsense(_: httpx.Request) -> httpx.Response:
+        headers = {"Content-Type": "application/jose"}
+        return httpx.Response(200, content=b"nonsense", headers=headers)
+
+    said = a_day(site, log, nonsense)
     clips = len(CAMERAS) * CLIPS
     assert clips <= said["receipt.refused"] <= clips * A_LASTING_FAILURE
     assert said["clip.retrying"] == 0
