@@ -104,6 +104,7 @@ class History:
         except (TransientError, LedgerError):
             return False  # whoever else needs them tells of it
         except (TargetError, ReceiptRefusedError) as error:
+            error.hint = error.hint or "check target.receiver_keys, and who answers there"
             self._unknown.failure(error=error)
             return False
         self._forked.success()

@@ -331,9 +331,15 @@ class SlowDisk(Files):
 
     def __init__(self) -> None:
         self.release = threading.Event()
+        self._free: set[str] = set()
+
+    def let_through(self, upload_id: str) -> None:
+        """Have one upload's fsync wait for nothing."""
+        self._free.add(upload_id)
 
     def fsync(self, fd: int) -> None:
-        if Path(f"/proc/self/fd/{fd}").readlink().match("incoming/" + "[0-9a-f]" * 32 + ".part"):
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        if path.match("incoming/" + "[0-9a-f]" * 32 + ".part") and path.stem not in self._free:
             self.release.wait()
         super().fsync(fd)
 

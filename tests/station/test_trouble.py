@@ -134,7 +134,7 @@ def test_a_receiver_key_that_is_no_longer_pinned_does_not_release_a_wipe(site: S
     config = site.configure("camden", "CAM-1")
     (site.folder / "receiver.pub").write_bytes(SigningKey.generate().verify_key.pem())
     station = site.start_station(config)
-    assert station.wait_for("wipe.refused")["error"] == "receipt.refused"
+    assert station.wait_for("journal.unwitnessed")["error"] == "receipt.refused"
     station.stop()
     assert site.on_camera("CAM-1") == ["a.mp4"]
 
