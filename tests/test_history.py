@@ -11,6 +11,7 @@ import structlog
 
 from dockd.board import Board
 from dockd.clock import Clock
+from dockd.control.troubles import of_failing
 from dockd.errors import TargetDownError
 from dockd.history import History
 from dockd.journal import GENESIS
@@ -138,6 +139,8 @@ def test_wipes_are_held_and_it_is_told_where_the_receiver_knows_another_journal(
     async def script(history: History) -> None:
         await bench.until(lambda: bench.shows() == ["journal.forked"])
         assert history.holds_wipes
+        (failing,) = bench.board.failing()
+        assert of_failing(failing).needs_person
         bench.witness.head = entry(bench.ledger, 3)
         history.compare_now()
         await bench.settled.wait()

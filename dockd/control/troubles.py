@@ -25,6 +25,7 @@ _PERSONS = {ClipTooLargeError.event} | {
         events.CLIP_UNREADABLE,
         events.FOLDER_UNREADABLE,
         events.JOURNAL_BROKEN,
+        events.JOURNAL_FORKED,
         events.RECEIPT_REFUSED,
         events.SPOOL_DAMAGED,
         events.SPOOL_UNKNOWN,
@@ -38,6 +39,7 @@ _LASTING = {
     for event in (
         events.CAMERA_FAILED,
         events.JOURNAL_UNREADABLE,
+        events.JOURNAL_UNWITNESSED,
         events.LEDGER_FAILED,
         events.SPOOL_FAILED,
     )

@@ -40,11 +40,11 @@ class Requests:
 
 
 class FairSlots:
-    """So many at a time, in turns between stations; one is never given all of them."""
+    """So many at a time, in turns between stations; one of several is never given all of them."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, *, several: bool) -> None:
         self._free = slots
-        self._most_each = max(slots - 1, 1)
+        self._most_each = max(slots - 1, 1) if several else slots
         self._taken = Counter[str]()
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 

@@ -22,6 +22,7 @@ from dockd.receiver.problems import RequestError
 from dockd.receiver.recovery import recover
 from dockd.receiver.room import SHARE, Room
 from dockd.receiver.sealing import BEGINNING, begins_as_age, implausible
+from dockd.receiver.shares import FairSlots
 from dockd.receiver.stations import Stations
 from dockd.receiver.store import Outcome, Sign, Store
 from dockd.receiver.upload import Upload
@@ -93,7 +94,7 @@ class Uploads:
             self.faults,
             self.workers,
             clock,
-            config.verify_concurrency,
+            FairSlots(config.verify_concurrency, several=stations.several),
             self._verified,
         )
 

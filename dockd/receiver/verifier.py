@@ -91,7 +91,7 @@ class Verifier:
         faults: Faults,
         workers: Workers,
         clock: Clock,
-        concurrency: int,
+        slots: FairSlots,
         on_done: Callable[[Upload, Outcome | None], None],
     ) -> None:
         self._store = store
@@ -102,7 +102,7 @@ class Verifier:
         self._clock = clock
         self._on_done = on_done
         self._tasks: dict[str, Verification] = {}
-        self._slots = FairSlots(concurrency)
+        self._slots = slots
         self._read: OrderedDict[str, tuple[float, datetime]] = OrderedDict()
         """When each manifest's copy was read back last, by both clocks."""
         self._damaged: set[str] = set()

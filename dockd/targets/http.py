@@ -50,6 +50,9 @@ _TOO_LONG = frozenset({400, 414, 431, 494})
 _MENDS_ITSELF = frozenset({408, 409, 423, 425, 429})
 """With every 5xx but 511: it ends by itself."""
 
+_FOR_OPERATORS = frozenset({"history-forked"})
+"""What the receiver says that doesn't end by itself, whatever its status."""
+
 _PAGE_HINT = (
     "a captive portal, a filter, a proxy or another server answers there; let the station"
     " through it, and check target.url"
@@ -385,6 +388,7 @@ def to_error(reply: Reply) -> TargetError:
     if reply.status in _FINAL and reply.is_servers and not passing:
         return RejectedError(detail, hint=hint)
     mends_itself = reply.status in _MENDS_ITSELF or (reply.status >= 500 and reply.status != 511)
+    mends_itself = mends_itself and reply.problem.code not in _FOR_OPERATORS
     down = reply.is_no_answer or reply.status in _DOWN or reply.status >= 500
     error = (TargetDownError if down else TransientError)(
         detail, hint=hint, retry_after=reply.retry_after, needs_operator=not mends_itself

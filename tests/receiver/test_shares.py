@@ -159,7 +159,7 @@ def test_slots_go_round_between_stations() -> None:
     order: list[str] = []
 
     async def play() -> None:
-        slots = FairSlots(1)
+        slots = FairSlots(1, several=True)
         go_on = asyncio.Event()
 
         async def work(station: str) -> None:
@@ -180,7 +180,7 @@ def test_slots_go_round_between_stations() -> None:
 
 def test_a_slot_that_is_not_waited_for_any_more_goes_to_the_next() -> None:
     async def play() -> None:
-        slots = FairSlots(1)
+        slots = FairSlots(1, several=True)
 
         @contextlib.asynccontextmanager
         async def held() -> AsyncIterator[None]:

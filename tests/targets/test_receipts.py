@@ -249,3 +249,28 @@ def test_a_server_without_receipts_has_none(sealed: Sealed) -> None:
     Station(server).run(work)
     assert answers == [NotStored()]
     assert server.requests == []
+
+
+def test_a_journal_that_the_receiver_contradicts_needs_an_operator(sealed: Sealed) -> None:
+    problem = {"code": "history-forked", "detail": "it was another one", "status": 409}
+    headers = {"Content-Type": "application/problem+json"}
+    with pytest.raises(TransientError) as raised:
+        ask(sealed, httpx.Response(409, json=problem, headers=headers))
+    assert raised.value.needs_operator
+    assert "it was another one" in raised.value.detail
+
+
+def test_where_the_journal_is_known_to_stand_is_asked_under_a_nonce() -> None:
+    server = TusServer()
+    server.script["GET"].append(httpx.Response(200, text="a.b.c", headers=STATEMENT))
+    answers: list[str] = []
+
+    async def work(target: TusTarget) -> None:
+        answers.append(await target.anchor("key-1", NONCE))
+
+    config = make_config(receipts_url=RECEIPTS, receiver_keys=["receiver.pub"])
+    Station(server, config).run(work)
+    assert answers == ["a.b.c"]
+    (request,) = server.requests
+    assert str(request.url) == RECEIPTS + "anchors/key-1"
+    assert request.headers["Dockd-Nonce"] == NONCE
