@@ -1,6 +1,7 @@
 """Wipes a docked camera: one read-write window, checked before and read back after."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from dockd.errors import (
     DockdError,
     ReceiptRefusedError,
     StatementError,
+    TargetDownError,
     TargetError,
     WipeBusyError,
     WipeDamageError,
@@ -36,6 +38,10 @@ from dockd.targets import NotStored, Sealed, Verifying
 from dockd.threads import reading_seconds
 from dockd.tree import Root, advice, exists, walk
 
+_ASK_FIRST, _ASK_CAP = 5.0, 60.0
+"""Seconds between two questions for a camera's receipts; they grow with the time it takes."""
+_PATIENCE = 300.0
+"""Seconds that the receiver may take to read clips back before somebody should hear of it."""
 _NAMED = 20
 """Paths that are named where many are harmed."""
 
@@ -106,8 +112,8 @@ class Cleaning:
         self._trouble = Repeats(clock, events.WIPE_FAILED, events.WIPE_RECOVERED, board)
         self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED, board)
         self._waiting = Repeats(clock, events.WIPE_UNCONFIRMED, events.WIPE_CONFIRMED, board)
-        self._unconfirmed: set[str] = set()
-        """Cameras with clips that the receiver has still to confirm."""
+        self._unconfirmed: dict[str, float] = {}
+        """Cameras with clips that the receiver has still to confirm, and since when."""
         self._disowned: set[str] = set()
         self._rehearsed: set[int] = set()
 
@@ -139,7 +145,12 @@ class Cleaning:
             return []
         acknowledged = await self._acknowledged(camera)
         receipts = [clip for clip in acknowledged if await self._has_receipt(clip)]
-        await self._confirm(camera, [clip for clip in receipts if not self._is_confirmed(clip)])
+        asked = [clip for clip in receipts if not self._is_confirmed(clip)]
+        await self._confirm(camera, asked)
+        if asked:
+            # As they are now: some have another receipt, and some are to be read again.
+            known = {clip.id for clip in receipts}
+            receipts = [clip for clip in await self._acknowledged(camera) if clip.id in known]
         return [clip for clip in receipts if self._is_confirmed(clip)]
 
     @property
@@ -165,6 +176,13 @@ class Cleaning:
         holds = self._held() or camera.id in self._unconfirmed
         return holds and await self.left(camera) > 0
 
+    def ask_again_in(self, camera: Camera) -> float:
+        """Return the seconds until the receiver is to be asked again for a camera's clips."""
+        since = self._unconfirmed.get(camera.id)
+        if since is None:
+            return math.inf
+        return min(max(self._clock.monotonic() - since, _ASK_FIRST), _ASK_CAP)
+
     def gave_back(self, camera: Camera) -> bool:
         """Say, once, whether clips of a camera have to be read again since the server lost them."""
         found = camera.id in self._disowned
@@ -176,7 +194,7 @@ class Cleaning:
         self._trouble.forget(camera.id)
         self._refusals.forget(camera.id)
         self._waiting.forget(camera.id)
-        self._unconfirmed.discard(camera.id)
+        self._unconfirmed.pop(camera.id, None)
         self._harmed.pop(camera.id, None)
         self._board.remove((events.WIPE_DAMAGED.name, camera.id))
 
@@ -238,31 +256,47 @@ class Cleaning:
         return self._confirmations.holds(clip)
 
     async def _confirm(self, camera: Camera, clips: Sequence[Clip]) -> None:
-        """Have the receiver confirm receipts that are older than this run of the daemon."""
-        self._unconfirmed.discard(camera.id)
+        """Have the receiver confirm receipts that it has not just given."""
+        waiting: WipeUnconfirmedError | None = None
         for clip in clips:
             try:
-                answer = await self._confirmations.ask(Sealed.of(clip, Path()))
+                waiting = await self._confirm_one(clip) or waiting
             except ReceiptRefusedError as error:
                 await self._refused(clip, error)
-                continue
             except TargetError as error:
                 waiting = WipeUnconfirmedError(error.message, hint=error.hint)
-                self._unconfirmed.add(camera.id)
-                self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=len(clips))
-                return
-            match answer:
-                case Confirmed():
-                    token, signed = answer.token, answer.answer
-                    await to_the_end(self._ledger.confirmed, clip, token, signed)
-                    self._confirmations.remember(clip, str(clip.receipt))
-                case Verifying():
-                    self._unconfirmed.add(camera.id)
-                case NotStored():
-                    await to_the_end(self._ledger.disown, clip)
-                    self._disowned.add(camera.id)
-                    emit(events.CLIP_DISOWNED, **_about(clip), clip_id=clip.clip_id)
-        self._waiting.success(camera.id, camera=camera.id)
+                if isinstance(error, TargetDownError):
+                    break
+        if waiting is None:
+            self._unconfirmed.pop(camera.id, None)
+            self._waiting.success(camera.id, camera=camera.id)
+            return
+        now = self._clock.monotonic()
+        since = self._unconfirmed.setdefault(camera.id, now)
+        if waiting.detail or now - since >= _PATIENCE:
+            self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=len(clips))
+
+    async def _confirm_one(self, clip: Clip) -> WipeUnconfirmedError | None:
+        """Return why a clip is not confirmed yet; with no words where that takes its time."""
+        match await self._confirmations.ask(Sealed.of(clip, Path())):
+            case Confirmed() as answer:
+                await to_the_end(self._ledger.confirmed, clip, answer.token, answer.answer)
+                self._confirmations.remember(clip, answer.token)
+                return None
+            case Verifying():
+                return WipeUnconfirmedError(
+                    hint="the server reads the clips back; look at its disk"
+                )
+            case NotStored() if clip.wiping:
+                return WipeUnconfirmedError(
+                    f"the server has lost clip {clip.id}, whose wipe had begun",
+                    hint="look what is left of it on the camera before anything else is done to it",
+                )
+            case NotStored():
+                await to_the_end(self._ledger.disown, clip)
+                self._disowned.add(clip.camera.id)
+                emit(events.CLIP_DISOWNED, **_about(clip), clip_id=clip.clip_id)
+                return None
 
     async def _has_receipt(self, clip: Clip) -> bool:
         """Check the receipt once more, as it is in the ledger, against today's pinned keys."""

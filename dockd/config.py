@@ -47,6 +47,12 @@ class StationConfig(Section):
         validate_default=True,
         description="The key that signs manifests (dockd keygen station); a credential or a file.",
     )
+    earlier_keys: tuple[FilePath, ...] = Field(
+        default=(),
+        strict=False,
+        description="Public keys that signed what a lost ledger has left in the spool.",
+        examples=[["station-old.key.pub"]],
+    )
     state: FilePath = Field(
         default=Path("/var/lib/dockd"),
         description="The folder of the ledger and, unless set below, the spool.",

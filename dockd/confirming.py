@@ -1,13 +1,14 @@
-"""What the receiver has confirmed in this run: the answers that a wipe may rest on.
+"""What the receiver has just confirmed: the answers that a wipe may rest on.
 
 A receipt in the ledger may be older than a loss at the receiver, and the ledger itself may
 have been restored from a backup. So a clip is wiped only after the receiver has answered a
-question that this run of the daemon has asked, whose nonce nobody can have known before.
+question that this run of the daemon has asked minutes ago, under a fresh nonce.
 """
 
 import secrets
 from collections.abc import Sequence
 
+from dockd.clock import Clock
 from dockd.errors import ReceiptRefusedError
 from dockd.keys import VerifyKey
 from dockd.manifest import Receipt, statement_sha256, verify_answer, verify_receipt
@@ -15,16 +16,19 @@ from dockd.model import Clip
 from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Target, Verifying
 
 _NONCE_BYTES = 24
+GOOD_FOR_SECONDS = 600.0
+"""How long an answer does for a wipe: what is lost since, the receiver has not said."""
 
 
 class Confirmations:
     """Asks for receipts, and remembers which of them the receiver stands by."""
 
-    def __init__(self, target: Target, receiver_keys: Sequence[VerifyKey]) -> None:
+    def __init__(self, target: Target, receiver_keys: Sequence[VerifyKey], clock: Clock) -> None:
         self._target = target
+        self._clock = clock
         self._keys = receiver_keys
-        self._confirmed: dict[int, str] = {}
-        """Clips, and the digests of their receipts."""
+        self._confirmed: dict[int, tuple[str, float]] = {}
+        """Clips, with the digests of their receipts, and when the answer came."""
 
     async def ask(self, sealed: Sealed) -> "Confirmed | Verifying | NotStored":
         """Ask for a clip's receipt, and check that the answer is to this very question.
@@ -49,15 +53,19 @@ class Confirmations:
 
     def remember(self, clip: Clip, receipt: str) -> None:
         """Note that the receiver stands by a clip's receipt now."""
-        self._confirmed[clip.id] = statement_sha256(receipt)
-
-    def forget(self, clip: Clip) -> None:
-        """Drop what is known of a clip."""
-        self._confirmed.pop(clip.id, None)
+        now = self._clock.monotonic()
+        self._confirmed.pop(clip.id, None)  # the newest is last
+        self._confirmed[clip.id] = statement_sha256(receipt), now
+        while self._is_old(next(iter(self._confirmed.values()))[1]):
+            del self._confirmed[next(iter(self._confirmed))]
 
     def holds(self, clip: Clip) -> bool:
-        """Say whether the receiver has stood by the receipt that the ledger has, in this run."""
-        return self._confirmed.get(clip.id) == statement_sha256(clip.receipt or "")
+        """Say whether the receiver has stood by the receipt that the ledger has, just now."""
+        sha256, when = self._confirmed.get(clip.id, ("", 0.0))
+        return sha256 == statement_sha256(clip.receipt or "") and not self._is_old(when)
+
+    def _is_old(self, when: float) -> bool:
+        return self._clock.monotonic() - when > GOOD_FOR_SECONDS
 
 
 class Confirmed:

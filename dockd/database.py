@@ -211,11 +211,13 @@ class Database:
         )
         return (manifest.journal for manifest in self._manifests(query))
 
-    def _manifests(self, query: str) -> Iterator[Manifest]:
+    def _manifests(self, query: str, *, skip_others: bool = False) -> Iterator[Manifest]:
         for row in self._paged(query):
             try:
                 yield read_unverified_manifest(row["manifest"])
             except ManifestRefusedError as error:
+                if skip_others:
+                    continue
                 # The ledger keeps only what this station has sealed.
                 raise JournalBrokenError(f"clip {row['id']} has no manifest of dockd's") from error
 
@@ -260,7 +262,8 @@ class Database:
     def _found_anchor(self, kid: str) -> Anchoring:
         """Look for it in a ledger that an earlier version of dockd wrote."""
         query = "SELECT id, manifest FROM clips WHERE id > ? AND manifest IS NOT NULL ORDER BY id"
-        signed = (one.journal for one in self._manifests(query) if one.station.kid == kid)
+        manifests = self._manifests(query, skip_others=True)
+        signed = (one.journal for one in manifests if one.station.kid == kid)
         newest = max(signed, key=lambda head: head.seq, default=journal.GENESIS)
         return Anchoring(newest, journal.GENESIS)
 

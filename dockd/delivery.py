@@ -52,6 +52,8 @@ class Delivery:
         """The attempt that goes on."""
         self.failing_since: int | None = None
         """How many clips had gone through when its attempts began to fail; None: they don't."""
+        self.failures = 0
+        """How often it failed in a row for reasons of its own."""
         self.at_least: float | None = None
         """How much of the pause after its last failure is kept when the target is up again;
         None: all of it."""
@@ -87,6 +89,7 @@ class Delivery:
         self._furthest = max(self._sent, self._furthest)
         if further:
             self.failing_since = None
+            self.failures = 0
         return further
 
     async def attempt(self) -> float | None:

@@ -194,9 +194,10 @@ class Docking:
 
     async def _round(self) -> float:
         while True:
-            released = await self._released()
+            # A look that is due comes first: new footage waits for no receiver.
+            released = await self._released() if self._look_in else []
             if self._look_in and not released:
-                return self._look_in
+                return min(self._look_in, self._cleaning.ask_again_in(self.media.camera))
             async with self.media.opened() as root:
                 if not self._look_in:
                     self._look_at = self._clock.monotonic() + self.media.look_every
@@ -209,7 +210,7 @@ class Docking:
             await self._cleaning.wipe(self.media, sweep)
             left = self._unseen or sweep.gone < len(sweep.checked)
             if not (sweep.strays or sweep.finished or (sweep.gone and left)):
-                return self._look_in
+                return min(self._look_in, self._cleaning.ask_again_in(self.media.camera))
             # What went may have been in the way of the rest: a second file of one name, or a
             # broken chain whose removal made the kernel go read-only for this window.
             self._look_at = 0.0

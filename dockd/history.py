@@ -29,6 +29,8 @@ from dockd.targets import Target
 COMPARE_SECONDS = 86400.0
 """How often the journal is compared."""
 _RETRY_FIRST, _RETRY_CAP = 1.0, 60.0
+_PATIENCE = 60.0
+"""Seconds that the receiver may be away before somebody hears that wipes wait for it."""
 _HINT = (
     "its ledger was set back to an older state, or another station uses its key; wipes are held."
     " Give the station a new key: docs/operate.md"
@@ -68,6 +70,7 @@ class History:
         self._settled = settled
         self._agrees = not target.gives_receipts
         """Where nothing gives receipts, nothing is wiped anyway."""
+        self._failing_since: float | None = None
         self._wakeup = Wakeup(clock)
         self._forked = Repeats(clock, events.JOURNAL_FORKED, events.JOURNAL_AGREES, board)
         self._unknown = Repeats(clock, events.JOURNAL_UNWITNESSED, events.JOURNAL_AGREES, board)
@@ -101,12 +104,18 @@ class History:
             self._unknown.forget()
             self._forked.failure(error=error)
             return False
-        except (TransientError, LedgerError):
-            return False  # whoever else needs them tells of it
+        except (TransientError, LedgerError) as error:
+            # A moment's trouble is not worth a word; that wipes wait for it is.
+            now = self._clock.monotonic()
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since >= _PATIENCE:
+                self._unknown.failure(error=error)
+            return False
         except (TargetError, ReceiptRefusedError) as error:
             error.hint = error.hint or "check target.receiver_keys, and who answers there"
             self._unknown.failure(error=error)
             return False
+        self._failing_since = None
         self._forked.success()
         self._unknown.success()
         if not self._agrees:

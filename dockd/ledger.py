@@ -183,7 +183,7 @@ class Ledger(Questions):
 
     def _gone(self, clip: Clip) -> None:
         """Note that a look did not see a clip's file any more."""
-        if clip.wiping:
+        if clip.wiping and clip.state is State.ACKNOWLEDGED:
             # Its wipe was cut short between the removal and the record of it.
             self._move(clip, State.WIPED, "clip.wiped", detail={"recovered": True})
         else:

@@ -1,12 +1,13 @@
 """Brings ledger and spool back together, after whatever ended the last run, or lost one of them."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
 from dockd import events
 from dockd.board import Board
-from dockd.clock import Clock
+from dockd.clock import Clock, timestamp
 from dockd.errors import SpoolUnknownError, StatementError
 from dockd.keys import SigningKey, VerifyKey
 from dockd.ledger import Ledger
@@ -15,7 +16,7 @@ from dockd.manifest import (
     Content,
     Manifest,
     Signer,
-    derive_clip_id,
+    is_sealed_later,
     read_unverified_manifest,
     sign,
     verify_manifest,
@@ -27,24 +28,25 @@ _LOOK_AGAIN = 60.0
 _NAMED = 20
 
 
-def recover(ledger: Ledger, spool: Spool, station: str, key: VerifyKey) -> None:
+def recover(ledger: Ledger, spool: Spool, station: str, keys: Sequence[VerifyKey]) -> None:
     """Take up what the last run has left; blocks.
 
     Args:
         ledger: knows what should be in the spool.
         spool: has what is.
         station: this station's name.
-        key: this station's key.
+        keys: this station's key, and those that it had before.
 
     Raises:
         LedgerError, SpoolError: one of them can't be used.
     """
+    known = {key.kid: key for key in keys}
     clips = ledger.in_spool()
     expected = {str(clip.ciphertext_sha256): int(clip.ciphertext_size or 0) for clip in clips}
     missing = spool.recover(expected, ledger.is_delivered)
     for sha256, size in list(spool.unknown.items()):
         token = spool.manifest(sha256)
-        manifest = _manifest(token, Content(sha256=sha256, size=size), station, key)
+        manifest = _manifest(token, Content(sha256=sha256, size=size), station, known)
         if token is not None and manifest is not None:
             clip = ledger.take_in(manifest, token)
             spool.know(sha256)
@@ -58,22 +60,28 @@ def recover(ledger: Ledger, spool: Spool, station: str, key: VerifyKey) -> None:
             spool.keep_manifest(clip.ciphertext_sha256, clip.manifest)
 
 
-def renew(ledger: Ledger, spool: Spool, key: SigningKey) -> None:
-    """Sign manifests of what waits in the spool anew, where another key than today's has; blocks.
+def renew(ledger: Ledger, spool: Spool, key: SigningKey, now: datetime) -> None:
+    """Sign manifests of what waits in the spool anew, where they are no good any more; blocks.
 
-    Whatever made an operator give the station a new key, the receiver may take the old one's
-    word no more; and a journal that was set back goes on under a key of its own.
+    Those that another key than today's has signed: whatever made an operator give the station a
+    new key, the receiver may take the old one's word no more, and a journal that was set back
+    goes on under a key of its own. And those that a clock has dated into the future.
 
     Raises:
         LedgerError, SpoolError: one of them can't be used.
     """
     for clip in ledger.in_spool():
-        manifest = read_unverified_manifest(str(clip.manifest))
-        if manifest.station.kid == key.kid:
+        try:
+            manifest = read_unverified_manifest(str(clip.manifest))
+        except StatementError:
+            continue  # the journal's check tells of it
+        is_early = is_sealed_later(manifest, now)
+        if manifest.station.kid == key.kid and not is_early:
             continue
         anchoring = ledger.next_anchor(key.kid)
         changes = {
             "station": Signer(id=manifest.station.id, kid=key.kid),
+            "sealed_at": timestamp(now) if is_early else manifest.sealed_at,
             "journal": anchoring.head,
             "previous": anchoring.previous,
         }
@@ -83,33 +91,17 @@ def renew(ledger: Ledger, spool: Spool, key: SigningKey) -> None:
 
 
 def _manifest(
-    token: str | None, ciphertext: Content, station: str, key: VerifyKey
+    token: str | None, ciphertext: Content, station: str, keys: Mapping[str, VerifyKey]
 ) -> Manifest | None:
-    """Return a manifest if it is this station's, and of this ciphertext.
-
-    One that an earlier key of the station has signed is the receiver's to judge.
-    """
+    """Return a manifest if this station has signed it, for this ciphertext."""
     if token is None:
         return None
     try:
-        manifest = read_unverified_manifest(token)
-        if manifest.station.kid == key.kid:
-            manifest = verify_manifest(token, {key.kid: key})
-        datetime.fromisoformat(manifest.file.modified_at)
-    except (StatementError, ValueError):
+        manifest = verify_manifest(token, keys)
+    except StatementError:
         return None
-    clip_id = derive_clip_id(manifest.camera.id, manifest.plaintext.sha256)
-    is_ours = manifest.station.id == station
-    return (
-        manifest
-        if is_ours
-        and (manifest.clip_id, manifest.ciphertext)
-        == (
-            clip_id,
-            ciphertext,
-        )
-        else None
-    )
+    is_ours = (manifest.station.id, manifest.ciphertext) == (station, ciphertext)
+    return manifest if is_ours else None
 
 
 def _tell(clip: Clip) -> None:

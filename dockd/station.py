@@ -40,7 +40,7 @@ from dockd.fencing import Fence
 from dockd.files import Files
 from dockd.history import History
 from dockd.intake import Intake, Seal
-from dockd.keys import SigningKey, receiver_keys
+from dockd.keys import SigningKey, VerifyKey, receiver_keys
 from dockd.ledger import Ledger
 from dockd.logs import Repeats, emit, emit_error
 from dockd.model import PENDING, Camera, Clip, Standing, State
@@ -94,6 +94,8 @@ class Station:
         self._seams = seams or Seams()
         self._recipients = parse_recipients(config.encryption.recipients)
         self._key = SigningKey.load(config.station.key_file, "station")
+        earlier = [VerifyKey.load(path, "station") for path in config.station.earlier_keys]
+        self._own_keys = [self._key.verify_key, *earlier]
         self._receiver_keys = receiver_keys(config.target.receiver_keys, self._key)
         self._client = open_client(config.target, transport=self._seams.transport)
         self._places = Places()
@@ -130,10 +132,8 @@ class Station:
                 clock=seams.clock,
                 board=self.activity.board,
             )
-            await to_the_end(
-                recovery.recover, ledger, spool, config.station.id, self._key.verify_key
-            )
-            await to_the_end(recovery.renew, ledger, spool, self._key)
+            await to_the_end(recovery.recover, ledger, spool, config.station.id, self._own_keys)
+            await to_the_end(recovery.renew, ledger, spool, self._key, seams.clock.now())
             target = self._open_target()
             stack.push_async_callback(target.aclose)
             await self._work(ledger, spool, target, notifier)
@@ -155,7 +155,7 @@ class Station:
         notifier: Notifier,
     ) -> None:
         config, clock = self._config, self._seams.clock
-        confirmations = Confirmations(target, self._receiver_keys)
+        confirmations = Confirmations(target, self._receiver_keys, clock)
         history = History(
             ledger,
             target,

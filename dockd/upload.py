@@ -35,6 +35,9 @@ from dockd.targets import Target
 
 _WAITING_PER_SLOT = 8
 """Clips that may be between tries for each one that is being sent."""
+_STUCK = 3
+"""Failures of a clip's own after which it takes no such place any more."""
+_MOST_STUCK = 1000
 _OWN_DISK_PAUSE = 5.0
 """Seconds until the ledger or the spool is tried again."""
 _LOOK_AGAIN = 30.0
@@ -136,9 +139,12 @@ class Uploader:
         So many may wait between their tries; event-flagged ones have places of their own,
         so that a long outage's backlog doesn't keep a new one from the front.
         """
-        clips = await self._from_ledger(2 * self._most_under_way - len(self._under_way), beat)
+        # What keeps failing for reasons of its own must not keep others from the front.
+        stuck = min(sum(one.failures >= _STUCK for one in self._under_way.values()), _MOST_STUCK)
+        under_way = len(self._under_way) - stuck
+        clips = await self._from_ledger(2 * self._most_under_way - under_way, beat)
         flagged = sum(one.clip.match.event for one in self._under_way.values())
-        free = self._most_under_way - (len(self._under_way) - flagged)
+        free = self._most_under_way - max(under_way - flagged, 0)
         others = [clip for clip in clips if not clip.match.event]
         return [clip for clip in clips if clip.match.event] + others[: max(free, 0)]
 
@@ -234,6 +240,7 @@ class Uploader:
                 self._said_no = error.answered
                 self._target_trouble.failure(error=error, retry_in=pause, target=self._config.url)
             case ReceiptRefusedError():
+                delivery.failures += 1
                 # It has taken the clip, and answers.
                 self._is_up()
                 self._clip_trouble.forget(key)
@@ -241,6 +248,7 @@ class Uploader:
                     key, error=error, retry_in=pause, **delivery.about, reason=error.reason
                 )
             case _:
+                delivery.failures += 1
                 self._clip_trouble.failure(key, error=error, retry_in=pause, **delivery.about)
 
     def _goes_through_for_others(self, delivery: Delivery) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import ssl
 import weakref
@@ -44,11 +45,6 @@ class BoundedProtocol(HttpToolsProtocol):
         return not self._in_message and (cycle is None or cycle.response_complete)
 
     @property
-    def is_over(self) -> bool:
-        """Whether its connection was made, and is gone."""
-        return self._is_over
-
-    @property
     def host(self) -> str:
         """The address that it comes from; empty before it is made."""
         return self.client[0] if self.client else ""
@@ -57,7 +53,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Close the connection at once."""
         self.transport.abort()
 
-    _is_over = False
+    made: "dict[BoundedProtocol, None] | None" = None
+    """Where it is listed while its connection lasts, oldest first."""
     _unused = 0
     _timer: asyncio.TimerHandle | None = None
     _in_message = False
@@ -65,11 +62,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Expect a request."""
         super().connection_made(transport)
+        if self.made is not None:
+            self.made[self] = None
         self._set_timer(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._is_over = True
+        if self.made is not None:
+            self.made.pop(self, None)
         self._set_timer(None)
         super().connection_lost(exc)
 
@@ -190,7 +190,7 @@ class BoundedServer(uvicorn.Server):
 
         def make() -> BoundedProtocol:
             protocol = self._protocol(self.config, self.server_state, {})
-            bounded.protocols.append(protocol)
+            protocol.made = bounded.protocols
             return protocol
 
         return await asyncio.get_running_loop().create_server(
@@ -214,8 +214,8 @@ class _BoundedListener(socket.socket):
             weakref.WeakKeyDictionary()
         )
         """Each with the address that it comes from."""
-        self.protocols: list[BoundedProtocol] = []
-        """What is spoken on them, oldest first; those that are over are dropped now and then."""
+        self.protocols: dict[BoundedProtocol, None] = {}
+        """What is spoken on them, oldest first, once a handshake is over."""
         self._refusals = Repeats(Clock(), events.CONNECTIONS_REFUSED, events.CONNECTIONS_TAKEN)
 
     def accept(self) -> tuple[socket.socket, Any]:
@@ -225,7 +225,7 @@ class _BoundedListener(socket.socket):
             ConnectionAbortedError: it was one too many; asyncio goes on.
         """
         connection, address = super().accept()
-        host = str(address[0]) if isinstance(address, tuple) else ""
+        host = _network(str(address[0]) if isinstance(address, tuple) else "")
         # What asyncio has done with is closed, whether anything was ever spoken or not.
         count = Counter(at for known, at in self._connections.items() if known.fileno() != -1)
         total, own = count.total(), count[host]
@@ -247,14 +247,26 @@ class _BoundedListener(socket.socket):
             return self._make_room(host)
         if total < self._most:
             return True
-        return self._most_from_one is not None and self._make_room(count.most_common(1)[0][0])
+        return self._most_from_one is not None and any(
+            self._make_room(crowd) for crowd, _ in count.most_common()
+        )
 
     def _make_room(self, host: str) -> bool:
         """Drop the oldest connection from an address on which nothing goes on, if there is one."""
-        self.protocols = [one for one in self.protocols if not one.is_over]
         for protocol in self.protocols:
-            if protocol.is_idle and protocol.host == host:
-                self.protocols.remove(protocol)
+            if protocol.is_idle and _network(protocol.host) == host:
+                del self.protocols[protocol]
                 protocol.drop()
                 return True
         return False
+
+
+def _network(host: str) -> str:
+    """Return what one peer can choose its address from: itself, or an IPv6 network of its own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(ipaddress.ip_network((int(address), 64), strict=False))

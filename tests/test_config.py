@@ -473,7 +473,7 @@ def test_secrets_come_from_systemds_credentials_first(
 def test_no_key_holds_a_secret_itself() -> None:
     keys = set(re.findall(r"^(?:# )?([a-z_]+) = ", EXAMPLE.read_text(), re.MULTILINE))
     secrets = {key for key in keys if re.search("key|token|secret|password", key)}
-    assert secrets == {"key_file", "receiver_keys", "client_key_file", "token_file"}
+    assert secrets == {"key_file", "earlier_keys", "receiver_keys", "client_key_file", "token_file"}
 
 
 def test_the_example_is_read_by_any_toml_reader() -> None:

@@ -39,7 +39,7 @@ from dockd.manifest import (
 from dockd.model import Camera, Clip, FileStat, FoundFile, Match, Standing, State
 from dockd.sources import Look
 from dockd.spool import Spool
-from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed
+from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.threads import Threads
 from dockd.tree import Failures, Root, walk
 from tests.support import make_answer, make_receipt
@@ -194,7 +194,7 @@ class Bench:
             spooled=self.acknowledge,
         )
         self.target = Confirming(self)
-        self.confirmations = Confirmations(self.target, [self.receiver.verify_key])
+        self.confirmations = Confirmations(self.target, [self.receiver.verify_key], self.clock)
         cleaning = Cleaning(
             self.ledger,
             files or Files(),
@@ -1083,3 +1083,32 @@ def test_a_clip_that_the_server_has_lost_is_read_again(bench: Bench, log: list[A
     assert again.ciphertext_sha256 != known.ciphertext_sha256
     (line,) = told(log, "clip.disowned")
     assert line["clip"] == known.id
+
+
+def test_a_confirmation_does_for_minutes_only(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver may have lost the clip since."""
+    clip = bench.clip("1.mp4")
+    bench.wipes_are_held = True
+    bench.run_until(bench.has_acknowledged_all)
+    bench.wipes_are_held = False
+    monkeypatch.setattr("dockd.confirming.GOOD_FOR_SECONDS", 0.0)
+    bench.target.answer = lambda _sealed, _nonce: Verifying(1.0)
+    bench.run_until(lambda: bench.target.asked > 0)
+    assert clip.exists()
+    monkeypatch.undo()
+    bench.target.answer = bench.target.confirm
+    bench.docking.look_now()
+    bench.run_until(bench.is_safe)
+    assert not clip.exists()
+
+
+def test_a_clip_whose_wipe_had_begun_is_not_disowned(bench: Bench) -> None:
+    clip = acknowledged_earlier(bench)
+    (known,) = bench.ledger.clips()
+    bench.ledger.begin_wipe([known], "delete")
+    clip.unlink()
+    bench.target.answer = lambda _sealed, _nonce: NotStored()
+    bench.docking.look_now()
+    bench.run_until(lambda: bench.ledger.clips()[0].state is State.WIPED)

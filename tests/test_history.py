@@ -198,6 +198,22 @@ def test_a_receiver_that_is_down_is_asked_again(bench: Bench) -> None:
     bench.run(script)
 
 
+def test_that_wipes_wait_for_a_receiver_is_told_when_it_lasts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockd.history._PATIENCE", 0.0)
+    bench.witness.is_down = True
+
+    async def script(history: History) -> None:
+        await bench.until(lambda: bench.shows() == ["journal.unwitnessed"])
+        bench.witness.is_down = False
+        history.compare_now()
+        await bench.settled.wait()
+        assert bench.shows() == []
+
+    bench.run(script)
+
+
 def test_where_there_are_no_receipts_nothing_is_compared(bench: Bench) -> None:
     bench.witness.gives_receipts = False
 

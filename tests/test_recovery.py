@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import structlog
 
 from dockd.board import Board
+from dockd.clock import timestamp
 from dockd.files import Files
 from dockd.journal import GENESIS
 from dockd.keys import SigningKey
@@ -18,10 +20,11 @@ from dockd.manifest import Content, FileFacts, Manifest, derive_clip_id, sign, v
 from dockd.model import Camera, Clip, FileStat, FoundFile, Match, State
 from dockd.recovery import Unknown, recover, renew
 from dockd.spool import Spool
-from tests.clocks import FakeClock
+from tests.clocks import START, FakeClock
 from tests.support import make_manifest, writing
 
 KEY, EARLIER_KEY, STRANGER = (SigningKey.generate() for _ in range(3))
+OWN_KEYS = [KEY.verify_key, EARLIER_KEY.verify_key]
 STATION = "camden-07"
 CAMERA = Camera("generic", "CAM-0001")
 PATH = "DCIM/0001.mp4"
@@ -67,7 +70,7 @@ class Disk:
         """Start; returns what is logged."""
         self.spool = self._open_spool()
         with structlog.testing.capture_logs() as log:
-            recover(self.ledger, self.spool, STATION, KEY.verify_key)
+            recover(self.ledger, self.spool, STATION, OWN_KEYS)
         return log
 
     def names(self) -> set[str]:
@@ -124,7 +127,7 @@ def test_what_waits_in_the_spool_is_signed_anew_when_the_station_has_a_new_key(
     (clip,) = disk.ledger.clips()
     disk.ledger.begin_upload(clip)
     disk.ledger.remember_upload(clip, "https://evidence.example/files/1")
-    renew(disk.ledger, disk.spool, KEY)
+    renew(disk.ledger, disk.spool, KEY, START)
     (clip,) = disk.ledger.clips()
     renewed = verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
     assert renewed.ciphertext == manifest.ciphertext
@@ -134,9 +137,21 @@ def test_what_waits_in_the_spool_is_signed_anew_when_the_station_has_a_new_key(
     assert (clip.state, clip.upload_url) == (State.UPLOADING, None)
     assert disk.spool.manifest(manifest.ciphertext.sha256) == clip.manifest != token
     disk.ledger.verify_journal()
-    renew(disk.ledger, disk.spool, KEY)
+    renew(disk.ledger, disk.spool, KEY, START)
     assert disk.ledger.clips() == [clip]
     assert disk.recover() == []
+
+
+def test_a_manifest_that_a_clock_has_dated_into_the_future_is_signed_anew(disk: Disk) -> None:
+    _, token = disk.seal()
+    disk.recover()
+    renew(disk.ledger, disk.spool, KEY, START - timedelta(hours=20))
+    (clip,) = disk.ledger.clips()
+    assert clip.manifest == token  # a mistaken zone, perhaps
+    renew(disk.ledger, disk.spool, KEY, START - timedelta(days=3))
+    (clip,) = disk.ledger.clips()
+    renewed = verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
+    assert renewed.sealed_at == timestamp(START - timedelta(days=3))
 
 
 def test_a_clip_that_was_taken_in_is_never_wiped_by_itself(disk: Disk) -> None:
@@ -212,7 +227,17 @@ def test_a_crash_while_another_clip_is_read_leaves_that_to_be_read_again(disk: D
 
 
 @pytest.mark.parametrize(
-    "why", ["none", "garbage", "other size", "forged", "other station", "other clip", "no date"]
+    "why",
+    [
+        "none",
+        "garbage",
+        "other size",
+        "forged",
+        "stranger",
+        "other station",
+        "other clip",
+        "no date",
+    ],
 )
 def test_a_ciphertext_whose_manifest_does_not_tell_stays_and_is_told(disk: Disk, why: str) -> None:
     changes: dict[str, Any] = {}
@@ -225,7 +250,7 @@ def test_a_ciphertext_whose_manifest_does_not_tell_stays_and_is_told(disk: Disk,
         changes["file"] = FileFacts.model_construct(path="a", kind="video", modified_at=moment)
     elif why == "forged":
         changes["station"] = make_manifest(KEY).station
-    key = {"none": None, "forged": STRANGER}.get(why, KEY)
+    key = {"none": None, "forged": STRANGER, "stranger": STRANGER}.get(why, KEY)
     manifest, _ = disk.seal(key, **changes)
     sha256 = manifest.ciphertext.sha256
     if why == "garbage":

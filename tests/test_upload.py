@@ -128,7 +128,7 @@ class Bench:
             clock,
             self.activity,
             config=TargetConfig(url="https://evidence.example/files/", **config),
-            confirmations=Confirmations(self.server, [self.receiver.verify_key]),
+            confirmations=Confirmations(self.server, [self.receiver.verify_key], clock),
             settled=lambda _: None,
         )
 
@@ -539,3 +539,18 @@ def test_a_spool_that_is_not_mounted_is_no_damage(tmp_path: Path) -> None:
         assert bench.failing() == []
 
     play(tmp_path, script)
+
+
+def test_clips_that_keep_failing_for_reasons_of_their_own_hold_up_no_others(
+    tmp_path: Path,
+) -> None:
+    async def script(bench: Bench) -> None:
+        for number in range(8 * 2 + 5):
+            clip_id = bench.bring(f"{number}.mp4")
+            bench.server.answers[clip_id] = TransientError("not this one", needs_operator=True)
+        await asyncio.sleep(HOUR)
+        bench.bring("z.mp4")
+        await asyncio.sleep(HOUR)
+        assert bench.clip("z.mp4").state is State.ACKNOWLEDGED
+
+    play(tmp_path, script, concurrency=2)

@@ -12,13 +12,19 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
+from dockd.clock import timestamp
 from dockd.errors import HistoryForkedError, ManifestRefusedError
+from dockd.events import LEFTOVER
+from dockd.logs import emit
 from dockd.manifest import JournalHead, Manifest, read_unverified_manifest, statement_sha256
 
-_TABLE = """
-CREATE TABLE anchors (
+_TABLE = (
+    """
+CREATE TABLE IF NOT EXISTS anchors (
     kid TEXT NOT NULL,
     seq INTEGER NOT NULL,
     hash TEXT NOT NULL,
@@ -28,7 +34,12 @@ CREATE TABLE anchors (
     manifest_sha256 TEXT NOT NULL,
     PRIMARY KEY (kid, seq, manifest_sha256)
 ) STRICT, WITHOUT ROWID
-"""
+""",
+    "CREATE INDEX IF NOT EXISTS anchors_by_previous ON anchors (kid, previous_seq)",
+)
+_SIDE_BY_SIDE = timedelta(minutes=10)
+"""How far the times of clips that were sealed side by side may be from their order."""
+_BATCH = 1000
 _HINT = (
     "its ledger was set back, or two stations use one key: give the station a new key; see"
     " docs/operate.md"
@@ -44,19 +55,22 @@ class Anchors:
         Raises:
             OSError: they can't be opened.
         """
-        self._lock = threading.Lock()
+        self._lock, self._asking = threading.Lock(), threading.Lock()
         path = store / "anchors.db"
         with _as_os_error(path):
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db = _connect(path)
             path.chmod(0o600)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             if self._db.execute("PRAGMA user_version").fetchone() == (0,):
                 self._rebuild(store)
+            # In WAL, who reads doesn't wait for who writes.
+            self._reader = _connect(path)
 
     def close(self) -> None:
         """Close them."""
-        with self._lock:
+        with self._lock, self._asking:
+            self._reader.close()
             self._db.close()
 
     def newest(self, kid: str) -> JournalHead | None:
@@ -65,8 +79,8 @@ class Anchors:
         Raises:
             OSError: the disk failed.
         """
-        with self._reading():
-            row = self._db.execute(
+        with self._reading() as reader:
+            row = reader.execute(
                 "SELECT seq, hash FROM anchors WHERE kid = ? ORDER BY seq DESC LIMIT 1", (kid,)
             ).fetchone()
         return None if row is None else JournalHead(seq=row[0], hash=row[1])
@@ -78,40 +92,22 @@ class Anchors:
             HistoryForkedError: it doesn't.
             OSError: the disk failed.
         """
-        with self._reading():
-            self._check(manifest, statement_sha256(token))
+        with self._reading() as reader:
+            _check(reader, manifest, statement_sha256(token))
 
     def record(self, manifest: Manifest, token: str) -> None:
         """Keep a manifest's anchor durably; raises as :meth:`check` does."""
         sha256 = statement_sha256(token)
-        with self._reading():
+        with self._lock, _as_os_error(Path("anchors.db")):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._check(manifest, sha256)
+                _check(self._db, manifest, sha256)
                 self._insert(manifest, sha256)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-
-    def _check(self, manifest: Manifest, sha256: str) -> None:
-        kid, head = manifest.station.kid, manifest.journal
-        if self._first("kid = ? AND seq = ? AND manifest_sha256 = ?", kid, head.seq, sha256):
-            return
-        if manifest.previous is not None and manifest.previous.seq >= head.seq:
-            raise _forked(manifest, f"after one at entry {manifest.previous.seq}")
-        for where, arguments, why in _contradictions(manifest):
-            other = self._first(f"kid = ? AND {where}", kid, *arguments)
-            if other is not None:
-                raise _forked(manifest, f"and one that it signed names entry {other}: {why}")
-
-    def _first(self, where: str, *arguments: object) -> int | None:
-        row = self._db.execute(
-            f"SELECT seq FROM anchors WHERE {where} LIMIT 1",  # noqa: S608  # literals
-            arguments,
-        ).fetchone()
-        return None if row is None else int(row[0])
 
     def _insert(self, manifest: Manifest, sha256: str) -> None:
         head, previous = manifest.journal, manifest.previous
@@ -129,19 +125,47 @@ class Anchors:
         )
 
     def _rebuild(self, store: Path) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute(_TABLE)
-        for path in (store / "clips").glob("*/*/*.jws"):
-            token = path.read_text(encoding="ascii", errors="replace")
-            with contextlib.suppress(ManifestRefusedError):  # receipts lie beside them
-                self._insert(read_unverified_manifest(token), statement_sha256(token))
+        """Read the stored manifests; a start that is cut short leaves what it has read so far."""
+        for statement in _TABLE:
+            self._db.execute(statement)
+        manifests = (store / "clips").glob("*/*/*.manifest.jws")
+        while batch := list(islice(manifests, _BATCH)):
+            self._db.execute("BEGIN IMMEDIATE")
+            for path in batch:
+                try:
+                    token = path.read_text(encoding="ascii", errors="replace")
+                    self._insert(read_unverified_manifest(token), statement_sha256(token))
+                except (OSError, ManifestRefusedError) as error:
+                    emit(LEFTOVER, file=str(path), detail=str(error))
+            self._db.execute("COMMIT")
         self._db.execute("PRAGMA user_version = 1")
-        self._db.execute("COMMIT")
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._lock, _as_os_error(Path("anchors.db")):
-            yield
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._asking, _as_os_error(Path("anchors.db")):
+            yield self._reader
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def _check(db: sqlite3.Connection, manifest: Manifest, sha256: str) -> None:
+    def first(where: str, *arguments: object) -> int | None:
+        row = db.execute(
+            f"SELECT seq FROM anchors WHERE kid = ? AND {where} LIMIT 1",  # noqa: S608  # literals
+            (manifest.station.kid, *arguments),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    if first("seq = ? AND manifest_sha256 = ?", manifest.journal.seq, sha256) is not None:
+        return
+    if manifest.previous is not None and manifest.previous.seq >= manifest.journal.seq:
+        raise _forked(manifest, f"after one at entry {manifest.previous.seq}")
+    for where, arguments, why in _contradictions(manifest):
+        other = first(where, *arguments)
+        if other is not None:
+            raise _forked(manifest, f"and one that it signed names entry {other}: {why}")
 
 
 @contextlib.contextmanager
@@ -161,7 +185,8 @@ def _contradictions(manifest: Manifest) -> Iterator[tuple[str, tuple[object, ...
     yield "previous_seq < ? AND seq > ?", (head.seq, head.seq), "it says that none came before it"
     if previous is None:
         # Without a chain, only the order of sealing tells a late arrival from a step back.
-        yield "seq > ? AND sealed_at <= ?", (head.seq, manifest.sealed_at), "that was sealed before"
+        earlier = timestamp(datetime.fromisoformat(manifest.sealed_at) - _SIDE_BY_SIDE)
+        yield "seq > ? AND sealed_at <= ?", (head.seq, earlier), "that was sealed before"
     else:
         before = previous.seq, previous.hash
         yield "seq = ? AND hash != ?", before, "this follows another content"

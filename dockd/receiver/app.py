@@ -22,6 +22,7 @@ from dockd.receiver.config import Config
 from dockd.receiver.problems import RequestError
 from dockd.receiver.receipts import Notary, Receipts
 from dockd.receiver.refusals import Refusals
+from dockd.receiver.room import SILENT_SECONDS
 from dockd.receiver.shares import Requests
 from dockd.receiver.stations import Station, Stations
 from dockd.receiver.store import Store
@@ -81,8 +82,10 @@ def create_app(
         status = "ok"
         if uploads.stopping.is_set():
             status = "stopping"
-        elif room.hangs:
+        elif room.hangs or uploads.workers.longest > SILENT_SECONDS:
             status = "hangs"
+        elif uploads.faults.last:
+            status = "failing"
         elif room.full:
             status = "full"
         body = {

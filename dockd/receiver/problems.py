@@ -44,7 +44,7 @@ CHECKSUM_MISMATCH = Problem("checksum-mismatch", 460, "The bytes arrived damaged
 STOPPING = Problem("stopping", 503, "The receiver is stopping")
 STORE_FAILED = Problem("store-failed", 503, "The store's disk gave an error")
 TOO_MANY_UPLOADS = Problem("too-many-uploads", 503, "The station has too many unfinished uploads")
-TOO_MANY_COPIES = Problem("too-many-copies", 503, "The station has stored this clip too often")
+CLOCKS_DIFFER = Problem("clocks-differ", 503, "The clocks of station and receiver disagree")
 STORE_FULL = Problem("store-full", 507, "The store has no room")
 SHARE_FULL = Problem("share-full", 507, "The station has been promised its share of the room")
 

@@ -124,7 +124,7 @@ class Receipts:
 
     async def _look_up(self, request: Request, clip_id: str) -> Response:
         caller = self._caller(request)
-        for station, receipt in reversed(await self._uploads.stored_receipts(clip_id)):
+        for station, receipt in await self._uploads.stored_receipts(clip_id):
             if self._stations.may_act(caller, station):
                 return _statement(receipt)
         raise RequestError(problems.CLIP_NOT_STORED, f"no upload of {clip_id} by this station")
@@ -135,7 +135,9 @@ class Receipts:
         if content_type != STATEMENT_TYPE:
             raise RequestError(problems.MEDIA_TYPE, f"Content-Type has to be {STATEMENT_TYPE}")
         nonce = _nonce(request)
-        body = await read_small(request.receive, MAX_STATEMENT)
+        who = caller.name or (request.client.host if request.client else "")
+        with self._requests.one(who):
+            body = await read_small(request.receive, MAX_STATEMENT)
         token = body.decode("ascii", "replace")
         manifest = self._stations.manifest(token, caller)
         request.state.station = manifest.station.id

@@ -23,7 +23,7 @@ _TOLD = {
     problems.NOT_SEALED,
     problems.TOO_MANY_REQUESTS,
     problems.TOO_MANY_UPLOADS,
-    problems.TOO_MANY_COPIES,
+    problems.CLOCKS_DIFFER,
     problems.STORE_FULL,
     problems.SHARE_FULL,
 }

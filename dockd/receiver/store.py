@@ -48,8 +48,6 @@ from dockd.receiver.sealing import check_header
 Sign = Callable[[Manifest, str], str]
 """Makes the compact receipt for a manifest and its compact form."""
 _RECEIPT = ".receipt.jws"
-_MANY = 16
-"""Copies of one clip that are no reason to look whose they are."""
 
 
 class Outcome(enum.Enum):
@@ -154,27 +152,20 @@ class Store:
         return None
 
     def receipts(self, clip_id: str) -> Iterator[tuple[Signer, str]]:
-        """Yield the receipts of a clip, oldest first, each with the station that has it.
+        """Yield the receipts of a clip, newest first, each with the station that has it.
 
         Raises:
             OSError: the disk can't say.
         """
+        folder = self._folder(clip_id)
         found = sorted(
-            (path.stat().st_mtime_ns, path)
-            for path in self._folder(clip_id).glob(f"{clip_id}*{_RECEIPT}")
+            ((path.stat().st_mtime_ns, path) for path in folder.glob(f"{clip_id}*{_RECEIPT}")),
+            reverse=True,
         )
         for _, path in found:
             token = _read(path)
             with contextlib.suppress(StatementError):
                 yield read_unverified_receipt(token or "").station, token or ""
-
-    def copies(self, manifest: Manifest) -> int:
-        """Return how many copies of its clip a manifest's station has stored."""
-        folder, pattern = self._folder(manifest.clip_id), f"{manifest.clip_id}*{_RECEIPT}"
-        if sum(1 for _ in folder.glob(pattern)) < _MANY:
-            return 0
-        stations = [station.id for station, _ in self.receipts(manifest.clip_id)]
-        return stations.count(manifest.station.id)
 
     def read_back(self, copy: Copy) -> bool:
         """Read a copy from the disk and compare it with its manifest; false if told to stop.
@@ -193,11 +184,14 @@ class Store:
             UploadUnreadableError: the disk can't give the bytes back.
             OSError: the disk failed otherwise; the upload stays, and can be finished later.
         """
+        token = record.manifest_token
         if self.take_back(record, manifest):
-            return Outcome.STORED
+            # Whatever has kept its last step from ending may have hurt it since.
+            copy = self.find(manifest, token)
+            whole = copy is None or self.read_back(copy)
+            return Outcome.STORED if whole else Outcome.STOPPED
         if not self._verify(record, manifest):
             return Outcome.STOPPED
-        token = record.manifest_token
         damage = ""
         if (copy := self.find(manifest, token)) is not None:
             try:
@@ -267,6 +261,8 @@ class Store:
             if not self._sound(*(here if here.exists() else there for here, there in moves)):
                 continue
             with self._commit:
+                if any(source.exists() == target.exists() for source, target in moves):
+                    continue  # another upload has taken its place meanwhile
                 for source, target in moves:
                     if source.exists():
                         self.files.publish(source, target)

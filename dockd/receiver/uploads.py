@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
-from dockd.clock import Clock
+from dockd.clock import Clock, timestamp
 from dockd.concurrency import finished
 from dockd.errors import HistoryForkedError, UploadDamagedError, UploadUnreadableError
 from dockd.events import UPLOAD_CREATED, UPLOAD_EXPIRED, UPLOAD_REFUSED
 from dockd.logs import emit, emit_error
-from dockd.manifest import JournalHead, Manifest, statement_sha256
+from dockd.manifest import JournalHead, Manifest, is_sealed_later, statement_sha256
 from dockd.receiver import problems
 from dockd.receiver.anchors import Anchors
 from dockd.receiver.body import Body, End
@@ -42,8 +43,8 @@ MAX_UNFINISHED = 1000
 """Unfinished uploads of one station at once."""
 MAX_UNFINISHED_BYTES = 8 * 2**20
 """Bytes of their manifests, which are kept in memory."""
-MAX_COPIES = 16
-"""Stored copies of one clip by one station."""
+MAX_LISTED = 100
+"""Receipts of one clip that are looked through."""
 MAX_REMEMBERED = 1000
 """Stored uploads whose addresses still answer, for clients that missed the last response."""
 
@@ -155,6 +156,14 @@ class Uploads:
         """
         if reason := implausible(manifest):
             raise RequestError(problems.MANIFEST_REFUSED, reason)
+        if is_sealed_later(manifest, self._clock.now()):
+            raise RequestError(
+                problems.CLOCKS_DIFFER,
+                f"it was sealed at {manifest.sealed_at}, and here it is"
+                f" {timestamp(self._clock.now())}",
+                hint="correct the clock of the station or of the receiver, and restart the station",
+                headers={"Retry-After": "300"},
+            )
         await self.check_history(manifest, token)
         station = manifest.station.id
         async with self._creating[station]:
@@ -207,14 +216,6 @@ class Uploads:
                 f"there are {len(own)} of {station}",
                 hint="they expire, or the station finishes them",
                 headers={"Retry-After": "60"},
-            )
-        copies = await self.workers.ask(self.store.copies, manifest)
-        if copies >= MAX_COPIES:
-            raise RequestError(
-                problems.TOO_MANY_COPIES,
-                f"there are {copies} of clip {manifest.clip_id} by {station}",
-                hint="look why the station seals one clip again and again",
-                headers={"Retry-After": "3600"},
             )
 
     async def current_offset(self, upload: Upload) -> int:
@@ -274,7 +275,7 @@ class Uploads:
         if offset >= BEGINNING or await self.workers.ask(begins_as_age, part):
             return
         await self.workers.write(self.store.incoming.discard, upload.id)
-        del self._uploads[upload.id]
+        self._uploads.pop(upload.id, None)
         error = UploadDamagedError("it does not begin as an age file does")
         emit_error(UPLOAD_REFUSED, error, **upload.names)
         raise RequestError(problems.NOT_SEALED, error.detail)
@@ -343,10 +344,11 @@ class Uploads:
                 raise self.faults.refusal(failure)
 
     async def stored_receipts(self, clip_id: str) -> list[tuple[str, str]]:
-        """Return a clip's receipts, oldest first, each with the name of its station."""
+        """Return a clip's newest receipts, newest first, each with the name of its station."""
 
         def read() -> list[tuple[str, str]]:
-            return [(station.id, token) for station, token in self.store.receipts(clip_id)]
+            newest = islice(self.store.receipts(clip_id), MAX_LISTED)
+            return [(station.id, token) for station, token in newest]
 
         return await self.workers.ask(read)
 
@@ -447,7 +449,7 @@ class Uploads:
     def _verified(self, upload: Upload, outcome: Outcome | None) -> None:
         if outcome is Outcome.STOPPED:
             return
-        del self._uploads[upload.id]
+        self._uploads.pop(upload.id, None)
         if outcome is not None:
             self._stored[upload.id] = upload
             if len(self._stored) > MAX_REMEMBERED:

@@ -50,9 +50,11 @@ class Faults:
 
     def __init__(self, clock: Clock) -> None:
         self._repeats = Repeats(clock, STORE_FAILED, STORE_WORKS)
+        self._failing = False
 
     def refusal(self, error: Exception) -> RequestError:
         """Note a disk error and return what the client is told."""
+        self._failing = True
         retry = {"Retry-After": "30"}
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
             full = StoreFullError(str(error), hint="make room on the store's disk")
@@ -62,8 +64,14 @@ class Faults:
         self._repeats.failure("store", error=failed)
         return RequestError(problems.STORE_FAILED, "the disk gave an error", headers=retry)
 
+    @property
+    def last(self) -> bool:
+        """Whether the disk's last word was an error."""
+        return self._failing
+
     def none(self) -> None:
         """Note that the disk works."""
+        self._failing = False
         self._repeats.success("store")
 
 

@@ -1,6 +1,8 @@
 """Threads by what they wait for, so that a slow disk holds up nothing but itself."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,16 +25,24 @@ class Workers:
         self._askers = ThreadPoolExecutor(_ASKERS, "ask")
         self._readers = ThreadPoolExecutor(readers, "read-back")
         self._probe = ThreadPoolExecutor(1, "probe")
+        self._begun: dict[int, float] = {}
+        """When each piece of work that should be short was taken to its thread."""
+
+    @property
+    def longest(self) -> float:
+        """Seconds that the oldest write or question has been at the disk."""
+        begun = list(self._begun.values())
+        return time.monotonic() - min(begun) if begun else 0.0
 
     def write(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
         """Run what changes the disk."""
-        return _run(self._writers, partial(function, *args, **kwargs))
+        return _run(self._writers, self._timed(partial(function, *args, **kwargs)))
 
     def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Run a small question; it never waits for writes or for clips that are read back."""
-        return _run(self._askers, partial(function, *args, **kwargs))
+        return _run(self._askers, self._timed(partial(function, *args, **kwargs)))
 
     def read(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -45,6 +55,17 @@ class Workers:
     ) -> asyncio.Future[T]:
         """Run what tells whether the disk answers at all."""
         return _run(self._probe, partial(function, *args, **kwargs))
+
+    def _timed(self, work: Callable[[], T]) -> Callable[[], T]:
+        def timed() -> T:
+            key = threading.get_ident()
+            self._begun[key] = time.monotonic()
+            try:
+                return work()
+            finally:
+                del self._begun[key]
+
+        return timed
 
     def close(self) -> None:
         """Take no more work; what hangs in the kernel is not waited for."""

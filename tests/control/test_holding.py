@@ -118,7 +118,7 @@ class Bench:
             clock,
             self.activity,
             config=TargetConfig(url="https://evidence.example/files/"),
-            confirmations=Confirmations(self.server, [receiver.verify_key]),
+            confirmations=Confirmations(self.server, [receiver.verify_key], clock),
             settled=lambda _: self.settled.set(),
         )
 

@@ -68,7 +68,7 @@ FORKED = {
     "between two that follow each other": clip(15, head(13, "b"), branch="b"),
     "after itself": clip(50, head(50), branch="b"),
     "after a later one": clip(50, head(60), branch="b"),
-    "an old client's step back": clip(21, branch="b"),
+    "an old client's step back": clip(21, branch="b", sealed_at="2026-11-21T15:00:00.000Z"),
 }
 
 
@@ -111,7 +111,8 @@ def test_of_two_uploads_that_contradict_each_other_one_is_stored(tmp_path: Path)
 def test_what_an_old_client_sealed_before_may_arrive_later(tmp_path: Path) -> None:
     anchors = Anchors(tmp_path)
     late = clip(12, sealed_at="2026-11-21T12:30:00.000Z")
-    for one in (clip(22), late, clip(22, sealed_at="2026-11-21T14:00:00.000Z")):
+    beside = clip(21, sealed_at="2026-11-21T13:00:00.005Z")
+    for one in (clip(22), late, beside, clip(22, sealed_at="2026-11-21T14:00:00.000Z")):
         anchors.check(one.manifest, one.token)
         anchors.record(one.manifest, one.token)
 

@@ -1,6 +1,7 @@
 """Connections are counted from the moment they are accepted."""
 
 import asyncio
+import gc
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dockd import web
-from dockd.web import BoundedServer
+from dockd.web import BoundedProtocol, BoundedServer
 
 MOST = 4
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -184,3 +185,31 @@ def test_one_address_can_not_have_all_connections_at_work() -> None:
                 open_one.close()
 
     asyncio.run(play())
+
+
+def test_connections_that_are_over_are_forgotten() -> None:
+    async def play() -> int:
+        async with sharing(MOST - 1) as address:
+            for _ in range(50):
+                reader, writer = await ask_from("127.0.0.1", address)
+                await reader.readline()
+                writer.close()
+                await writer.wait_closed()
+            await asyncio.sleep(0.1)  # the server hears of the last one's end
+            gc.collect()
+            return sum(isinstance(thing, BoundedProtocol) for thing in gc.get_objects())
+
+    assert asyncio.run(play()) < 10
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("", ""),
+    ],
+)
+def test_one_peer_has_all_the_addresses_of_its_ipv6_network(host: str, network: str) -> None:
+    assert web._network(host) == network

@@ -11,7 +11,7 @@ import pytest
 
 from dockd.keys import SigningKey
 from dockd.manifest import Content, sign
-from dockd.receiver import store, uploads
+from dockd.receiver import uploads
 from tests.receiver.support import (
     PATCH,
     TUS,
@@ -225,20 +225,31 @@ def test_a_wrong_plaintext_size_gets_no_receipt(tmp_path: Path) -> None:
     assert site.stored() == {}
 
 
-def test_one_station_can_not_store_one_clip_without_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uploads, "MAX_COPIES", 2)
-    monkeypatch.setattr(store, "_MANY", 1)
-    other = Station("soho-01")
-    site = make_site(tmp_path, STATION, other)
+def test_equal_files_of_one_camera_are_stored_however_many_there_are(tmp_path: Path) -> None:
+    """As empty side-cars are: they share a clip id."""
+    site = make_site(tmp_path, STATION)
 
     async def scenario(client: httpx.AsyncClient) -> None:
-        for number in range(2):
-            await upload(client, STATION.clip(b"%d" % number))
-        response = await client.post("/files/", headers=STATION.clip(b"2").creation)
-        assert (response.status_code, code(response)) == (503, "too-many-copies")
-        await upload(client, other.clip(b"3"))
+        for number in range(40):
+            clip = STATION.clip(b"%d" % number)
+            site.receipt(await upload(client, clip), clip)
+
+    with_receiver(site, scenario)
+    assert len(site.stored()) == 120
+
+
+def test_a_clip_that_was_sealed_in_the_receivers_future_waits_for_the_clocks(
+    tmp_path: Path,
+) -> None:
+    site = make_site(tmp_path, STATION)
+    good = STATION.clip()
+    manifest = good.manifest.model_copy(update={"sealed_at": "2099-01-01T00:00:00.000Z"})
+    clip = Clip(good.data, manifest, sign(manifest, STATION.key))
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.post("/files/", headers=clip.creation)
+        assert (response.status_code, code(response)) == (503, "clocks-differ")
+        assert "2099" in response.json()["detail"]
 
     with_receiver(site, scenario)
 

@@ -216,7 +216,6 @@ def test_the_documentation_gives_the_limits_that_hold() -> None:
     for limit in (
         f"{uploads.MAX_UNFINISHED:,}, and {uploads.MAX_UNFINISHED_BYTES // MIB} MiB",
         f"| {tus.MAX_OTHER_METADATA // 1024} KiB |",
-        f"| {uploads.MAX_COPIES} |",
         f"| {verifier.MAX_QUEUED} |",
         f"| {KEPT_SECONDS / 3600:.0f} hour |",
     ):

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 
 from dockd.errors import StoreBusyError
 from dockd.files import Files
+from dockd.receiver.incoming import Incoming
 from dockd.receiver.store import Store
 from tests.receiver.support import (
     Clip,
@@ -184,3 +186,47 @@ def test_a_failed_verification_is_tried_again_without_being_asked(tmp_path: Path
 
     asyncio.run(play())
     assert len(site.stored()) == 3
+
+
+def test_health_tells_of_a_disk_that_gives_errors(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    files = FailingFiles(errno.EROFS, "write_at")
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        path = await create(client, CLIP)
+        assert (await patch(client, path, CLIP.data)).status_code == 503
+        response = await client.get("/healthz")
+        assert (response.status_code, response.json()["status"]) == (503, "failing")
+        files.error = None
+        assert (await patch(client, path, CLIP.data)).status_code == 204
+        assert (await ask(client, CLIP)).status_code == 200
+        assert (await client.get("/healthz")).json()["status"] == "ok"
+
+    with_receiver(site, scenario, files=files)
+
+
+def test_a_copy_whose_last_step_failed_is_read_back_before_it_is_vouched_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipt was written, and the disk failed before the upload's record was removed."""
+    site = make_site(tmp_path, STATION)
+    failing = True
+
+    def forget(incoming: Incoming, upload_id: str) -> None:
+        if failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        original(incoming, upload_id)
+
+    original = Incoming.forget
+    monkeypatch.setattr(Incoming, "forget", forget)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        nonlocal failing
+        await patch(client, await create(client, CLIP), CLIP.data)
+        assert (await ask(client, CLIP)).status_code == 503
+        stored = place(site, CLIP, ".age")
+        stored.write_bytes(b"\x00" + stored.read_bytes()[1:])
+        failing = False
+        assert code(await ask(client, CLIP)) == "clip-not-stored"
+
+    with_receiver(site, scenario)

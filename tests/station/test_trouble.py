@@ -289,10 +289,12 @@ def test_a_sealed_clip_that_its_camera_still_has_after_the_loss_of_the_ledger_is
     station.wait_for("clip.spooled")
     station.stop()
     lose_ledger(site)
-    site.rekey("camden")  # its journal began anew
     station = site.start_station(site.configure("camden", "CAM-1"))
     station.wait_for("clip.rejoined")
+    station.stop()
+    site.rekey("camden")  # its journal began anew
     site.start_receiver()
+    station = site.start_station(site.configure("camden", "CAM-1"))
     station.wait_for("camera.wiped")
     assert len(site.stored()) == 1
     assert site.opened() == digests
