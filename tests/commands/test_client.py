@@ -50,7 +50,7 @@ def test_only_what_is_asked_for_is_sent(client: Client, daemon: Daemon) -> None:
     client.clips(ClipQuery())
     client.clips(ClipQuery(camera="3", state="found", since="2026-11-21T10:00:00.000Z", limit=2))
     assert daemon.asked == [
-        ("clips", {"limit": "10000"}),
+        ("clips", {"limit": "1000"}),
         (
             "clips",
             {"camera": "3", "state": "found", "since": "2026-11-21T10:00:00.000Z", "limit": "2"},
