@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dockd.age import X25519Identity, open_stream
@@ -196,7 +196,10 @@ class Station:
             ledger.close()
 
     def evidence(self, camera: Bodycam) -> list[str]:
-        """Return the SHA-256 of each stored and signed clip of a camera, opened; sorted."""
+        """Return the SHA-256 of each clip of a camera, opened; sorted.
+
+        A clip may have been stored and signed for more than once: as one piece of evidence.
+        """
         receipts = self.machine.run(f"cd {_STORE} && find -name '*.receipt.jws'").split()
         stems = {name.removesuffix(".receipt.jws") for name in receipts} - self._opened.keys()
         wanted = "\n".join(
@@ -211,7 +214,11 @@ class Station:
                         for end in (".age", ".manifest.jws", ".receipt.jws")
                     )
                 )
-        return sorted(digest for owner, digest in self._opened.values() if owner == camera.id)
+        clips: dict[str, str] = {}
+        for stem, (owner, digest) in self._opened.items():
+            if owner == camera.id:
+                assert clips.setdefault(PurePosixPath(stem).name[:64], digest) == digest
+        return sorted(clips.values())
 
     def _open(self, ciphertext: bytes, manifest: bytes, receipt: bytes) -> tuple[str, str]:
         """Return whose clip a stored one is, and its digest."""
