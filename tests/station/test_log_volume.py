@@ -100,6 +100,7 @@ def test_an_idle_day_with_docked_cameras_is_a_handful_of_lines(
         "camera.docked": len(CAMERAS),
         "camera.safe": len(CAMERAS),
         "camera.undocked": len(CAMERAS),
+        "journal.unwitnessed": A_LASTING_FAILURE,
     }
 
 
@@ -111,6 +112,7 @@ def test_a_day_without_the_server_is_a_line_an_hour(site: Site, log: io.StringIO
         "camera.looked_through": len(CAMERAS),
         "camera.undocked": len(CAMERAS),
         "clip.spooled": len(CAMERAS) * CLIPS,
+        "journal.unwitnessed": A_LASTING_FAILURE,
         "target.down": A_LASTING_FAILURE,
     }
 
