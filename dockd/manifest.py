@@ -304,7 +304,7 @@ def verify_anchor(token: str, keys: Iterable[VerifyKey], *, nonce: str, kid: str
 
 def is_sealed_later(manifest: Manifest, moment: datetime) -> bool:
     """Say whether a manifest was sealed after a moment, whatever zones the clocks are set to."""
-    return moment < _time(manifest.sealed_at) - MOST_CLOCK_DIFFERENCE
+    return _time(manifest.sealed_at) - moment > MOST_CLOCK_DIFFERENCE
 
 
 def read_unverified_manifest(token: str) -> Manifest:

@@ -12,7 +12,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS anchors (
 )
 _SIDE_BY_SIDE = timedelta(minutes=10)
 """How far the times of clips that were sealed side by side may be from their order."""
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 _BATCH = 1000
 _HINT = (
     "its ledger was set back, or two stations use one key: give the station a new key; see"
@@ -185,8 +186,10 @@ def _contradictions(manifest: Manifest) -> Iterator[tuple[str, tuple[object, ...
     yield "previous_seq < ? AND seq > ?", (head.seq, head.seq), "it says that none came before it"
     if previous is None:
         # Without a chain, only the order of sealing tells a late arrival from a step back.
-        earlier = timestamp(datetime.fromisoformat(manifest.sealed_at) - _SIDE_BY_SIDE)
-        yield "seq > ? AND sealed_at <= ?", (head.seq, earlier), "that was sealed before"
+        sealed_at = datetime.fromisoformat(manifest.sealed_at)
+        if sealed_at - _BEGINNING >= _SIDE_BY_SIDE:
+            earlier = timestamp(sealed_at - _SIDE_BY_SIDE)
+            yield "seq > ? AND sealed_at <= ?", (head.seq, earlier), "that was sealed before"
     else:
         before = previous.seq, previous.hash
         yield "seq = ? AND hash != ?", before, "this follows another content"
