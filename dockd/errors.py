@@ -51,6 +51,7 @@ DockdError
 │   ├── StoreFullError        its disk has no room
 │   ├── RequestRefusedError   a client asks for what it does not get
 │   ├── HistoryForkedError    a station's journal has two histories
+│   ├── ClocksDifferError     a receipt would be older than its manifest
 │   └── UploadDamagedError    what arrived is not what the manifest says
 │       └── UploadUnreadableError can't be read back at all
 └── ControlError              the daemon can't be asked
@@ -392,6 +393,12 @@ class HistoryForkedError(StoreError):
     summary = "The station's journal has two histories"
     exit_code = 65
     event = "receiver.history_forked"
+
+
+class ClocksDifferError(StoreError):
+    summary = "The clocks of station and receiver disagree"
+    exit_code = 75
+    event = "receiver.clocks_differ"
 
 
 class UploadDamagedError(StoreError):

@@ -799,6 +799,15 @@ CLIP_KNOWN = _event(
     clip_id="str",
     station="str",
 )
+RECEIPT_RENEWED = _event(
+    "receiver.receipt_renewed",
+    "warning",
+    "A stored copy had a receipt that no station takes: damaged, or signed while the receiver's"
+    " clock was wrong. The copy was read back and has a new one; the old one is kept beside it.",
+    clip_id="str",
+    station="str",
+    file="str",
+)
 COPY_DAMAGED = _event(
     "receiver.copy_damaged",
     "error",

@@ -21,6 +21,7 @@ from dockd.manifest import (
 )
 from dockd.receiver import problems
 from dockd.receiver.body import read_small
+from dockd.receiver.clocks import check_clocks
 from dockd.receiver.problems import RequestError
 from dockd.receiver.shares import Requests
 from dockd.receiver.stations import Caller, Station, Stations
@@ -44,7 +45,13 @@ class Notary:
         self._clock = clock
 
     def receipt(self, manifest: Manifest, manifest_token: str) -> str:
-        """Sign for a ciphertext that was read back, and that its manifest has brought."""
+        """Sign for a ciphertext that was read back, and that its manifest has brought.
+
+        Raises:
+            ClocksDifferError: by this clock, that was before the manifest was sealed.
+        """
+        now = self._clock.now()
+        check_clocks(manifest, now)
         receipt = Receipt(
             clip_id=manifest.clip_id,
             plaintext=manifest.plaintext,
@@ -53,7 +60,7 @@ class Notary:
             manifest_sha256=statement_sha256(manifest_token),
             station=manifest.station,
             receiver=self._signer,
-            stored_at=self._now(),
+            stored_at=timestamp(now),
         )
         return sign(receipt, self._key)
 

@@ -19,11 +19,13 @@ a sound one of the same upload, into ``damaged/``, and comes back if it is found
 import contextlib
 import enum
 import fcntl
+import hashlib
 import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from dockd.errors import (
@@ -37,6 +39,7 @@ from dockd.logs import emit
 from dockd.manifest import (
     Manifest,
     Signer,
+    is_sealed_later,
     read_unverified_manifest,
     read_unverified_receipt,
     statement_sha256,
@@ -96,8 +99,10 @@ class Copy:
 
     place: _Place
     manifest: Manifest
+    manifest_token: str
     manifest_sha256: str
-    receipt: str
+    receipt: str | None
+    """None where no station takes the one that there is: it is damaged, or a clock was wrong."""
 
 
 class Store:
@@ -148,8 +153,25 @@ class Store:
         for place in self._places(manifest, token):
             receipt = _read(place.receipt)
             if receipt is not None and _read(place.manifest) == token and place.age.exists():
-                return Copy(place, manifest, statement_sha256(token), receipt)
+                sha256 = statement_sha256(token)
+                holds = _holds(receipt, manifest, sha256)
+                return Copy(place, manifest, token, sha256, receipt if holds else None)
         return None
+
+    def renew(self, copy: Copy, sign: Sign) -> None:
+        """Give a copy that was read back a new receipt; the old one stays beside it.
+
+        Raises:
+            ClocksDifferError: the clock is wrong.
+            OSError: the disk failed; the old receipt is in its place.
+        """
+        receipt = copy.place.receipt
+        with self._commit:
+            token = sign(copy.manifest, copy.manifest_token)
+            old = receipt.read_bytes()
+            name = f"{copy.place.stem}.receipt.{hashlib.sha256(old).hexdigest()[:16]}.jws"
+            self.files.publish_bytes(old, receipt.with_name(name), staging=self.incoming.folder)
+            self._publish(token, receipt)
 
     def receipts(self, clip_id: str) -> Iterator[tuple[Signer, str]]:
         """Yield the receipts of a clip, newest first, each with the station that has it.
@@ -182,6 +204,7 @@ class Store:
         Raises:
             UploadDamagedError: it isn't what the manifest says.
             UploadUnreadableError: the disk can't give the bytes back.
+            ClocksDifferError: a clock is wrong; the upload stays.
             OSError: the disk failed otherwise; the upload stays, and can be finished later.
         """
         token = record.manifest_token
@@ -203,12 +226,13 @@ class Store:
                 self.incoming.discard(record.id)
                 return Outcome.KNOWN
         with self._commit:
+            receipt = sign(manifest, token)  # first: it fails where a clock is wrong
             if copy is not None:
                 self._set_aside(copy.place, damage)
             place = self._vacant_place(manifest, token)
             self._publish(token, place.manifest)
             self.files.publish(self.incoming.part(record.id), place.age)
-            self._publish(sign(manifest, token), place.receipt)
+            self._publish(receipt, place.receipt)
             self.incoming.forget(record.id)
             return Outcome.STORED
 
@@ -340,6 +364,16 @@ class Store:
         own = f"{clip_id}.{statement_sha256(token)[:16]}"
         old = f"{clip_id}.{manifest.ciphertext.sha256[:16]}"
         return _Place(folder, clip_id), _Place(folder, own), _Place(folder, old)
+
+
+def _holds(token: str, manifest: Manifest, manifest_sha256: str) -> bool:
+    """Say whether a station may take a receipt of one's own, signed by whatever key one had."""
+    try:
+        receipt = read_unverified_receipt(token)
+    except StatementError:
+        return False
+    stored_at = datetime.fromisoformat(receipt.stored_at)
+    return receipt.manifest_sha256 == manifest_sha256 and not is_sealed_later(manifest, stored_at)
 
 
 def _read(path: Path) -> str | None:

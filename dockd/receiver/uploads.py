@@ -9,15 +9,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from dockd.clock import Clock, timestamp
+from dockd.clock import Clock
 from dockd.concurrency import finished
-from dockd.errors import HistoryForkedError, UploadDamagedError, UploadUnreadableError
+from dockd.errors import (
+    ClocksDifferError,
+    HistoryForkedError,
+    UploadDamagedError,
+    UploadUnreadableError,
+)
 from dockd.events import UPLOAD_CREATED, UPLOAD_EXPIRED, UPLOAD_REFUSED
 from dockd.logs import emit, emit_error
-from dockd.manifest import JournalHead, Manifest, is_sealed_later, statement_sha256
+from dockd.manifest import JournalHead, Manifest, statement_sha256
 from dockd.receiver import problems
 from dockd.receiver.anchors import Anchors
 from dockd.receiver.body import Body, End
+from dockd.receiver.clocks import check_clocks
 from dockd.receiver.config import StoreConfig
 from dockd.receiver.problems import RequestError
 from dockd.receiver.recovery import recover
@@ -156,14 +162,10 @@ class Uploads:
         """
         if reason := implausible(manifest):
             raise RequestError(problems.MANIFEST_REFUSED, reason)
-        if is_sealed_later(manifest, self._clock.now()):
-            raise RequestError(
-                problems.CLOCKS_DIFFER,
-                f"it was sealed at {manifest.sealed_at}, and here it is"
-                f" {timestamp(self._clock.now())}",
-                hint="correct the clock of the station or of the receiver, and restart the station",
-                headers={"Retry-After": "300"},
-            )
+        try:
+            check_clocks(manifest, self._clock.now())
+        except ClocksDifferError as error:
+            raise _clocks_differ(error) from error
         await self.check_history(manifest, token)
         station = manifest.station.id
         async with self._creating[station]:
@@ -318,7 +320,7 @@ class Uploads:
         while True:
             copy = await self.workers.ask(self.store.find, manifest, token)
             read_at = self._verifier.read_at(sha256)
-            if copy is not None and read_at is not None:
+            if copy is not None and copy.receipt is not None and read_at is not None:
                 return Held(copy.receipt, read_at)
             if (upload := self._arrived(token)) is not None:
                 verification = self._verifier.finish(upload)
@@ -337,6 +339,8 @@ class Uploads:
                 pass
             case HistoryForkedError() as error:
                 raise _forked(error)
+            case ClocksDifferError() as error:
+                raise _clocks_differ(error)
             case UploadDamagedError() as error:
                 detail = f"{error.detail}; it has to be uploaded again"
                 raise RequestError(problems.CLIP_NOT_STORED, detail, hint=error.hint)
@@ -479,6 +483,11 @@ def _unknown() -> RequestError:
 
 def _forked(error: HistoryForkedError) -> RequestError:
     return RequestError(problems.HISTORY_FORKED, error.detail, hint=error.hint)
+
+
+def _clocks_differ(error: ClocksDifferError) -> RequestError:
+    headers = {"Retry-After": "300"}
+    return RequestError(problems.CLOCKS_DIFFER, error.detail, hint=error.hint, headers=headers)
 
 
 def _locked() -> RequestError:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from dockd.clock import Clock
 from dockd.errors import (
+    ClocksDifferError,
     HistoryForkedError,
     StoreError,
     StoreFullError,
@@ -20,6 +21,7 @@ from dockd.events import (
     CLIP_STORED,
     COPY_DAMAGED,
     COPY_RESTORED,
+    RECEIPT_RENEWED,
     STORE_FAILED,
     STORE_WORKS,
     UPLOAD_REFUSED,
@@ -28,6 +30,7 @@ from dockd.events import (
 from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import Manifest
 from dockd.receiver import problems
+from dockd.receiver.clocks import check_clocks
 from dockd.receiver.problems import RequestError
 from dockd.receiver.shares import FairSlots
 from dockd.receiver.store import Copy, Outcome, Sign, Store
@@ -181,11 +184,15 @@ class Verifier:
         outcome: Outcome | None = None
         failure: StoreError | None = None
         try:
+            # Before the long work; what is signed in the end is checked again.
+            check_clocks(upload.manifest, self._clock.now())
             # First: an anchor without its clip does no harm, a clip without its anchor would.
             await self._workers.write(self._admit, upload.manifest, upload.record.manifest_token)
             outcome = await self._workers.read(
                 store.finish, upload.record, upload.manifest, self._sign
             )
+        except ClocksDifferError as error:
+            return error  # it stays as it is, until the clocks agree
         except UploadUnreadableError as error:
             if not self._lasts(upload.id):
                 raise
@@ -215,6 +222,16 @@ class Verifier:
         try:
             if not await self._workers.read(self._store.read_back, copy):
                 return None
+            if copy.receipt is None:
+                await self._workers.write(self._store.renew, copy, self._sign)
+                emit(
+                    RECEIPT_RENEWED,
+                    clip_id=copy.manifest.clip_id,
+                    station=copy.manifest.station.id,
+                    file=str(copy.place.receipt),
+                )
+        except ClocksDifferError as error:
+            return error
         except UploadUnreadableError as error:
             if not self._lasts(key):
                 raise
