@@ -21,7 +21,7 @@ from dockd.receiver.body import Body
 from dockd.receiver.problems import RequestError
 from dockd.receiver.shares import Requests
 from dockd.receiver.stations import Caller, Stations
-from dockd.receiver.upload import Upload
+from dockd.receiver.upload import Stored, Upload
 from dockd.receiver.uploads import Uploads
 from dockd.receiver.writing import Checksum
 
@@ -90,9 +90,9 @@ class Tus:
             return await self._options(request)
         caller = self._caller(request)
         upload = self._uploads.find(request.path_params["upload"])
-        self._stations.admit(caller, upload.manifest.station.id)
-        request.state.station = upload.manifest.station.id
-        serve: dict[str, Callable[[Request, Upload], Awaitable[Response]]] = {
+        self._stations.admit(caller, upload.station)
+        request.state.station = upload.station
+        serve: dict[str, Callable[[Request, Upload | Stored], Awaitable[Response]]] = {
             "HEAD": self._head,
             "PATCH": self._patch,
             "DELETE": self._delete,
@@ -161,7 +161,7 @@ class Tus:
         here = upload.id if request.scope["path"].endswith("/") else f"files/{upload.id}"
         return Response(status_code=201, headers={"Location": here, **self._state(upload)})
 
-    async def _head(self, _request: Request, upload: Upload) -> Response:
+    async def _head(self, _request: Request, upload: Upload | Stored) -> Response:
         await self._uploads.current_offset(upload)
         return Response(
             headers={
@@ -172,25 +172,25 @@ class Tus:
             }
         )
 
-    async def _patch(self, request: Request, upload: Upload) -> Response:
+    async def _patch(self, request: Request, upload: Upload | Stored) -> Response:
         headers = request.headers
         if _media_type(headers) != BODY_TYPE:
             raise RequestError(problems.MEDIA_TYPE, f"Content-Type has to be {BODY_TYPE}")
         offset = _number(headers, "Upload-Offset")
         checksum = _parse_checksum(headers)
-        with self._requests.one(upload.manifest.station.id):
+        with self._requests.one(upload.station):
             body = Body(request.receive)
             await self._uploads.append(upload, offset, body, _content_length(headers), checksum)
         return Response(status_code=204, headers=self._state(upload))
 
-    async def _delete(self, _request: Request, upload: Upload) -> Response:
+    async def _delete(self, _request: Request, upload: Upload | Stored) -> Response:
         if not await self._uploads.remove(upload):
             raise RequestError(problems.UPLOAD_FINISHED, "all of its bytes have arrived")
         return Response(status_code=204)
 
-    def _state(self, upload: Upload) -> dict[str, str]:
+    def _state(self, upload: Upload | Stored) -> dict[str, str]:
         state = {"Upload-Offset": str(upload.offset)}
-        if not upload.complete:
+        if isinstance(upload, Upload) and not upload.complete:
             expires = self._uploads.expires(upload)
             state["Upload-Expires"] = format_datetime(expires, usegmt=True)
         return state

@@ -62,23 +62,45 @@ class Upload:
             "station": self.manifest.station.id,
         }
 
-    def check_fits(self, offset: int, size: int | None) -> None:
-        """Check that a body belongs at the end, and doesn't go past the length.
+    @property
+    def station(self) -> str:
+        """The name of the station that brings it."""
+        return self.manifest.station.id
 
-        Raises:
-            RequestError: it doesn't, or does.
-        """
-        if offset != self.offset:
-            raise RequestError(
-                problems.OFFSET_CONFLICT,
-                f"it ends at {self.offset}, not at {offset}",
-                headers={"Upload-Offset": str(self.offset)},
-            )
-        if size is not None and offset + size > self.length:
-            raise self.too_long()
 
-    def too_long(self) -> RequestError:
-        """Return the refusal of a body that goes past the length."""
-        return RequestError(
-            problems.TOO_LARGE, f"the body goes past the upload's length of {self.length} bytes"
+@dataclass(frozen=True)
+class Stored:
+    """What is remembered of an upload that was stored: enough to answer at its address."""
+
+    id: str
+    station: str
+    length: int
+    complete = True
+
+    @property
+    def offset(self) -> int:
+        """Where it ends."""
+        return self.length
+
+
+def check_fits(upload: Upload | Stored, offset: int, size: int | None) -> None:
+    """Check that a body belongs at an upload's end, and doesn't go past its length.
+
+    Raises:
+        RequestError: it doesn't, or does.
+    """
+    if offset != upload.offset:
+        raise RequestError(
+            problems.OFFSET_CONFLICT,
+            f"it ends at {upload.offset}, not at {offset}",
+            headers={"Upload-Offset": str(upload.offset)},
         )
+    if size is not None and offset + size > upload.length:
+        raise too_long(upload)
+
+
+def too_long(upload: Upload | Stored) -> RequestError:
+    """Return the refusal of a body that goes past an upload's length."""
+    return RequestError(
+        problems.TOO_LARGE, f"the body goes past the upload's length of {upload.length} bytes"
+    )

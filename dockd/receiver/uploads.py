@@ -32,7 +32,7 @@ from dockd.receiver.sealing import BEGINNING, begins_as_age, implausible
 from dockd.receiver.shares import FairSlots
 from dockd.receiver.stations import Stations
 from dockd.receiver.store import Outcome, Sign, Store
-from dockd.receiver.upload import Upload
+from dockd.receiver.upload import Stored, Upload, check_fits, too_long
 from dockd.receiver.verifier import Faults, Verification, Verifier
 from dockd.receiver.workers import Workers
 from dockd.receiver.writing import Checksum, Verdict, write_body
@@ -46,7 +46,7 @@ SWEEP_SECONDS = 60.0
 RESTORE_SECONDS = 86400.0
 """How often what was set aside is looked at again."""
 MAX_UNFINISHED = 1000
-"""Unfinished uploads of one station at once."""
+"""Uploads of one station that are not stored yet, at once."""
 MAX_UNFINISHED_BYTES = 8 * 2**20
 """Bytes of their manifests, which are kept in memory."""
 MAX_LISTED = 100
@@ -92,7 +92,7 @@ class Uploads:
             self.workers,
             clock,
         )
-        self._stored: dict[str, Upload] = {}
+        self._stored: dict[str, Stored] = {}
         self._creating: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._verifier = Verifier(
             store,
@@ -139,7 +139,7 @@ class Uploads:
         """How many uploads there are that aren't stored yet."""
         return len(self._uploads)
 
-    def find(self, upload_id: str) -> Upload:
+    def find(self, upload_id: str) -> Upload | Stored:
         """Return an upload, or one that was stored lately.
 
         Raises:
@@ -170,7 +170,7 @@ class Uploads:
         station = manifest.station.id
         async with self._creating[station]:
             known = await self._is_stored(manifest, token)
-            for upload in self._of_station(station):
+            for upload in self._begun_by(station):
                 if upload.record.manifest_token == token:
                     await self.remove(upload)
             if known or self._arrived(token):
@@ -210,29 +210,34 @@ class Uploads:
             RequestError: it has too much.
         """
         station = manifest.station.id
-        own = self._of_station(station)
+        own = [upload for upload in self._uploads.values() if upload.station == station]
         size = sum(len(upload.record.manifest_token) for upload in own) + len(token)
         if len(own) >= MAX_UNFINISHED or size > MAX_UNFINISHED_BYTES:
             raise RequestError(
                 problems.TOO_MANY_UPLOADS,
-                f"there are {len(own)} of {station}",
+                f"there are {len(own)} of {station}, with those that are being read back",
                 hint="they expire, or the station finishes them",
                 headers={"Retry-After": "60"},
             )
 
-    async def current_offset(self, upload: Upload) -> int:
+    async def current_offset(self, upload: Upload | Stored) -> int:
         """Return how many bytes have arrived; a request that is writing has to end first."""
-        if not upload.complete:
+        if isinstance(upload, Upload) and not upload.complete:
             async with self._held(upload):
                 pass
         return upload.offset
 
-    async def metadata(self, upload: Upload) -> str:
+    async def metadata(self, upload: Upload | Stored) -> str:
         """Return the ``Upload-Metadata`` that an upload was created with."""
         return await self.workers.ask(self.store.incoming.metadata, upload.id)
 
     async def append(
-        self, upload: Upload, offset: int, body: Body, size: int | None, checksum: Checksum | None
+        self,
+        upload: Upload | Stored,
+        offset: int,
+        body: Body,
+        size: int | None,
+        checksum: Checksum | None,
     ) -> None:
         """Write a body at the end of an upload; what arrived of a broken one is kept.
 
@@ -246,11 +251,11 @@ class Uploads:
         Raises:
             RequestError: nothing of the body was kept, or it did not arrive whole.
         """
-        if upload.complete:
-            upload.check_fits(offset, size)
+        if isinstance(upload, Stored) or upload.complete:
+            check_fits(upload, offset, size)
             return
         async with self._held(upload, body):
-            upload.check_fits(offset, size)
+            check_fits(upload, offset, size)
             if upload.complete:
                 return
             await self.room.check_written()
@@ -286,13 +291,13 @@ class Uploads:
         if upload.id not in self._uploads and upload.id not in self._stored:
             raise RequestError(problems.CHECKSUM_MISMATCH, "the upload was discarded")
 
-    async def remove(self, upload: Upload) -> bool:
+    async def remove(self, upload: Upload | Stored) -> bool:
         """Give up an unfinished upload; a complete one stays, and False is returned.
 
         Raises:
             RequestError: another request has it.
         """
-        if upload.complete or upload.id not in self._uploads:
+        if isinstance(upload, Stored) or upload.complete or upload.id not in self._uploads:
             return False
         async with self._held(upload):
             if upload.complete:
@@ -385,11 +390,11 @@ class Uploads:
             except OSError as error:
                 self.faults.refusal(error)
 
-    def _of_station(self, station_id: str) -> list[Upload]:
+    def _begun_by(self, station_id: str) -> list[Upload]:
         return [
             upload
             for upload in self._uploads.values()
-            if not upload.complete and upload.manifest.station.id == station_id
+            if not upload.complete and upload.station == station_id
         ]
 
     def _arrived(self, token: str) -> Upload | None:
@@ -430,17 +435,37 @@ class Uploads:
 
     async def _write(self, upload: Upload, body: Body, checksum: Checksum | None) -> None:
         fd = await self.workers.ask(self.store.incoming.open, upload.id)
-        began = upload.offset
         try:
+            await self._align(upload, fd)
             verdict = await write_body(self.store.files, self.workers, fd, upload, body, checksum)
         finally:
-            upload.offset, upload.written = await finished(self.workers.ask(_close, fd)), 0
-            if upload.offset > began:  # a body of no bytes renews nothing
-                upload.touched = self._clock.now()
+            try:
+                await finished(self.workers.ask(os.close, fd))
+            except OSError:
+                upload.written = 0  # what network file systems and quotas say only now
+                raise
+            finally:
+                if upload.written:  # a body of no bytes renews nothing
+                    upload.touched = self._clock.now()
+                upload.offset, upload.written = upload.offset + upload.written, 0
         if verdict is Verdict.TOO_LONG:
-            raise upload.too_long()
+            raise too_long(upload)
         if verdict is Verdict.DAMAGED:
             raise RequestError(problems.CHECKSUM_MISMATCH, "the chunk was discarded")
+
+    async def _align(self, upload: Upload, fd: int) -> None:
+        """Have a part end where its upload does, whatever an error has left of earlier writes.
+
+        Raises:
+            RequestError: the disk has lost bytes; the client is told where to go on.
+            OSError: the disk failed.
+        """
+        ends = (await self.workers.ask(os.fstat, fd)).st_size
+        if ends > upload.offset:
+            await self.workers.write(self.store.files.truncate, fd, upload.offset)
+        elif ends < upload.offset:
+            expected, upload.offset = upload.offset, ends
+            check_fits(upload, expected, None)
 
     def _broken_off(self, body: Body) -> RequestError:
         if self.stopping.is_set():
@@ -455,7 +480,7 @@ class Uploads:
             return
         self._uploads.pop(upload.id, None)
         if outcome is not None:
-            self._stored[upload.id] = upload
+            self._stored[upload.id] = Stored(upload.id, upload.station, upload.length)
             if len(self._stored) > MAX_REMEMBERED:
                 del self._stored[next(iter(self._stored))]
 
@@ -467,14 +492,6 @@ class Uploads:
             )
         finally:
             stopping.cancel()
-
-
-def _close(fd: int) -> int:
-    """Close a part and return its size."""
-    try:
-        return os.fstat(fd).st_size
-    finally:
-        os.close(fd)
 
 
 def _unknown() -> RequestError:

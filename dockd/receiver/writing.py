@@ -3,7 +3,6 @@
 import asyncio
 import enum
 import hmac
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -60,14 +59,14 @@ async def write_body(
     body: Body,
     checksum: Checksum | None,
 ) -> Verdict:
-    """Append a body to an upload's part, in worker threads; ``upload.written`` counts.
+    """Append a body to an upload's part, in worker threads; ``upload.written`` counts what is kept.
 
-    One batch is written and hashed while the next one arrives.
+    The part ends at ``upload.offset``. One batch is written and hashed while the next one arrives.
 
     Raises:
         OSError: the disk failed; the part holds a beginning of the body.
     """
-    writer = await workers.ask(_Writer, files, fd, upload, checksum)
+    writer = _Writer(files, fd, upload, checksum)
     room = upload.missing
     working: asyncio.Future[None] | None = None
 
@@ -109,14 +108,14 @@ class _Writer:
         self._fd = fd
         self._upload = upload
         self._checksum = checksum
-        self._began = os.fstat(fd).st_size
 
     def write(self, batch: Sequence[bytes]) -> None:
-        end = self._began + self._upload.written
+        end = self._upload.offset + self._upload.written
         self._upload.written += self._files.write_at(self._fd, batch, end)
         if self._checksum is not None:
             for piece in batch:
                 self._checksum.hasher.update(piece)
 
     def undo(self) -> None:
-        self._files.truncate(self._fd, self._began)
+        self._upload.written = 0  # first: what can't be cut off now is before the next write
+        self._files.truncate(self._fd, self._upload.offset)

@@ -307,6 +307,10 @@ class FailingFiles(Files):
         self._fail("write_at")
         return super().write_at(fd, buffers, offset)
 
+    def truncate(self, fd: int, size: int) -> None:
+        self._fail("truncate")
+        super().truncate(fd, size)
+
     def publish(self, part: Path, final: Path) -> None:
         self._fail(f"publish {final.suffix}" if final.suffix == ".age" else "publish")
         super().publish(part, final)

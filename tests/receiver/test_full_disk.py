@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dockd.receiver.upload import Upload
 from tests.receiver.support import (
     TUS,
     Clip,
@@ -195,6 +196,7 @@ def test_what_is_written_of_an_upload_is_promised_no_more(site: Site) -> None:
         async with running(site) as run:
             path = await create(run.client, clip)
             begun = run.receiver.uploads.find(path.removeprefix("/files/"))
+            assert isinstance(begun, Upload)
 
             async def pieces() -> AsyncIterator[bytes]:
                 for start in range(0, len(clip.data), MIB):

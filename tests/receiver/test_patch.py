@@ -12,6 +12,7 @@ from starlette.types import Message
 
 from dockd.manifest import sign
 from dockd.receiver import uploads
+from dockd.receiver.upload import Upload
 from tests.receiver.support import (
     PATCH,
     TUS,
@@ -305,6 +306,7 @@ def test_the_newest_of_many_waiting_requests_gets_the_upload(tmp_path: Path) -> 
         async with running(site, files=files) as run:
             path = await create(run.client, CLIP)
             upload = run.receiver.uploads.find(path.removeprefix("/files/"))
+            assert isinstance(upload, Upload)
             requests = []
             for number, data in enumerate([CLIP.data[:4], b"??", CLIP.data[4:]]):
                 request = patch(run.client, path, data, 4 if number else 0)

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import threading
 from base64 import b64encode
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 
 from dockd.keys import SigningKey
 from dockd.manifest import Content, sign
-from dockd.receiver import uploads
+from dockd.receiver import store, uploads
+from dockd.receiver.reading import read_back
+from dockd.receiver.upload import Upload
 from tests.receiver.support import (
     PATCH,
     TUS,
@@ -298,6 +301,36 @@ def test_a_station_can_not_begin_uploads_without_end(
     with_receiver(site, scenario)
 
 
+def test_uploads_that_wait_to_be_read_back_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_UNFINISHED", 3)
+    site = make_site(tmp_path, STATION)
+    reading = threading.Event()
+
+    def read(path: Path, expected: Content, stopping: threading.Event) -> bool:
+        reading.wait()
+        return read_back(path, expected, stopping)
+
+    monkeypatch.setattr(store, "read_back", read)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        clips = [STATION.clip(plaintext=str(number)) for number in range(4)]
+        try:
+            for clip in clips[:3]:
+                path = await create(client, clip)
+                assert (await patch(client, path, clip.data)).status_code == 204
+            response = await client.post("/files/", headers=clips[3].creation)
+            assert (response.status_code, code(response)) == (503, "too-many-uploads")
+        finally:
+            reading.set()
+        for clip in clips[:3]:
+            site.receipt((await ask(client, clip)).text, clip)
+        site.receipt(await upload(client, clips[3]), clips[3])
+
+    with_receiver(site, scenario)
+
+
 def test_manifests_of_begun_uploads_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +419,7 @@ def test_a_station_that_waits_for_its_own_upload_holds_up_no_other(tmp_path: Pat
         async with running(site, files=files) as run:
             path = await create(run.client, clip)
             begun = run.receiver.uploads.find(path.removeprefix("/files/"))
+            assert isinstance(begun, Upload)
             writing = asyncio.create_task(patch(run.client, path, clip.data))
             await asyncio.to_thread(files.writing.wait)
             again = asyncio.create_task(run.client.post("/files/", headers=clip.creation))

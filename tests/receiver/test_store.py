@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+from base64 import b64encode
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from dockd.files import Files
 from dockd.receiver.incoming import Incoming
 from dockd.receiver.store import Store
 from tests.receiver.support import (
+    TUS,
     Clip,
     FailingFiles,
     Site,
@@ -166,6 +168,74 @@ def test_after_an_error_of_the_disk_the_station_carries_on(
 
     with_receiver(site, scenario, files=files)
     assert len(site.stored()) == 3
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("piece", [None, 900_000])
+def test_a_part_that_can_not_be_closed_is_written_again_from_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, piece: int | None
+) -> None:
+    """As network file systems and quotas have it."""
+    site = make_site(tmp_path, STATION)
+    clip = STATION.clip(bytes(range(256)) * 10_000)
+    close = os.close
+
+    def closing(fd: int) -> None:
+        written_to = Path(f"/proc/self/fd/{fd}").readlink()
+        close(fd)
+        if written_to.match("incoming/" + "[0-9a-f]" * 32 + ".part"):
+            raise OSError(number, os.strerror(number))
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        path = await create(client, clip)
+        assert (await patch(client, path, clip.data[:500])).status_code == 204
+        with monkeypatch.context() as failing:
+            failing.setattr(os, "close", closing)
+            response = await patch(client, path, clip.data[500:2_000_000], 500)
+            assert response.status_code == (507 if number == errno.ENOSPC else 503)
+        offset = int((await client.head(path, headers=TUS)).headers["Upload-Offset"])
+        assert offset == 500
+        for start in range(offset, len(clip.data), piece or len(clip.data)):
+            rest = clip.data[start : start + piece] if piece else clip.data[start:]
+            response = await patch(client, path, rest, start)
+            assert response.status_code == 204, response.text
+        site.receipt((await ask(client, clip)).text, clip)
+
+    with_receiver(site, scenario)
+
+
+def test_bytes_that_can_not_be_taken_back_are_written_over(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    files = FailingFiles(errno.EIO, "truncate")
+    wrong = {"Upload-Checksum": f"sha256 {b64encode(bytes(32)).decode()}"}
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        path = await create(client, CLIP)
+        response = await patch(client, path, CLIP.data[:40], 0, wrong)
+        assert code(response) == "store-failed"
+        files.error = None
+        assert (await client.head(path, headers=TUS)).headers["Upload-Offset"] == "0"
+        assert (await patch(client, path, CLIP.data)).status_code == 204
+        site.receipt((await ask(client, CLIP)).text, CLIP)
+
+    with_receiver(site, scenario, files=files)
+
+
+def test_a_client_is_told_where_to_go_on_if_the_disk_has_lost_bytes(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        path = await create(client, CLIP)
+        assert (await patch(client, path, CLIP.data[:40])).status_code == 204
+        (part,) = (site.store / "incoming").glob("*.part")
+        os.truncate(part, 30)
+        response = await patch(client, path, CLIP.data[40:], 40)
+        assert (response.status_code, code(response)) == (409, "offset-conflict")
+        assert response.headers["Upload-Offset"] == "30"
+        assert (await patch(client, path, CLIP.data[30:], 30)).status_code == 204
+        site.receipt((await ask(client, CLIP)).text, CLIP)
+
+    with_receiver(site, scenario)
 
 
 def test_a_failed_verification_is_tried_again_without_being_asked(tmp_path: Path) -> None:
