@@ -14,6 +14,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _RENAME_NOREPLACE = 1
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+OWN_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK})
+"""What a file is not to blame for: this process or machine has no more of something."""
 READ_BLOCK = 1 << 20
 """Bytes read at a time past the page cache; a multiple of any device's sector."""
 
@@ -190,12 +192,17 @@ def has_writer(fd: int) -> bool | None:
     A read lease is granted only while nobody does (fcntl(2), "Leases"); it takes a file
     of one's own. On a network file system the answer means nothing: the server may refuse
     a lease though nobody writes, and writers elsewhere are not known here.
+
+    Raises:
+        OSError: this machine has no room for the question.
     """
     try:
         # A writer that comes meanwhile makes the kernel send a signal; SIGIO would kill.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
+        if error.errno in OWN_SHORTAGES:
+            raise
         return True if error.errno == errno.EAGAIN else None
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False

@@ -35,6 +35,7 @@ from dockd.errors import (
     SourceError,
     SpoolError,
 )
+from dockd.files import OWN_SHORTAGES
 from dockd.ingest import IngestCancelledError, Ingested, ingest
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, SealedFacts
@@ -64,7 +65,6 @@ _ROOM_FOR_PATH = 900
 _ROOM_FOR_PLACE = 250
 _ROOM_FOR_NAMED = 700
 """Bytes in a manifest, of a device's facts and of a name's metadata each."""
-_OWN_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _UNREACHABLE = {
     *(errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ECONNRESET),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ESHUTDOWN),
@@ -378,7 +378,7 @@ class Intake:
             return CameraLostError(f"{media.place} is gone", hint="dock the camera again")
         if error.errno in _GONE and not media.ours_alone:
             return ClipChangedError("its file is gone")
-        if error.errno in _OWN_SHORTAGES:
+        if error.errno in OWN_SHORTAGES:
             return SourceError(
                 f"this station runs short: {error.strerror}", hint="dockd tries again"
             )

@@ -75,8 +75,7 @@ def remove(
             raise WipeRefusedError("it changed after it was checked")
         here = _hold(folder_fd, name, clip, fd) if shared else name
         # Not earlier: nobody can open it by its name any more.
-        if shared and has_writer(fd):
-            _put_back(folder_fd, here, name)
+        if shared and _has_writer(fd, folder_fd, here, name):
             raise WipeBusyError(hint="see who writes to it; dockd tries again")
         # Another hard link to it may be anywhere, and is none of dockd's business.
         if overwrite and os.fstat(fd).st_nlink == 1:
@@ -130,6 +129,17 @@ def _hold(folder_fd: int, name: bytes, clip: Clip, fd: int) -> bytes:
         _put_back(folder_fd, held, name)
         raise WipeRefusedError("another file took its place after it was checked")
     return held
+
+
+def _has_writer(fd: int, folder_fd: int, held: bytes, name: bytes) -> bool:
+    """Say whether somebody writes to a file that is held; it is put back then, and on errors."""
+    is_open: bool | None = True
+    try:
+        is_open = has_writer(fd)
+    finally:
+        if is_open:
+            _put_back(folder_fd, held, name)
+    return bool(is_open)
 
 
 def _put_back(folder_fd: int, held: bytes, name: bytes) -> None:

@@ -459,6 +459,18 @@ def test_a_shared_clip_goes_where_nobody_can_tell_of_writers(
     assert rest(root) == BYSTANDERS
 
 
+def test_a_shared_clip_stays_where_there_is_no_room_to_ask_for_a_writer(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(_: int) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(wipe, "has_writer", no_room)
+    with pytest.raises(OSError, match="memory"):
+        remove(root, read_clip(root), overwrite=False, shared=True)
+    assert rest(root) == BYSTANDERS | {"DCIM/a/0001.mp4"}
+
+
 def held(root: Path, clip: Clip) -> Path:
     return file_of(root).with_name(f".dockd-held-{'c' * 16}-{clip.wiping:016x}")
 
