@@ -1,12 +1,22 @@
 """Time as a seam: what the daemon knows of clocks, and how it waits."""
 
 import asyncio
+import math
 import time
 from datetime import UTC, datetime
+
+_STEP = 1.0
+"""Seconds by which a wall clock that is read goes ahead of the other one only if it was set."""
 
 
 class Clock:
     """The machine's clocks; a test replaces it to make time pass."""
+
+    def __init__(self) -> None:
+        self._ahead = math.inf
+        """By how much the wall clock is ahead of the monotonic one, at most."""
+        self._steady_since = self.monotonic()
+        self.steady()
 
     def now(self) -> datetime:
         """Return the wall clock in UTC."""
@@ -15,6 +25,20 @@ class Clock:
     def monotonic(self) -> float:
         """Return seconds on a clock that is never set."""
         return time.monotonic()
+
+    def steady(self) -> float:
+        """Return for how many seconds the wall clock has not been set forward, at least.
+
+        What it says of a longer time may be wrong. Of the time before this object was made,
+        as of a boot that found no time server yet, nothing is known.
+        """
+        before, wall, after = self.monotonic(), self.now().timestamp(), self.monotonic()
+        if wall - after > self._ahead + _STEP:
+            self._steady_since = after
+            self._ahead = wall - before
+        else:
+            self._ahead = min(self._ahead, wall - before)
+        return after - self._steady_since
 
     async def sleep(self, seconds: float) -> None:
         """Wait for a number of seconds."""

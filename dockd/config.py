@@ -364,7 +364,8 @@ class FolderConfig(Section):
     )
     quiet_seconds: Seconds = Field(
         default=600.0,
-        description="The same where nobody can tell whether a file is still open for writing.",
+        description="The same where nobody can tell whether a file is open for writing: foreign"
+        " or network files.",
     )
     watch: Literal["auto", "inotify", "polling"] = Field(
         default="auto",

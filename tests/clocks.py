@@ -14,6 +14,7 @@ class FakeClock(Clock):
     def __init__(self) -> None:
         self.elapsed = 0.0
         self.slept: list[float] = []
+        super().__init__()
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self.elapsed)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import subprocess
 import threading
@@ -11,10 +12,11 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 import structlog
+from watchdog.events import FileSystemEvent
 from watchdog.observers.inotify import InotifyObserver
 
 from dockd import threads
@@ -24,10 +26,11 @@ from dockd.config import FolderConfig
 from dockd.errors import CameraLostError, SourceError
 from dockd.ledger import Ledger
 from dockd.sources import Look, Media, folder
-from dockd.sources.folder import FolderMedia, FolderSource, Seams, Unwatched, filesystem_type
+from dockd.sources.folder import FolderMedia, FolderSource, Seams, Unwatched, filesystem_types
 from dockd.sources.profile import Profile
 from dockd.tree import MAIN
 from tests.clocks import FakeClock
+from tests.mounts import mounted
 from tests.support import open_descriptors, small_disk
 from tests.usb import make_profile
 
@@ -37,10 +40,12 @@ SOMEBODY_WRITES = Seams(has_writer=lambda _: True)
 
 
 class LaterClock(FakeClock):
-    """The machine's clock, and the time that a test lets pass."""
+    """The machine's clock, the time that a test lets pass, and by how much it was set."""
+
+    set_by = 0.0
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self.elapsed)
+        return datetime.now(UTC) + timedelta(seconds=self.elapsed + self.set_by)
 
 
 class Camera:
@@ -62,7 +67,12 @@ class Camera:
             watch="polling",
         )
         self.profile = Profile(make_profile())
-        self.media = FolderMedia(self.config, self.profile, self.clock, self.board, seams)
+        self._seams = seams
+        self.media = self.another_stay()
+
+    def another_stay(self) -> FolderMedia:
+        """Dock it anew."""
+        return FolderMedia(self.config, self.profile, self.clock, self.board, self._seams)
 
     def clip(self, name: str = "1.mp4", content: bytes = b"clip") -> Path:
         path = self.path / name
@@ -91,7 +101,7 @@ def log() -> Iterator[list[Any]]:
 
 def lie_on(monkeypatch: pytest.MonkeyPatch, filesystem: str) -> None:
     """Let all folders be on a file system of this type."""
-    monkeypatch.setattr(folder, "filesystem_type", lambda _: filesystem)
+    monkeypatch.setattr(folder, "_kind", lambda _: filesystem)
 
 
 # Complete or not
@@ -141,57 +151,38 @@ def test_what_is_there_and_not_complete_is_told_apart_from_what_is_gone_or_damag
     assert not look.failures
 
 
-def test_a_file_that_cannot_be_opened_is_left_to_its_reading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EIO]
+)
+def test_a_file_that_cannot_be_opened_may_have_a_writer_and_is_left_to_its_reading_when_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     camera = Camera(tmp_path / "camera")
-    camera.clip()
 
     def refuse(*_: object) -> None:
-        raise PermissionError
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("dockd.sources.settling.open_file", refuse)
-    assert camera.complete(after=61) == [b"1.mp4"]
-
-
-def test_where_nobody_can_tell_of_writers_the_watch_does(tmp_path: Path) -> None:
-    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
-    camera.clip()
-    camera.media.settling.written(b"1.mp4")
-    assert camera.look().unsettled == [b"1.mp4"]
-    camera.media.settling.closed(b"1.mp4")
-    assert camera.complete() == [b"1.mp4"]
+    with camera.clip().open("ab"):
+        monkeypatch.setattr("dockd.sources.settling.open_file", refuse)
+        assert camera.complete(after=61) == []
+    assert camera.complete(after=540) == [b"1.mp4"]
 
 
-def test_a_close_that_the_watch_did_not_tell_of_holds_a_file_up_for_minutes_and_not_for_ever(
-    tmp_path: Path,
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOLCK])
+def test_that_there_is_no_room_to_ask_for_a_writer_does_not_mean_that_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
-    camera.clip()
-    camera.media.settling.written(b"1.mp4")
-    assert camera.complete(after=500) == []
-    assert camera.complete(after=200) == [b"1.mp4"]
+    camera = Camera(tmp_path / "camera")
+    ask = fcntl.fcntl
 
+    def no_room(fd: int, command: int, argument: int = 0) -> int:
+        if command == fcntl.F_SETLEASE:
+            raise OSError(number, os.strerror(number))
+        return ask(fd, command, argument)
 
-def test_a_write_to_a_file_that_no_look_has_seen_yet_is_not_forgotten(tmp_path: Path) -> None:
-    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
-    camera.media.settling.written(b"1.mp4")
-    camera.look()
-    camera.clip()
-    assert camera.look().unsettled == [b"1.mp4"]
-
-
-def test_what_was_written_and_removed_is_another_file_when_it_comes_again(tmp_path: Path) -> None:
-    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
-    path = camera.clip()
-    camera.media.settling.written(b"1.mp4")
-    camera.look()
-    path.unlink()
-    camera.look()
-    camera.media.settling.written(b"1.mp4")
-    camera.clip()
-    camera.media.settling.closed(b"1.mp4")
-    assert camera.complete() == [b"1.mp4"]
+    with camera.clip().open("ab"):
+        monkeypatch.setattr(fcntl, "fcntl", no_room)
+        assert camera.complete(after=61) == []
 
 
 def test_of_a_file_whose_writer_nobody_can_see_only_its_quiet_tells(tmp_path: Path) -> None:
@@ -212,26 +203,73 @@ def test_of_a_file_whose_writer_nobody_can_see_only_its_quiet_tells(tmp_path: Pa
     assert camera.complete(after=601) == [b"1.mp4"]
 
 
-def test_a_file_that_changed_after_its_close_was_seen_is_not_closed(tmp_path: Path) -> None:
-    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
-    path = camera.clip()
-    camera.media.settling.closed(b"1.mp4")
-    assert camera.complete() == [b"1.mp4"]
-    with path.open("ab") as file:
-        file.write(b"more")
-    # The watch has missed it, as when its queue overflows.
-    assert camera.look().unsettled == [b"1.mp4"]
+@pytest.mark.parametrize("hours", [1, 24 * 365 * 50])
+def test_a_clock_that_is_set_forward_makes_no_file_quiet(tmp_path: Path, hours: int) -> None:
+    """As a station does that has booted without a clock, once it finds a time server."""
+    camera = Camera(tmp_path / "camera", settle=2, quiet=600, seams=NOBODY_CAN_TELL)
+    camera.clock.elapsed += 3600
+    written = camera.clip()
+    os.utime(written, (camera.clock.now().timestamp(),) * 2)
+    assert camera.complete(after=3) == []
+    camera.clock.set_by = hours * 3600
+    assert camera.complete(after=3) == []
+    # Nor in the eyes of who sees it for the first time.
+    camera.media = camera.another_stay()
+    assert camera.complete() == []
+    assert camera.complete(after=590) == []
+    assert camera.complete(after=11) == [b"1.mp4"]
 
 
-def test_a_file_that_was_closed_and_got_another_name_is_closed(tmp_path: Path) -> None:
-    camera = Camera(tmp_path / "camera", settle=0, seams=NOBODY_CAN_TELL)
-    path = camera.clip("1.part")
-    camera.media.settling.closed(b"1.part")
-    path.rename(path.with_name("1.mp4"))
-    camera.media.settling.moved(b"1.part", b"1.mp4")
-    camera.clip("2.part").rename(path.with_name("2.mp4"))
-    camera.media.settling.moved(b"2.part", b"2.mp4")
-    assert camera.look().unsettled == [b"2.mp4"]
+def test_what_happened_before_the_clock_was_first_read_is_unknown(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera", settle=2, quiet=600, seams=NOBODY_CAN_TELL)
+    os.utime(camera.clip(), (0, 0))
+    camera.clock.set_by = 3600
+    assert camera.complete() == []
+    assert camera.complete(after=590) == []
+    camera.media = camera.another_stay()
+    assert camera.complete(after=11) == [b"1.mp4"]
+
+
+def test_a_file_that_is_quiet_for_long_is_complete_at_the_first_look(tmp_path: Path) -> None:
+    camera = Camera(tmp_path / "camera", settle=2, quiet=600, seams=NOBODY_CAN_TELL)
+    camera.clip()
+    assert camera.complete(after=601) == [b"1.mp4"]
+
+
+class Hints(folder._Hints):
+    """Says when the watch has told of a file's close."""
+
+    closed = asyncio.Event()
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        super().on_any_event(event)
+        if event.event_type == "closed":
+            self._loop.call_soon_threadsafe(self.closed.set)
+
+
+def test_a_file_that_somebody_else_closes_is_not_taken_from_its_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """inotify tells that it was closed, and not that its writer has it open still."""
+    camera = Camera(tmp_path / "camera", settle=0)
+    camera.config = camera.config.model_copy(update={"watch": "inotify"})
+    watched = Watched(camera, NOBODY_CAN_TELL)
+    monkeypatch.setattr(folder, "_Hints", Hints)
+    Hints.closed = asyncio.Event()
+
+    async def scenario() -> None:
+        async with watched.running():
+            await watched.until(lambda: watched.now)
+            with (camera.path / "1.mp4").open("wb") as writer:
+                writer.write(b"half of it")
+                writer.flush()
+                os.close(os.open(camera.path / "1.mp4", os.O_RDWR))
+                await asyncio.wait_for(Hints.closed.wait(), PATIENCE)
+                (media,) = watched.now
+                async with media.opened() as root:
+                    assert media.look(root).unsettled == [b"1.mp4"]
+
+    asyncio.run(scenario())
 
 
 # Network file systems, and polling
@@ -260,49 +298,6 @@ def test_on_a_network_a_file_rests_when_looks_see_it_so_whatever_the_servers_clo
         assert camera.complete(after=3600) == []
         assert camera.complete(after=590) == []
         assert camera.complete(after=11) == [b"1.mp4"]
-
-
-async def watched(camera: Camera, file: BinaryIO) -> FolderMedia:
-    """Run the source, and write to a clip until the watch tells of it; returns its media."""
-    got: list[FolderMedia] = []
-
-    async def dock(media: Media) -> None:
-        assert isinstance(media, FolderMedia)
-        got.append(media)
-        while not media.changed.is_set():
-            file.write(b"more")
-            file.flush()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(media.changed.wait(), 0.1)
-        source.cancel()
-
-    run = FolderSource(camera.config, camera.profile, Clock(), seams=NOBODY_CAN_TELL).run(dock)
-    source = asyncio.create_task(run)
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait_for(source, PATIENCE)
-    return got[0]
-
-
-def test_a_file_that_polling_saw_being_written_is_complete_once_it_rests(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(folder, "_POLL_EVERY", 0.05)
-    camera = Camera(tmp_path / "camera", settle=0, quiet=0)
-    with camera.clip().open("ab") as file:
-        camera.media = asyncio.run(watched(camera, file))
-    assert camera.complete() == [b"1.mp4"]
-
-
-def test_a_file_that_inotify_saw_being_written_is_complete_once_it_was_closed(
-    tmp_path: Path,
-) -> None:
-    camera = Camera(tmp_path / "camera", settle=0)
-    camera.config = camera.config.model_copy(update={"watch": "inotify"})
-    with camera.clip().open("ab") as file:
-        camera.media = asyncio.run(watched(camera, file))
-        assert camera.complete() == []
-    camera.media.settling.closed(b"1.mp4")
-    assert camera.complete() == [b"1.mp4"]
 
 
 # What is told
@@ -410,14 +405,39 @@ def test_a_folder_that_went_away_is_a_lost_camera(tmp_path: Path) -> None:
 
 def test_the_file_system_under_a_path_is_known_by_its_type(tmp_path: Path) -> None:
     with small_disk(tmp_path / "with space", size="1m") as disk:
-        assert filesystem_type(disk / "a" / "b") == "tmpfs"
-    assert filesystem_type(Path("/proc/self")) == "proc"
+        assert filesystem_types(disk / "a" / "b") == {"tmpfs"}
+    assert "proc" in filesystem_types(Path("/proc/self"))
+
+
+def test_a_folder_is_of_all_the_file_systems_that_are_mounted_below_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = Camera(tmp_path / "camera", seams=SOMEBODY_WRITES)
+    here = filesystem_types(camera.path)
+    (camera.path / "DCIM").mkdir()
+    with mounted(camera.path / "DCIM" / "2026", "-t", "ramfs", "ramfs") as below:
+        assert filesystem_types(camera.path) == {*here, "ramfs"}
+        assert filesystem_types(camera.path.with_name("camera beside")) == here
+        (below / "1.mp4").write_bytes(b"clip")
+        monkeypatch.setattr(folder, "NETWORK_TYPES", {"ramfs"})
+        monkeypatch.setattr(folder, "FORGETFUL", {"ramfs"})
+
+        async def scenario() -> None:
+            async with camera.media.opened() as root:
+                assert not root.is_local
+                assert not root.stable_inodes
+
+        asyncio.run(scenario())
+        # What the lease says means nothing there, and its clock may be another one.
+        assert camera.complete(after=10_000) == []
+        assert camera.complete(after=601) == [b"DCIM/2026/1.mp4"]
+    assert filesystem_types(camera.path) == here
 
 
 def test_a_link_is_of_the_file_system_that_it_leads_to(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("/proc")
-    assert filesystem_type(link / "version") == "proc"
+    assert filesystem_types(link / "version") == {"proc"}
 
 
 # A path that answers with an error
@@ -478,10 +498,10 @@ def test_a_folder_that_answers_with_an_error_is_not_taken_for_one_that_is_gone(
 class Watched:
     """A folder source at work, and what it docks."""
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: Camera, seams: Seams | None = None) -> None:
         self.docked: list[FolderMedia] = []
         self.now: list[FolderMedia] = []
-        self.source = FolderSource(camera.config, camera.profile, Clock(), camera.board)
+        self.source = FolderSource(camera.config, camera.profile, Clock(), camera.board, seams)
 
     async def dock(self, media: Media) -> None:
         assert isinstance(media, FolderMedia)

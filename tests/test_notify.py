@@ -52,6 +52,7 @@ class HandClock(Clock):
     def __init__(self) -> None:
         self.elapsed = 0.0
         self._sleepers: list[tuple[float, asyncio.Event]] = []
+        super().__init__()
 
     def monotonic(self) -> float:
         return self.elapsed

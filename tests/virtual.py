@@ -64,6 +64,7 @@ class VirtualClock(Clock):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        super().__init__()
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self.monotonic())

@@ -18,7 +18,7 @@ from dockd.errors import CameraRefusedError, SourceError
 from dockd.model import Camera, display_path
 from dockd.sources.devices import Device
 from dockd.sources.fitting import examined, fits
-from dockd.sources.folder import NETWORK_TYPES, filesystem_type
+from dockd.sources.folder import NETWORK_TYPES, filesystem_types
 from dockd.sources.identity import Verdict, place_of, recognise
 from dockd.sources.profile import Profile
 from dockd.tree import Root, advice, walk
@@ -125,16 +125,15 @@ def _shut(folder: Path, profile: Profile) -> _Shut:
 def _writers(folder: FolderConfig, subject: Subject) -> Findings:
     """Say where nobody can tell whether a file is still being written."""
     why = ""
-    filesystem = filesystem_type(folder.path)
-    if filesystem in NETWORK_TYPES:
-        why = f"on {filesystem}"
+    if networks := filesystem_types(folder.path) & NETWORK_TYPES:
+        why = f"on {', '.join(sorted(networks))}"
     elif subject.uid and (foreign := _foreign(folder, subject.uid)):
         why = f"in files of other users ({foreign})"
     if why:
         seconds = max(folder.quiet_seconds, folder.settle_seconds)
         yield ok(
-            f"{folder.path}: dockd can't see writers {why}: without a close that inotify saw, a"
-            f" file is taken after quiet_seconds, {seconds:.0f} s, without a change"
+            f"{folder.path}: dockd can't see writers {why}: a file is taken after quiet_seconds,"
+            f" {seconds:.0f} s, without a change"
         )
 
 

@@ -4,17 +4,12 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from watchdog.events import (
-    FileClosedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-)
+from watchdog.events import FileSystemEvent
 from watchdog.events import FileSystemEventHandler as EventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
@@ -32,7 +27,7 @@ from dockd.model import Camera, display_path
 from dockd.sources import Dock, Left, Look, tell_nobody
 from dockd.sources.devices import FORGETFUL
 from dockd.sources.medium import CountErrors, count_errors, look_through
-from dockd.sources.mounting import mounts_below, read_mounts
+from dockd.sources.mounting import Mount, mounts_below, read_mounts
 from dockd.sources.places import Places
 from dockd.sources.profile import Profile
 from dockd.sources.settling import HasWriter, Settling
@@ -120,11 +115,11 @@ class FolderMedia:
         yield await self.threads.run(self._root)
 
     def _root(self) -> Root:
-        kind = filesystem_type(self.path)
+        kinds = filesystem_types(self.path)
         return Root(
             self.path,
-            stable_inodes=kind not in FORGETFUL,
-            is_local=kind not in NETWORK_TYPES,
+            stable_inodes=kinds.isdisjoint(FORGETFUL),
+            is_local=kinds.isdisjoint(NETWORK_TYPES),
         )
 
     def look(self, root: Root) -> Look:
@@ -141,7 +136,7 @@ class FolderMedia:
         unsettled = self.settling.unsettled(
             root,
             {path: stat for path, (_, stat) in sight.clips.items()},
-            is_local=filesystem_type(self.path) not in NETWORK_TYPES,
+            is_local=root.is_local and filesystem_types(self.path).isdisjoint(NETWORK_TYPES),
         )
         self._tell_of(unsettled)
         return Look(
@@ -187,7 +182,7 @@ class FolderMedia:
         Raises:
             SourceError: its disk or its network doesn't tell.
         """
-        self._has_inodes = filesystem_type(self.path) not in _FORGETFUL
+        self._has_inodes = _holder(self.path, read_mounts()) not in _FORGETFUL
         self._identity = self._known_by(identity_of(self.path))
         return self._identity is not None
 
@@ -338,16 +333,17 @@ class FolderSource:
         Without any, the regular looks must do.
         """
         polls = self._config.watch == "polling" or (
-            self._config.watch == "auto" and filesystem_type(media.path) in NETWORK_TYPES
+            self._config.watch == "auto"
+            and not filesystem_types(media.path).isdisjoint(NETWORK_TYPES)
         )
         if not polls:
             try:
-                return _started(Observer(), _Hints(media, loop, polls=False))
+                return _started(Observer(), _Hints(media, loop))
             except _NO_WATCH as error:
                 loop.call_soon_threadsafe(self._unwatched.add, self._camera, error)
         every = _POLL_EVERY if polls else _POLL_INSTEAD_EVERY
         try:
-            return _started(PollingObserver(timeout=every), _Hints(media, loop, polls=True))
+            return _started(PollingObserver(timeout=every), _Hints(media, loop))
         except _NO_WATCH:
             return None
 
@@ -367,31 +363,16 @@ def _started(observer: BaseObserver, hints: "_Hints") -> BaseObserver:
 class _Hints(EventHandler):
     """Turns the watch's events, on its thread, into a hint for the event loop."""
 
-    def __init__(self, media: FolderMedia, loop: asyncio.AbstractEventLoop, *, polls: bool) -> None:
+    def __init__(self, media: FolderMedia, loop: asyncio.AbstractEventLoop) -> None:
         self._media = media
         self._loop = loop
-        self._polls = polls
         self.path = media.path
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type in {"opened", "closed_no_write"}:
             return
         with contextlib.suppress(RuntimeError):  # the loop has closed: the daemon is stopping
-            self._loop.call_soon_threadsafe(self._note, event)
-
-    def _note(self, event: FileSystemEvent) -> None:
-        path = self._relative(event.src_path)
-        match event:
-            case FileModifiedEvent() if not self._polls:  # polling never tells of a close
-                self._media.settling.written(path)
-            case FileClosedEvent():
-                self._media.settling.closed(path)
-            case FileMovedEvent():
-                self._media.settling.moved(path, self._relative(event.dest_path))
-        self._media.changed.set()
-
-    def _relative(self, path: bytes | str) -> bytes:
-        return os.path.relpath(os.fsencode(path), os.fsencode(self._media.path))
+            self._loop.call_soon_threadsafe(self._media.changed.set)
 
 
 def _end(observer: BaseObserver) -> None:
@@ -420,10 +401,25 @@ def identity_of(path: Path) -> Identity | None:
     return status.st_dev, status.st_ino, mounts_below(path)
 
 
-def filesystem_type(path: Path) -> str:
-    """Return the type of the file system that holds a path, without a subtype."""
-    resolved = path.resolve()
-    mounts = [mount for mount in read_mounts() if resolved.is_relative_to(mount.point)]
+def filesystem_types(path: Path) -> frozenset[str]:
+    """Return the types of the file systems that hold a path or are mounted below it."""
+    place, mounts = path.resolve(), read_mounts()
+    below = {
+        _kind(mount)
+        for mount in mounts
+        if mount.point != place and mount.point.is_relative_to(place)
+    }
+    return frozenset({_holder(place, mounts), *below})
+
+
+def _holder(path: Path, mounts: Sequence[Mount]) -> str:
+    """Return the type of the file system that holds a path."""
+    place = path.resolve()
+    holders = [mount for mount in mounts if place.is_relative_to(mount.point)]
     # Of several at one place, the last one is seen.
-    holder = max(reversed(mounts), key=lambda mount: len(mount.point.parts))
-    return holder.filesystem.partition(".")[0]
+    return _kind(max(reversed(holders), key=lambda mount: len(mount.point.parts)))
+
+
+def _kind(mount: Mount) -> str:
+    """Return a mount's type without a subtype."""
+    return mount.filesystem.partition(".")[0]

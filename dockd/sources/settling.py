@@ -32,22 +32,6 @@ class Settling:
         self._has_writer = has_writer
         self._seen: dict[bytes, tuple[FileStat, float]] = {}
         """How each file was, and since when, by the monotonic clock."""
-        self._closed: dict[bytes, float] = {}
-        """When the watch saw whoever wrote to a file close it, by the wall clock."""
-
-    def written(self, path: bytes) -> None:
-        """Say that a file was written to; whoever did has it open still, or may have."""
-        self._closed.pop(path, None)
-
-    def closed(self, path: bytes) -> None:
-        """Say that a file was closed by whoever wrote to it."""
-        self._closed[path] = self._clock.now().timestamp()
-
-    def moved(self, path: bytes, new_path: bytes) -> None:
-        """Say that a file has another name."""
-        self._closed.pop(new_path, None)
-        if self._closed.pop(path, None) is not None:
-            self.closed(new_path)
 
     def unsettled(
         self, root: Root, files: Mapping[bytes, FileStat], *, is_local: bool
@@ -64,9 +48,6 @@ class Settling:
         for path, stat in files.items():
             known, since = before.get(path, (None, now))
             self._seen[path] = (stat, since if known == stat else now)
-        # What no look has seen yet may have come after this one went by its folder.
-        for path in before.keys() - files.keys():
-            self._closed.pop(path, None)
         self.again_in = self.quiet_seconds
         reasons = {path: self._reason(root, path, is_local=is_local) for path in files}
         return {path: reason for path, reason in reasons.items() if reason}
@@ -76,13 +57,16 @@ class Settling:
         unchanged = self._clock.monotonic() - since
         if is_local:
             newest = max(stat.modified_ns, stat.changed_ns) / 1e9
-            unchanged = max(unchanged, self._clock.now().timestamp() - newest)
+            age = self._clock.now().timestamp() - newest
+            # A clock that was set forward makes what was written just before look old.
+            unchanged = max(unchanged, min(age, self._clock.steady()))
         if unchanged < self.settle_seconds:
             return self._later("it keeps changing", self.settle_seconds - unchanged)
         is_open = self._is_open(root, path) if is_local else None
         if is_open:
             return self._later("somebody has it open for writing", self.settle_seconds)
-        if is_open is None and unchanged < self.quiet_seconds and not self._is_closed(path, stat):
+        # Nor does a close that inotify saw: somebody else may have closed it, not its writer.
+        if is_open is None and unchanged < self.quiet_seconds:
             return self._later(
                 "nobody can tell whether it is still being written, so it has to stay unchanged"
                 f" for {self.quiet_seconds:.0f} s",
@@ -94,15 +78,10 @@ class Settling:
         self.again_in = min(self.again_in, seconds)
         return reason
 
-    def _is_closed(self, path: bytes, stat: FileStat) -> bool:
-        """Say whether the watch has seen the end of all that was ever done to a file."""
-        closed = self._closed.get(path)
-        return closed is not None and stat.changed_ns / 1e9 <= closed
-
     def _is_open(self, root: Root, path: bytes) -> bool | None:
         try:
             with open_file(root, path) as fd:
                 return self._has_writer(fd)
         except OSError:
-            # Reading it will fail as well, and tell what is wrong.
-            return False
+            # Perhaps only for now: too few descriptors, or a mode that its writer sets last.
+            return None

@@ -47,7 +47,7 @@ def test_a_folder_whose_writers_cannot_be_seen_is_told_with_its_quiet_time(
     path = patient.folder / "camera" / "1.mp4"
     path.write_bytes(b"v")
     assert len(patient.findings(cameras.check)) == 1
-    monkeypatch.setattr(cameras, "filesystem_type", lambda _: "nfs4")
+    monkeypatch.setattr(cameras, "filesystem_types", lambda _: {"ext4", "nfs4"})
     (_, found) = patient.findings(cameras.check)
     assert found.level is Level.OK
     assert "on nfs4" in found.what

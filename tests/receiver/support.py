@@ -322,6 +322,7 @@ class LaterClock(Clock):
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        super().__init__()
 
     def now(self) -> datetime:
         return super().now() + timedelta(seconds=self.ahead)
