@@ -213,7 +213,7 @@ class Docking:
                 return min(self._look_in, self._cleaning.ask_again_in(self.media.camera))
             # What went may have been in the way of the rest: a second file of one name, or a
             # broken chain whose removal made the kernel go read-only for this window.
-            self._look_at = 0.0
+            self.look_now()
 
     async def _released(self) -> list[Clip]:
         released = [
@@ -224,7 +224,7 @@ class Docking:
         if released:
             self.standing = Standing.WORKING
         if self._cleaning.gave_back(self.media.camera):
-            self._look_at = 0.0
+            self.look_now()
         return released
 
     async def _look_and_ingest(self, root: Root) -> None:
@@ -316,9 +316,9 @@ class Docking:
             )
         except WipeRefusedError:
             await to_the_end(self._ledger.replaced, clip)
-            self._look_at = 0.0
+            self.look_now()
         except FileNotFoundError:
-            self._look_at = 0.0
+            self.look_now()
         except OSError as error:
             # Nobody knows what it is: the camera is not safe to take.
             look.failures[clip.path] = error

@@ -703,6 +703,36 @@ def test_another_recording_of_the_same_name_size_and_time_is_one_more_clip_at_an
         assert [stays.state, other.state] == [done, done]
 
 
+@pytest.mark.parametrize("policy", ["keep", "dry-run"])
+@pytest.mark.parametrize("how", ["at another docking", "touched"])
+def test_a_camera_is_not_safe_to_take_before_another_content_that_was_found_on_it_is_read(
+    tmp_path: Path, log: list[Any], policy: wipe.Policy, how: str
+) -> None:
+    first = Bench(tmp_path, policy)
+    with closing(first.ledger):
+        path = first.clip("1.mp4", b"first")
+        first.run_until(lambda: first.is_safe() and first.media.released == 1)
+    second = Bench(tmp_path, policy, receiver=first.receiver)
+    release = second.media.release
+
+    async def released() -> None:
+        log.append({"event": "released"})
+        await release()
+
+    second.media.release = released  # type: ignore[method-assign]
+    with closing(second.ledger):
+        if how == "touched":
+            path.write_bytes(b"other")
+            os.utime(path, ns=(1, 1))
+        else:
+            record_anew(path, b"other")
+        log.clear()
+        second.run_until(lambda: second.is_safe() and second.media.released > 0)
+        assert [clip.present for clip in second.ledger.clips()] == [False, True]
+    events = [line["event"] for line in log]
+    assert events.index("clip.spooled") < events.index("camera.safe") < events.index("released")
+
+
 def test_another_recording_of_the_same_name_size_and_time_in_a_folder_is_seen_at_once(
     tmp_path: Path,
 ) -> None:
