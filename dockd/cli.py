@@ -6,32 +6,34 @@ are those of sysexits(3), as dockd.errors names them.
 """
 
 import contextlib
+import importlib
 import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from dockd import __version__
-from dockd.commands import (
-    check,
-    clips,
-    completion,
-    evidence,
-    keygen,
-    pause,
-    profile,
-    resync,
-    services,
-    show,
-    status,
-    text,
-    watch,
-)
 from dockd.commands.parser import Parser
+from dockd.commands.text import printable
 from dockd.errors import DockdError, UnforeseenError
 
+_MODULES = {
+    "status": ["status"],
+    "watch": ["watch"],
+    "clips": ["clips"],
+    "show": ["show"],
+    "resync": ["resync"],
+    "pause": ["pause", "resume"],
+    "check": ["check"],
+    "profile": ["profile"],
+    "evidence": ["decrypt", "verify", "journal"],
+    "keygen": ["keygen"],
+    "services": ["run", "receiver", "demo"],
+    "completion": ["completion"],
+}
+"""The modules of dockd.commands, and which commands each adds."""
 _EX_IOERR = 74
 _INTERRUPTED = 130
 _EXITS = {
@@ -56,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A name that the terminal's encoding lacks is no reason to stop.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        options = parser().parse_args(arguments)
+        options = _parser_for(sys.argv[1:] if arguments is None else arguments).parse_args(
+            arguments
+        )
         return int(options.run(options))
     except DockdError as error:
         return _failed(error)
@@ -110,6 +114,20 @@ def _nowhere() -> TextIO:
 
 def parser() -> Parser:
     """Return the parser of all commands."""
+    return _parser(_MODULES)
+
+
+def _parser_for(arguments: Sequence[str]) -> Parser:
+    """Return the parser of all commands, or, as imports take long, only of the one called."""
+    if arguments[:1] == ["--version"]:
+        return _parser([])
+    for module, names in _MODULES.items():
+        if arguments and arguments[0] in names and module != "completion":
+            return _parser([module])
+    return parser()
+
+
+def _parser(modules: Iterable[str]) -> Parser:
     root = Parser(
         prog="dockd",
         description=(
@@ -124,14 +142,11 @@ def parser() -> Parser:
     )
     root.add_argument("--version", action="version", version=f"dockd {__version__}")
     commands = root.add_commands()
-    for module in (status, watch, clips, show, resync, pause, check, profile):
-        module.add_to(commands)
-    for module in (evidence, keygen, services):
-        module.add_to(commands)
-    completion.add_to(commands, root)
+    for module in modules:
+        importlib.import_module(f"dockd.commands.{module}").add_to(commands)
     return root
 
 
 def _clean(message: str) -> str:
     """Return lines without what a terminal would obey."""
-    return "\n".join(text.printable(line) for line in message.splitlines())
+    return "\n".join(printable(line) for line in message.splitlines())

@@ -20,8 +20,8 @@ from pydantic_core import PydanticCustomError
 
 from dockd import texts
 from dockd.errors import ConfigError
+from dockd.sizes import UNITS
 
-_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _IN_TOML = {
     "missing": "this key is missing",
     "model_type": "this has to be a table",
@@ -48,28 +48,17 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('a size is a number of bytes, or text such as "64 MiB" or "2 GiB"')
-    return int(match[1]) * _UNITS[match[2]]
+    return int(match[1]) * UNITS[match[2]]
 
 
 def format_size(size: int) -> str:
     """Return a size as the largest unit that divides it: 67108864 is ``64 MiB``."""
     unit = max(
-        (u for u in _UNITS if size % _UNITS[u] == 0 and size >= _UNITS[u]),
+        (u for u in UNITS if size % UNITS[u] == 0 and size >= UNITS[u]),
         default="B",
-        key=_UNITS.__getitem__,
+        key=UNITS.__getitem__,
     )
-    return f"{size // _UNITS[unit]} {unit}"
-
-
-def shown_size(count: float) -> str:
-    """Return a number of bytes in three digits or four: ``1.23 GiB``."""
-    names = list(_UNITS)
-    unit = 0
-    while count >= 1023.5 and unit < len(names) - 1:
-        count /= 1024
-        unit += 1
-    digits = 0 if unit == 0 or count >= 99.95 else 1 if count >= 9.995 else 2
-    return f"{count:.{digits}f} {names[unit]}"
+    return f"{size // UNITS[unit]} {unit}"
 
 
 Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size)]

@@ -30,7 +30,7 @@ from dockd.errors import (
 )
 from dockd.files import Files, read_from_disk
 from dockd.logs import Repeats
-from dockd.settings import shown_size
+from dockd.sizes import shown_size
 
 _OWN_NAME = re.compile(
     r"(?P<sha256>[0-9a-f]{64})\.(?P<kind>age|jws)|([0-9a-f]{32}|[0-9a-f]{64}\.jws\.[0-9a-f]{8})\.part"

@@ -2,16 +2,18 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 import shtab
 
+from dockd import cli
 from dockd.commands.parser import Commands, Parser
 
 _SHELLS = ["bash", "zsh", "fish"]
 
 
-def add_to(commands: Commands, root: Parser) -> None:
-    """Add the command; ``root`` is the parser that completion is made for."""
+def add_to(commands: Commands) -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "completion",
         help="print a completion script for a shell",
@@ -27,9 +29,19 @@ def add_to(commands: Commands, root: Parser) -> None:
         exits={0: "printed"},
     )
     parser.add_argument("shell", choices=_SHELLS, metavar="SHELL", help="bash, zsh or fish")
+    parser.set_defaults(run=_run)
 
-    def run(options: argparse.Namespace) -> int:
-        sys.stdout.write(shtab.complete(root, options.shell) + "\n")
-        return 0
 
-    parser.set_defaults(run=run)
+def _run(options: argparse.Namespace) -> int:
+    root = cli.parser()
+    _complete_files(root)
+    sys.stdout.write(shtab.complete(root, options.shell) + "\n")
+    return 0
+
+
+def _complete_files(parser: Parser) -> None:
+    for action in parser.arguments:
+        if action.type is Path:
+            vars(action)["complete"] = shtab.FILE
+    for below in parser.commands.values():
+        _complete_files(below)

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-import shtab
-
 from dockd.errors import UsageError
 
 DEFAULT_CONFIG = Path("/etc/dockd/config.toml")
@@ -139,6 +137,5 @@ def clip_name(written: str) -> str:
 
 
 def add_file(parser: Parser, *names: str, **options: Any) -> None:
-    """Add an option or argument that names a file, for shells to complete."""
-    action = parser.add_argument(*names, type=Path, **options)
-    vars(action)["complete"] = shtab.FILE
+    """Add an option or argument that names a file, which shells complete."""
+    parser.add_argument(*names, type=Path, **options)

@@ -39,7 +39,7 @@ StateName = Literal[
 class View(BaseModel):
     """A part of an answer."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Verdict(StrEnum):

@@ -11,7 +11,7 @@ from dockd.doctor.identity import as_user, can_be
 from dockd.doctor.subject import Subject
 from dockd.errors import JournalBrokenError, LedgerError
 from dockd.ledger import Ledger
-from dockd.settings import shown_size
+from dockd.sizes import shown_size
 
 _MIB = 2**20
 _RUN_AS_SERVICE = "run dockd check as root, or as the user whom the service runs as"

@@ -15,7 +15,7 @@ from dockd.receiver import config as configuration
 from dockd.receiver.config import Config, ListenConfig
 from dockd.receiver.listening import is_exposed, tls_context
 from dockd.receiver.stations import Station, Stations
-from dockd.settings import shown_size
+from dockd.sizes import shown_size
 
 _EXPIRES_SOON = timedelta(days=30)
 
