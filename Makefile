@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALL := $(BIN)/pip install $(PIP_FLAGS)
+PYTEST := $(BIN)/pytest --numprocesses=auto --dist=worksteal
 
 # What tests/vm make disks, cameras and machines with.
 VM_PACKAGES := dosfstools e2fsprogs exfatprogs fdisk mmdebstrap mtools openssh-client \
@@ -47,11 +48,11 @@ help:
 demo: $(VENV)/runtime
 	$(BIN)/dockd demo $(ARGS)
 
-test: $(VENV)/development
-	$(BIN)/pytest -m 'not slow and not vm' $(ARGS)
+test: $(VENV)/development .cache/age-vectors
+	$(PYTEST) -m 'not slow and not vm' $(ARGS)
 
 test-slow: $(VENV)/development
-	$(BIN)/pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 test-vm: $(VENV)/development
 	@dpkg --status $(VM_PACKAGES) >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || { apt-get update -qq \
@@ -135,6 +136,11 @@ $(VENV)/runtime: pyproject.toml constraints.txt | $(VENV)
 $(VENV)/development: pyproject.toml constraints.txt | $(VENV)
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/runtime
+
+# A Go module; without Go its tests are skipped.
+.cache/age-vectors: tests/age/vectors/go.mod
+	@mkdir -p .cache; cd tests/age/vectors; ! command -v go >/dev/null || ! go mod download \
+		|| ln -sfn "$$(go list -m -f '{{.Dir}}' c2sp.org/CCTV/age)/testdata" '$(CURDIR)/$@'
 
 # Debian keeps the venv module in a package of its own.
 define CHECK_PYTHON

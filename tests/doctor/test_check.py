@@ -132,8 +132,7 @@ def _as_nobody(config: Path) -> list[tuple[str, Finding]]:
 def test_who_may_look_at_nothing_is_told_what_and_to_be_root(patient: Patient) -> None:
     config = patient.write_config()
     config.chmod(0o644)
-    for folder in (patient.folder, *patient.folder.parents[:2]):
-        folder.chmod(0o755)
+    patient.let_others_in()
     (patient.folder / "state").chmod(0o700)
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, fork, initializer=os.setuid, initargs=(NOBODY,)) as pool:

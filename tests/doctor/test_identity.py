@@ -19,8 +19,7 @@ SERVICE = 4711
 def service(patient: Patient) -> Patient:
     """A station whose service runs as somebody else, who can get at all of it."""
     patient.uid = SERVICE
-    for folder in (patient.folder, *patient.folder.parents[:2]):
-        folder.chmod(0o755)
+    patient.let_others_in()
     for path in patient.folder.rglob("*"):
         os.chown(path, SERVICE, -1)
     return patient

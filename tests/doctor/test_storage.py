@@ -120,8 +120,7 @@ def test_a_file_that_the_service_can_not_write_is_an_error(
     patient: Patient, ledger: Path, name: str
 ) -> None:
     patient.uid += 4711
-    for folder in (patient.folder, *patient.folder.parents[:2]):
-        folder.chmod(0o755)
+    patient.let_others_in()
     state = ledger.parent
     (state / "spool").mkdir()
     for file in ("lock", "spool/x.age"):

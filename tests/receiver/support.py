@@ -6,9 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +23,7 @@ from dockd.keys import SigningKey, write_secret_file
 from dockd.manifest import Content, Manifest, Receipt, sign, statement_sha256, verify_receipt
 from dockd.receiver.app import Receiver, open_receiver
 from dockd.receiver.config import Config, load
+from tests.forking import Forked
 from tests.support import ALICE, make_manifest
 
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -261,25 +259,20 @@ class ProcessDiedError(Exception):
 @contextlib.contextmanager
 def process(
     site: Site, *command: str, environment: Mapping[str, str] | None = None
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
+) -> Iterator[tuple[Forked, str]]:
     """Run a receiver in a process of its own; yields it and its address."""
-    arguments = command or ("-m", "dockd", "receiver", "--config")
-    with subprocess.Popen(
-        [sys.executable, *arguments, str(site.config_path)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **(environment or {})},
-    ) as child:
+    arguments = command or ("dockd", "receiver", "--config")
+    child = Forked([*arguments, str(site.config_path)], **(environment or {}))
+    with child.stderr:
         try:
             yield child, _address(child)
         finally:
-            if child.poll() is None:
-                child.send_signal(signal.SIGTERM)
-            child.communicate(timeout=30)
+            child.terminate()
+            child.stderr.read()
+            child.wait(30)
 
 
-def _address(child: subprocess.Popen[str]) -> str:
-    assert child.stderr is not None
+def _address(child: Forked) -> str:
     seen = []
     for line in child.stderr:
         seen.append(line)

@@ -112,7 +112,7 @@ def crash_at(site: Site, at: int, log: Path, state: StationState) -> bool:
 
     with (
         contextlib.suppress(ProcessDiedError),
-        process(site, "-m", "tests.receiver.crashing", environment=environment) as (child, address),
+        process(site, "tests.receiver.crashing", environment=environment) as (child, address),
     ):
         try:
             asyncio.run(story(address))

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +16,7 @@ from dockd.keys import SigningKey, VerifyKey, write_secret_file
 from dockd.ledger import Ledger
 from dockd.manifest import Manifest, read_unverified_manifest, verify_receipt
 from dockd.model import Clip
+from tests.forking import Forked
 
 PATIENCE = 60.0
 """Seconds that a test waits for what must happen; never reached when all is well."""
@@ -92,17 +90,11 @@ class Process:
         self.output = ""
         self._said = threading.Condition()
         self._ended = False
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", *command],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | environment,
-        )
+        self._process = Forked(command, **environment)
         self._follower = threading.Thread(target=self._follow, args=(log,))
         self._follower.start()
 
     def _follow(self, log: Path) -> None:
-        assert self._process.stderr is not None
         with log.open("a") as copy, self._process.stderr:
             for line in self._process.stderr:
                 copy.write(line)
