@@ -4,6 +4,7 @@ Most of what a test with real processes takes is the start of an interpreter. On
 do with the start itself needs one of its own.
 """
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -61,8 +62,9 @@ class Forked:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, where it still runs."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Ask it to stop."""

@@ -13,15 +13,18 @@ from tests.station.support import Process, Site
 
 CLIP = b"a clip that must not be lost " * 40_000
 LEAST_POINTS = 30
+PARTS = 8
+"""Into how many tests the steps are dealt out, for several processes to take them."""
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", range(1, PARTS + 1))
 @pytest.mark.parametrize("policy", ["delete", "overwrite"])
 def test_a_kill_at_any_step_loses_nothing_stores_nothing_twice_and_wipes_nothing_early(
-    site: Site, policy: str
+    site: Site, policy: str, first: int
 ) -> None:
     site.start_receiver("camden")
-    for point in itertools.count(1):
+    for point in itertools.count(first, PARTS):
         crossings = site.folder / "crossings"
         crossings.unlink(missing_ok=True)
         serial = f"CAM-{point}"
