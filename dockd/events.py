@@ -808,6 +808,39 @@ RECEIPT_RENEWED = _event(
     station="str",
     file="str",
 )
+ANCHORS_DAMAGED = _event(
+    "receiver.anchors_damaged",
+    "error",
+    "The database of stations' anchors is damaged; it is set aside, and made anew from the stored"
+    " manifests.",
+    file="str",
+    detail="str",
+)
+ANCHORS_REBUILDING = _event(
+    "receiver.anchors_rebuilding",
+    "info",
+    "Stations' anchors are read from the stored manifests, before uploads are taken; it is told"
+    " every minute how many were read.",
+    manifests="int",
+)
+ANCHORS_REBUILT = _event(
+    "receiver.anchors_rebuilt",
+    "info",
+    "Stations' anchors were read from the stored manifests. What the disk could not give back is"
+    " read at the next start.",
+    manifests="int",
+    unreadable="int",
+)
+HISTORY_FORKED = _event(
+    "receiver.history_forked",
+    "error",
+    "Stored manifests that one station's key has signed contradict each other: its ledger was set"
+    " back, or two stations used the key.",
+    station="str",
+    kid="str",
+    seq="int",
+    hint="str",
+)
 COPY_DAMAGED = _event(
     "receiver.copy_damaged",
     "error",

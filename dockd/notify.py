@@ -48,6 +48,10 @@ class Notifier:
         """Say that the stop has begun."""
         self._send("STOPPING=1")
 
+    def extend(self, seconds: float) -> None:
+        """Ask for so many seconds from now, for a start or a stop that gets on but takes long."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
+
     def status(self, text: str) -> None:
         """Say in a sentence what goes on; a line break would end it."""
         self._send(f"STATUS={' '.join(text.split())}")

@@ -80,6 +80,11 @@ def test_it_says_ready_status_reloading_and_stopping(manager: Manager) -> None:
     assert manager.heard() == ["READY=1", "STATUS=2 cameras docked", "STOPPING=1"]
 
 
+def test_a_start_that_takes_long_asks_for_more_time(manager: Manager) -> None:
+    Notifier(manager.environment).extend(90)
+    assert manager.heard() == ["EXTEND_TIMEOUT_USEC=90000000"]
+
+
 def test_a_reload_says_when_it_began(manager: Manager) -> None:
     Notifier(manager.environment).reloading()
     (message,) = manager.heard()

@@ -5,20 +5,27 @@ it, so that the anchors of one key form a chain whatever order they arrive in. A
 was set back to an older state, or goes on twice, signs an anchor that contradicts that chain.
 
 They are kept in ``anchors.db`` (SQLite), which is made anew from the stored manifests where
-it is missing.
+it is missing or damaged.
 """
 
 import contextlib
+import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-from dockd.clock import timestamp
+from dockd.clock import Clock, timestamp
 from dockd.errors import HistoryForkedError, ManifestRefusedError
-from dockd.events import LEFTOVER
+from dockd.events import (
+    ANCHORS_DAMAGED,
+    ANCHORS_REBUILDING,
+    ANCHORS_REBUILT,
+    HISTORY_FORKED,
+    LEFTOVER,
+)
 from dockd.logs import emit
 from dockd.manifest import JournalHead, Manifest, read_unverified_manifest, statement_sha256
 
@@ -40,7 +47,38 @@ CREATE TABLE IF NOT EXISTS anchors (
 _SIDE_BY_SIDE = timedelta(minutes=10)
 """How far the times of clips that were sealed side by side may be from their order."""
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
+_VERSION = 2
+"""Of what is read when they are made anew: 2 knows what version 0.1 of dockd has kept."""
 _BATCH = 1000
+_MOST_TOLD = 20
+"""Files that can't be read and are named, when they are made anew."""
+_TELL_SECONDS = 60.0
+_FORKS = """
+SELECT kid, MIN(seq) FROM (
+    SELECT kid, seq FROM anchors GROUP BY kid, seq HAVING COUNT(DISTINCT hash) > 1
+    UNION ALL
+    SELECT kid, previous_seq FROM anchors WHERE previous_seq IS NOT NULL
+        GROUP BY kid, previous_seq HAVING COUNT(DISTINCT previous_hash) > 1
+    UNION ALL
+    SELECT kid, seq FROM anchors WHERE previous_seq >= seq
+    UNION ALL
+    SELECT one.kid, one.seq FROM anchors AS one JOIN anchors AS other
+        ON other.kid = one.kid AND other.seq = one.previous_seq
+        AND other.hash != one.previous_hash
+    UNION ALL
+    SELECT kid, seq FROM anchors AS one WHERE EXISTS (
+        SELECT 1 FROM anchors AS other WHERE other.kid = one.kid
+        AND other.seq > one.previous_seq AND other.seq < one.seq)
+    UNION ALL
+    SELECT kid, seq FROM (
+        SELECT kid, seq, previous_seq, sealed_at, MIN(sealed_at) OVER (
+            PARTITION BY kid ORDER BY seq GROUPS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+        ) AS later FROM anchors
+    ) WHERE previous_seq IS NULL
+        AND later <= strftime('%Y-%m-%dT%H:%M:%fZ', sealed_at, '-10 minutes')
+) GROUP BY kid
+"""
+"""The keys whose anchors contradict each other in any of the ways of ``_contradictions``."""
 _HINT = (
     "its ledger was set back, or two stations use one key: give the station a new key; see"
     " docs/operate.md"
@@ -50,21 +88,26 @@ _HINT = (
 class Anchors:
     """The anchors of every station key; safe to use from any thread."""
 
-    def __init__(self, store: Path) -> None:
-        """Open them.
+    def __init__(
+        self, store: Path, alive: Callable[[], None] = lambda: None, clock: Clock | None = None
+    ) -> None:
+        """Open them, and make them anew if need be.
+
+        Args:
+            store: the folder of the store.
+            alive: is called as that gets on, which may take hours in a large store.
+            clock: how long it takes.
 
         Raises:
             OSError: they can't be opened.
         """
         self._lock, self._asking = threading.Lock(), threading.Lock()
         path = store / "anchors.db"
+        alive()
         with _as_os_error(path):
-            self._db = _connect(path)
-            path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            if self._db.execute("PRAGMA user_version").fetchone() == (0,):
-                self._rebuild(store)
+            self._db = _opened(path)
+            if self._db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+                self._rebuild(store, alive, clock or Clock())
             # In WAL, who reads doesn't wait for who writes.
             self._reader = _connect(path)
 
@@ -125,26 +168,121 @@ class Anchors:
             ),
         )
 
-    def _rebuild(self, store: Path) -> None:
-        """Read the stored manifests; a start that is cut short leaves what it has read so far."""
+    def _rebuild(self, store: Path, alive: Callable[[], None], clock: Clock) -> None:
+        """Read the stored manifests; what can't be read now is read at the next start."""
         for statement in _TABLE:
             self._db.execute(statement)
-        manifests = (store / "clips").glob("*/*/*.manifest.jws")
+        reading = _Reading(alive)
+        told = clock.monotonic()
+        emit(ANCHORS_REBUILDING, manifests=0)
+        manifests = reading.manifests(store / "clips")
         while batch := list(islice(manifests, _BATCH)):
             self._db.execute("BEGIN IMMEDIATE")
-            for path in batch:
-                try:
-                    token = path.read_text(encoding="ascii", errors="replace")
-                    self._insert(read_unverified_manifest(token), statement_sha256(token))
-                except (OSError, ManifestRefusedError) as error:
-                    emit(LEFTOVER, file=str(path), detail=str(error))
+            for manifest, sha256 in batch:
+                self._insert(manifest, sha256)
             self._db.execute("COMMIT")
-        self._db.execute("PRAGMA user_version = 1")
+            if clock.monotonic() - told >= _TELL_SECONDS:
+                told = clock.monotonic()
+                emit(ANCHORS_REBUILDING, manifests=reading.read)
+        for kid, seq in self._db.execute(_FORKS).fetchall():
+            station = reading.stations.get(kid, "")
+            emit(HISTORY_FORKED, station=station, kid=kid, seq=seq, hint=_HINT)
+        emit(ANCHORS_REBUILT, manifests=reading.read, unreadable=reading.failed)
+        if not reading.failed:
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._asking, _as_os_error(Path("anchors.db")):
             yield self._reader
+
+
+class _Reading:
+    """Goes through the manifests of a store."""
+
+    def __init__(self, alive: Callable[[], None]) -> None:
+        self._alive = alive
+        self._told = 0
+        self.read = 0
+        self.failed = 0
+        """How many files and folders the disk could not give back."""
+        self.stations: dict[str, str] = {}
+        """Whose key each is, by its manifests."""
+
+    def manifests(self, clips: Path) -> Iterator[tuple[Manifest, str]]:
+        """Yield all that can be read, each with its name; others are told of."""
+        for folder in self._names(clips):
+            for subfolder in self._names(folder):
+                self._alive()
+                for path in self._names(subfolder):
+                    # Version 0.1 kept further ones as <clip_id>.manifest.<16 digits>.jws.
+                    if path.match("*.manifest*.jws"):
+                        yield from self._manifest(path)
+
+    def _names(self, folder: Path) -> list[Path]:
+        try:
+            return list(folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._fails(folder, error)
+            return []
+
+    def _manifest(self, path: Path) -> Iterator[tuple[Manifest, str]]:
+        try:
+            token = path.read_text(encoding="ascii", errors="replace")
+            manifest = read_unverified_manifest(token)
+        except OSError as error:
+            self._fails(path, error)
+        except ManifestRefusedError as error:
+            self._tell(path, error)
+        else:
+            self.read += 1
+            self.stations[manifest.station.kid] = manifest.station.id
+            yield manifest, statement_sha256(token)
+
+    def _fails(self, path: Path, error: OSError) -> None:
+        self.failed += 1
+        self._tell(path, error)
+
+    def _tell(self, path: Path, error: Exception) -> None:
+        if self._told < _MOST_TOLD:
+            self._told += 1
+            emit(LEFTOVER, file=str(path), detail=str(error))
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open a database; a damaged one is set aside, and an empty one takes its place."""
+    try:
+        return _sound(path)
+    except sqlite3.OperationalError:
+        raise  # the disk, not what is on it
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.damaged")
+        # The log first: it would be taken for that of the new database.
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        emit(ANCHORS_DAMAGED, file=str(aside), detail=str(error))
+        return _sound(path)
+
+
+def _sound(path: Path) -> sqlite3.Connection:
+    db = _connect(path)
+    try:
+        path.chmod(0o600)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        # SQLite's own quick_check takes sound tables without row ids for damaged (3.40).
+        if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'anchors_by_previous'").fetchone():
+            db.execute("SELECT SUM(LENGTH(hash)) FROM anchors").fetchone()
+            db.execute(
+                "SELECT SUM(previous_seq) FROM anchors INDEXED BY anchors_by_previous"
+            ).fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from dockd import logs
 from dockd.clock import Clock
 from dockd.files import Files
 from dockd.keys import SigningKey
+from dockd.notify import Notifier
 from dockd.receiver import problems
 from dockd.receiver.anchors import Anchors
 from dockd.receiver.config import Config
@@ -28,6 +29,9 @@ from dockd.receiver.stations import Station, Stations
 from dockd.receiver.store import Store
 from dockd.receiver.tus import Tus, TusMiddleware
 from dockd.receiver.uploads import Uploads
+
+START_SECONDS = 600.0
+"""What the service manager is asked for again and again while a start gets on."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,17 @@ async def open_receiver(
     notary = Notary(config.receiver.id, key, clock)
     with (
         store.opened(),
-        contextlib.closing(await asyncio.to_thread(Anchors, store.path)) as anchors,
+        contextlib.closing(
+            await asyncio.to_thread(Anchors, store.path, _more_time(Notifier()), clock)
+        ) as anchors,
     ):
         uploads = Uploads(store, anchors, stations, notary.receipt, config.store, clock)
         async with uploads.running():
             yield Receiver(create_app(uploads, stations, notary, config, clock), uploads)
+
+
+def _more_time(notifier: Notifier) -> Callable[[], None]:
+    return lambda: notifier.extend(START_SECONDS)
 
 
 def create_app(

@@ -1,15 +1,18 @@
 """What the receiver knows of stations' journals: anchors that only grow, and never fork."""
 
+import contextlib
 from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from dockd.journal import GENESIS
 from dockd.manifest import JournalHead, sign, verify_anchor
 from dockd.receiver.anchors import Anchors
 from tests.receiver.support import (
     Clip,
+    LaterClock,
     Station,
     ask,
     asking,
@@ -132,6 +135,104 @@ def test_anchors_are_found_again_in_the_store_where_they_were_lost(tmp_path: Pat
     for path in site.store.glob("anchors.db*"):
         path.unlink()
     with_receiver(site, bring_forked)
+
+
+@pytest.mark.parametrize("damage", ["all", "a page", "its log"])
+def test_a_damaged_database_is_set_aside_and_made_anew(tmp_path: Path, damage: str) -> None:
+    site = make_site(tmp_path, STATION)
+
+    async def bring(client: httpx.AsyncClient) -> None:
+        for honest in HONEST:
+            await upload(client, honest)
+
+    async def bring_forked(client: httpx.AsyncClient) -> None:
+        response = await client.post("/files/", headers=FORKED["a step back"].creation)
+        assert code(response) == "history-forked"
+
+    with_receiver(site, bring)
+    database = site.store / "anchors.db"
+    if damage == "a page":
+        with database.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"garbage" * 500)
+    else:
+        database.write_bytes(b"garbage" * 1000)
+    if damage == "its log":
+        (site.store / "anchors.db-wal").write_bytes(b"garbage" * 1000)
+    with capture_logs() as log:
+        with_receiver(site, bring_forked)
+    (line,) = [line for line in log if line["event"] == "receiver.anchors_damaged"]
+    assert b"garbage" in Path(line["file"]).read_bytes()
+    with capture_logs() as log:
+        with_receiver(site, bring_forked)
+    assert not [line for line in log if "anchors" in line["event"]]
+
+
+def keep(folder: Path, *clips: Clip, suffix: str = ".manifest.jws") -> None:
+    """Put manifests where a store has them."""
+    for one in clips:
+        place = folder / "clips" / one.id[:2] / one.id[2:4]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{one.id}{suffix}").write_text(one.token)
+
+
+def test_what_the_disk_can_not_give_back_is_read_at_the_next_start(tmp_path: Path) -> None:
+    keep(tmp_path, *HONEST)
+    lost = HONEST[3]
+    path = tmp_path / "clips" / lost.id[:2] / lost.id[2:4] / f"{lost.id}.manifest.jws"
+    path.unlink()
+    path.mkdir()  # which can't be read as a file
+    with capture_logs() as log, contextlib.closing(Anchors(tmp_path)) as anchors:
+        assert anchors.newest(STATION.key.kid) == head(22)
+    assert [line["unreadable"] for line in log if "unreadable" in line] == [1]
+    path.rmdir()
+    keep(tmp_path, lost)
+    with contextlib.closing(Anchors(tmp_path)) as anchors:
+        assert anchors.newest(STATION.key.kid) == head(40)
+
+
+def test_files_that_are_no_manifests_are_told_so_many_times_at_most(tmp_path: Path) -> None:
+    place = tmp_path / "clips" / "ab" / "cd"
+    place.mkdir(parents=True)
+    for number in range(100):
+        (place / f"{number}.manifest.jws").write_text("no manifest")
+    with capture_logs() as log, contextlib.closing(Anchors(tmp_path)):
+        pass
+    assert len([line for line in log if line["event"] == "receiver.leftover"]) == 20
+
+
+def test_that_it_is_made_anew_is_told_as_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockd.receiver.anchors._BATCH", 2)
+    keep(tmp_path, *HONEST)
+    clock, alive = LaterClock(), []
+
+    def later() -> None:
+        alive.append(clock.ahead)
+        clock.ahead += 90
+
+    with capture_logs() as log, contextlib.closing(Anchors(tmp_path, later, clock)):
+        pass
+    told = [line["manifests"] for line in log if line["event"].startswith("receiver.anchors_")]
+    assert told == [0, 2, 4, 4]
+    assert len(alive) == 5
+
+
+@pytest.mark.parametrize("forked", FORKED.values(), ids=FORKED)
+def test_histories_that_had_forked_before_are_told_when_it_is_made_anew(
+    tmp_path: Path, forked: Clip
+) -> None:
+    keep(tmp_path, *HONEST, clip(12, station=OTHER), clip(15, station=OTHER))
+    with capture_logs() as log, contextlib.closing(Anchors(tmp_path)):
+        pass
+    assert not [line for line in log if line["event"] == "receiver.history_forked"]
+    (tmp_path / "anchors.db").unlink()
+    keep(tmp_path, forked, suffix=".manifest.0123456789abcdef.jws")  # as version 0.1 kept them
+    with capture_logs() as log, contextlib.closing(Anchors(tmp_path)):
+        pass
+    (line,) = [line for line in log if line["event"] == "receiver.history_forked"]
+    assert (line["station"], line["kid"]) == (STATION.id, STATION.key.kid)
 
 
 def test_a_station_is_told_the_newest_anchor_in_answer_to_its_question(tmp_path: Path) -> None:
