@@ -30,7 +30,9 @@ _MODULES = {
     "profile": ["profile"],
     "evidence": ["decrypt", "verify", "journal"],
     "keygen": ["keygen"],
-    "services": ["run", "receiver", "demo"],
+    "run": ["run"],
+    "receiver": ["receiver"],
+    "demo": ["demo"],
     "completion": ["completion"],
 }
 """The modules of dockd.commands, and which commands each adds."""

@@ -14,6 +14,14 @@ from dockd.errors import UsageError
 
 DEFAULT_CONFIG = Path("/etc/dockd/config.toml")
 DEFAULT_RECEIVER_CONFIG = Path("/etc/dockd/receiver.toml")
+SERVICE_EXITS = {
+    0: "it was told to stop",
+    70: "a mistake in dockd: please report what it printed",
+    74: "a disk, the ledger, the spool or the store can't be used",
+    75: "not now: another one is running, or the address is taken",
+    78: "the configuration has mistakes, or a key can't be used; a restart mends nothing",
+}
+"""Those of a daemon."""
 _WIDTH = 78
 """Columns of help, as argparse makes it for a terminal of 80."""
 
