@@ -29,7 +29,7 @@ SYSTEM := \
     dockd.udev.rules:/usr/lib/udev/rules.d/90-dockd.rules \
     dockd.polkit.rules:/usr/share/polkit-1/rules.d/50-dockd.rules
 
-.PHONY: help demo test test-slow test-vm lint bench examples clean \
+.PHONY: help demo test test-slow test-vm test-vm-thorough vm-packages lint bench examples clean \
     wheelhouse install uninstall
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo 'make test       the tests (a few minutes)'
 	@echo 'make test-slow  the slower ones: kill -9 at every step, other people'"'"'s clients and servers'
 	@echo 'make test-vm    the station in a virtual machine, with emulated cameras (20 minutes, root)'
+	@echo 'make test-vm-thorough  more of the same: ten power cuts, every stage (40 minutes, root)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make bench      the benchmark; writes docs/performance.md (16 GiB of tmpfs)'
 	@echo 'make examples   write what docs and examples show of the code anew'
@@ -54,10 +55,15 @@ test: $(VENV)/development .cache/age-vectors
 test-slow: $(VENV)/development
 	$(PYTEST) -m slow $(ARGS)
 
-test-vm: $(VENV)/development
+test-vm: $(VENV)/development vm-packages
+	$(BIN)/pytest -m 'vm and not thorough' --durations=30 $(ARGS)
+
+test-vm-thorough: $(VENV)/development vm-packages
+	$(BIN)/pytest -m 'vm and thorough' --durations=30 $(ARGS)
+
+vm-packages:
 	@dpkg --status $(VM_PACKAGES) >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || { apt-get update -qq \
 		&& apt-get install -y -qq --no-install-recommends $(VM_PACKAGES); }
-	$(BIN)/pytest -m vm --durations=15 $(ARGS)
 
 lint: $(VENV)/development
 	$(BIN)/ruff check

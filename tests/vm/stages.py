@@ -3,6 +3,8 @@
 import subprocess
 from enum import StrEnum
 
+import pytest
+
 from tests.vm.machine import Camera, Machine
 from tests.vm.media import clip
 from tests.vm.shell import PATIENCE
@@ -15,6 +17,12 @@ class Stage(StrEnum):
     INGEST = "ingest"
     UPLOAD = "upload"
     WIPE = "wipe"
+
+
+def each_stage(*, first: Stage) -> list[object]:
+    """Return the stages for a test's parameters: one always, the others where there is time."""
+    others = [stage for stage in Stage if stage is not first]
+    return [first, *(pytest.param(stage, marks=pytest.mark.thorough) for stage in others)]
 
 
 def record(name: str) -> dict[str, bytes]:

@@ -95,6 +95,7 @@ def test_clips_that_a_bad_sector_of_their_folder_hides_are_neither_gone_nor_forg
     )
 
 
+@pytest.mark.thorough
 def test_new_clips_that_a_bad_sector_of_their_folder_hides_keep_a_camera_from_being_safe(
     station: Station,
 ) -> None:

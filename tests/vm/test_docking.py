@@ -27,7 +27,12 @@ def _dock_until_safe(station: Station, camera: Bodycam) -> None:
 
 @pytest.mark.parametrize(
     ("filesystem", "table"),
-    [("vfat", True), ("vfat", False), ("exfat", True), ("exfat", False)],
+    [
+        ("vfat", True),
+        ("exfat", False),
+        pytest.param("vfat", False, marks=pytest.mark.thorough),
+        pytest.param("exfat", True, marks=pytest.mark.thorough),
+    ],
 )
 def test_a_camera_is_ingested_uploaded_acknowledged_wiped_and_safe_to_take(
     station: Station, filesystem: FileSystem, table: bool
@@ -75,6 +80,7 @@ def test_eight_cameras_are_emptied_at_once(station: Station) -> None:
         station.assert_done(camera)
 
 
+@pytest.mark.thorough
 def test_new_clips_under_old_names_are_new_evidence(station: Station) -> None:
     camera = station.bodycam({"DCIM/1.mp4": clip("morning")})
     _dock_until_safe(station, camera)

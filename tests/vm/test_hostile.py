@@ -129,6 +129,7 @@ def test_every_file_behind_a_strange_or_a_shared_name_becomes_evidence_of_its_ow
     assert station.evidence(camera) == _digests(*recorded.values())
 
 
+@pytest.mark.thorough
 def test_a_file_system_larger_than_its_device_costs_what_is_beyond_the_end(
     station: Station,
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_file_system_larger_than_its_device_costs_what_is_beyond_the_end(
     assert station.evidence(camera) == _digests(files["DCIM/0.mp4"], files["DCIM/1.mp4"])
 
 
+@pytest.mark.thorough
 def test_an_ext4_that_keeps_files_and_folders_to_its_owner_is_stuck_with_those(
     station: Station,
 ) -> None:
@@ -196,6 +198,7 @@ def test_an_ext4_that_keeps_files_and_folders_to_its_owner_is_stuck_with_those(
     assert set(camera.card.files()) == {*stays, "kept/kept.mp4"}
 
 
+@pytest.mark.thorough
 def test_an_exfat_name_that_leads_nowhere_is_told_and_the_others_are_wiped(
     station: Station,
 ) -> None:

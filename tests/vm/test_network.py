@@ -41,6 +41,7 @@ def test_clips_wait_for_a_receiver_that_is_down_for_the_whole_docking(station: S
     station.assert_done(camera)
 
 
+@pytest.mark.thorough
 def test_an_upload_that_is_cut_in_the_middle_of_a_chunk_goes_on_from_there(
     station: Station,
 ) -> None:

@@ -14,7 +14,9 @@ from tests.vm.station import Station
 
 pytestmark = pytest.mark.vm
 
-CUTS = 10
+each_number_of_cuts = pytest.mark.parametrize(
+    "cuts", [2, pytest.param(10, marks=pytest.mark.thorough)]
+)
 
 
 @pytest.fixture
@@ -44,14 +46,17 @@ def _wait_for_reading(machine: Machine, camera: Camera, size: int) -> None:
     until(lambda: machine.traffic(camera).bytes_read >= before + size)
 
 
-def test_ten_power_cuts_during_ingest_harm_nothing(own_station: Station, tmp_path: Path) -> None:
+@each_number_of_cuts
+def test_power_cuts_during_ingest_harm_nothing(
+    own_station: Station, tmp_path: Path, cuts: int
+) -> None:
     station, machine = own_station, own_station.machine
     camera = station.bodycam(
         {f"DCIM/{number:02}.mp4": clip(("ingest", number), 1_500_000) for number in range(14)}
     )
     plugged = machine.plug(camera.card.path, serial=camera.serial)
     machine.limit(plugged, **{"bps-read": 1_000_000})
-    for cut in range(CUTS):
+    for cut in range(cuts):
         station.wait_for("camera.docked", camera)
         _wait_for_reading(machine, plugged, 300_000 * (cut + 1))
         machine.power_cut()
@@ -65,11 +70,14 @@ def test_ten_power_cuts_during_ingest_harm_nothing(own_station: Station, tmp_pat
     station.assert_done(camera)
 
 
-def test_ten_power_cuts_during_the_wipe_lose_no_clip(own_station: Station, tmp_path: Path) -> None:
+@each_number_of_cuts
+def test_power_cuts_during_the_wipe_lose_no_clip(
+    own_station: Station, tmp_path: Path, cuts: int
+) -> None:
     station, machine = own_station, own_station.machine
     recorded = {"settings.txt": b"volume=3\n"}
     camera = station.bodycam(recorded)
-    for cut in range(CUTS):
+    for cut in range(cuts):
         # Beside what the last cut has left, there is something to wipe each time.
         clips = {f"DCIM/{cut}-{n}.mp4": clip(("wipe", cut, n), 100_000) for n in range(2)}
         camera.card.put(clips)

@@ -2,17 +2,25 @@
 
 import pytest
 
-from tests.vm.stages import Stage, let_go, reach, record
+from tests.vm.stages import Stage, each_stage, let_go, reach, record
 from tests.vm.station import FIRST, SECOND, Station
 
 pytestmark = pytest.mark.vm
 
 
-@pytest.mark.parametrize("stage", Stage)
-@pytest.mark.parametrize("where", [FIRST, SECOND], ids=["put back", "put into another station"])
-def test_a_pulled_camera_ends_empty_and_each_clip_one_piece_of_evidence(
-    station: Station, stage: Stage, where: str
+@pytest.mark.parametrize("stage", each_stage(first=Stage.WIPE))
+def test_a_pulled_camera_that_is_put_back_ends_empty(station: Station, stage: Stage) -> None:
+    _pull_and_put_into(FIRST, station, stage)
+
+
+@pytest.mark.parametrize("stage", each_stage(first=Stage.UPLOAD))
+def test_a_pulled_camera_ends_empty_at_another_station_and_each_clip_is_one_piece_of_evidence(
+    station: Station, stage: Stage
 ) -> None:
+    _pull_and_put_into(SECOND, station, stage)
+
+
+def _pull_and_put_into(where: str, station: Station, stage: Stage) -> None:
     camera = station.bodycam(record(f"pulled {stage} {where}"))
     since = station.mark()
     plugged = reach(station, camera, stage)
