@@ -130,6 +130,7 @@ class Docking:
             self._left.forget()
             self._switch.forget()
             self._cleaning.forget(camera)
+            self._intake.forget(camera)
             with contextlib.suppress(LedgerError):  # the next docking will tell as much
                 await to_the_end(self._ledger.end_docking, camera, self.number)
             emit(events.CAMERA_UNDOCKED, camera=camera.id, place=place, docking=self.number)
@@ -265,6 +266,7 @@ class Docking:
             await self._intake.take(stay, root, clip)
 
         clips = await asyncio.to_thread(self._ledger.to_ingest, camera)
+        self._intake.forget(camera, but=[clip.id for clip in clips])
         unsure = await asyncio.to_thread(self._unsure, root, files)
         self._unsettled = look.again_in is not None
         if clips or unsure or self._unsettled:

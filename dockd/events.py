@@ -408,8 +408,10 @@ CLIP_REJOINED = _event(
 CLIP_INGEST_INTERRUPTED = _event(
     "clip.ingest_interrupted",
     "warning",
-    "A clip changed or its camera went away while it was read; it is read again.",
+    "A clip could not be read to its end, as it changed or its camera did not answer; it is read"
+    " again.",
     **_CLIP,
+    failures="int",
     **_ERROR,
 )
 CLIP_UNREADABLE = _event(
@@ -599,7 +601,7 @@ CLIP_RETRYING = _event(
 CLIP_RECOVERED = _event(
     "clip.recovered",
     "info",
-    "A clip's delivery that had failed went through.",
+    "A clip whose reading or delivery had failed was read or delivered.",
     **_CLIP,
     clip_id="str",
     failures="int",

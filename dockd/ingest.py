@@ -18,6 +18,8 @@ from dockd.errors import ClipChangedError
 from dockd.manifest import Content
 from dockd.model import FileStat
 
+CHANGES = "see who writes to it; dockd reads it again once it rests"
+"""What a person can do about a file that is another one while it is read."""
 BLOCK = 4 * CHUNK
 """Bytes read, sealed and written at a time."""
 _BUFFERS = 4
@@ -103,7 +105,7 @@ def ingest(
     if FileStat.of(os.fstat(source)) != before or sealing.size != before.size:
         raise ClipChangedError(
             f"it had {before.size} bytes when reading began, and {sealing.size} were read",
-            hint="dockd reads it again once it rests",
+            hint=CHANGES,
         )
     read = Content(sha256=plaintext.hexdigest(), size=sealing.size)
     return Ingested(before, read, sealing.written())

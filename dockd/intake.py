@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -36,7 +36,7 @@ from dockd.errors import (
     SpoolError,
 )
 from dockd.files import OWN_SHORTAGES
-from dockd.ingest import IngestCancelledError, Ingested, ingest
+from dockd.ingest import CHANGES, IngestCancelledError, Ingested, ingest
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, SealedFacts
 from dockd.leftovers import Leftovers
@@ -51,7 +51,7 @@ from dockd.manifest import (
     derive_clip_id,
     sign,
 )
-from dockd.model import Clip, whole_path
+from dockd.model import Camera, Clip, whole_path
 from dockd.shortening import fit, fit_all
 from dockd.slots import FairSlots
 from dockd.sources import Media
@@ -218,7 +218,11 @@ class Intake:
         self._spooled = spooled
         self._slots = FairSlots(config.concurrency)
         self._header_size = len(Sealer(seal.recipients).prologue) - _NONCE_SIZE
-        self._trouble = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED, activity.board)
+        board = activity.board
+        self._trouble = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED, board)
+        self._breaks = Repeats(clock, events.CLIP_INGEST_INTERRUPTED, events.CLIP_RECOVERED, board)
+        self._broken: dict[str, set[int]] = {}
+        """The clips of each docked camera whose reading broke off, and has not gone through."""
 
     async def take(self, stay: Stay, root: Root, clip: Clip) -> None:
         """Bring one clip from found to spooled, or leave it where a later look finds it.
@@ -248,6 +252,14 @@ class Intake:
             self._trouble.success("spool")
             self._spooled()
 
+    def forget(self, camera: Camera, *, but: Collection[int] = ()) -> None:
+        """Show no clip of a camera as one whose reading breaks off, but for some."""
+        broken = self._broken.pop(camera.id, set())
+        for clip in broken.difference(but):
+            self._breaks.forget(camera.id, str(clip))
+        if left := broken.intersection(but):
+            self._broken[camera.id] = left
+
     async def _refusal(
         self, media: Media, root: Root, clip: Clip, size: int
     ) -> ClipUnreadableError | None:
@@ -268,6 +280,7 @@ class Intake:
     ) -> None:
         """Ingest a clip whose state says so already; it never keeps that state."""
         about = {"camera": clip.camera.id, "clip": clip.id, "path": clip.name}
+        key = clip.camera.id, str(clip.id)
         began = self._clock.monotonic()
         reading = _Reading(stay.media, root, clip)
         try:
@@ -279,10 +292,12 @@ class Intake:
                     await to_the_end(self._spool.discard, reading.part)
         except ClipUnreadableError as error:
             await to_the_end(self._ledger.unreadable, clip, error.event, error.detail)
+            self._breaks.forget(*key)
             emit_error(events.CLIP_UNREADABLE, error, **about)
         except SourceError as error:
             await to_the_end(self._ledger.interrupt_ingest, clip, error.event, error.detail)
-            emit_error(events.CLIP_INGEST_INTERRUPTED, error, **about)
+            self._broken.setdefault(clip.camera.id, set()).add(clip.id)
+            self._breaks.failure(*key, error=error, retry_in=None, **about)
             self._activity.counting.retried(error.event)
             if isinstance(error, CameraLostError | CameraHangsError):
                 raise
@@ -292,6 +307,7 @@ class Intake:
         else:
             seconds = round(self._clock.monotonic() - began, 3)
             clip_id, into = entered.clip_id, entered.rejoined
+            self._breaks.success(*key, **about, clip_id=clip_id)
             if into is None:
                 emit(events.CLIP_SPOOLED, **about, clip_id=clip_id, size=clip.size, seconds=seconds)
             else:
@@ -351,7 +367,9 @@ class Intake:
         try:
             with open_file(reading.root, reading.clip.path) as source:
                 if os.fstat(source).st_size != reading.clip.size:
-                    raise ClipChangedError("it no longer has the size for which room was made")
+                    raise ClipChangedError(
+                        "it no longer has the size for which room was made", hint=CHANGES
+                    )
                 return ingest(
                     source,
                     write,
@@ -377,7 +395,7 @@ class Intake:
         if not media.is_there():
             return CameraLostError(f"{media.place} is gone", hint="dock the camera again")
         if error.errno in _GONE and not media.ours_alone:
-            return ClipChangedError("its file is gone")
+            return ClipChangedError("its file is gone", hint=CHANGES)
         if error.errno in OWN_SHORTAGES:
             return SourceError(
                 f"this station runs short: {error.strerror}", hint="dockd tries again"

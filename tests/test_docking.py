@@ -41,7 +41,7 @@ from dockd.sources import Look
 from dockd.spool import Spool
 from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.threads import Threads
-from dockd.tree import Failures, Root, walk
+from dockd.tree import Failures, Root, open_file, walk
 from tests.support import make_answer, make_receipt
 
 PATIENCE = 30
@@ -848,6 +848,69 @@ def test_a_clip_that_cannot_be_taken_for_now_is_tried_again_soon(
 
         bench.run_until(mended)
         assert bench.ledger.counts() == {State.WIPED: 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ESTALE, "the folder's server"),
+        (errno.ENOTCONN, "the folder's server"),
+        (errno.EMFILE, "dockd tries again"),
+        (errno.ENOENT, "see who writes to it"),
+    ],
+)
+def test_a_clip_whose_reading_breaks_off_again_and_again_is_shown_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[Any], number: int, said: str
+) -> None:
+    monkeypatch.setattr(docking, "_TROUBLE_PAUSE", 0.01)
+    bench = Bench(tmp_path)
+    bench.media.ours_alone = False
+    opened = 0
+
+    def fail(root: Root, path: bytes) -> Any:
+        nonlocal opened
+        opened += 1
+        if opened <= 5:
+            assert bench.shows("clip.ingest_interrupted") == (opened > 1)
+            raise OSError(number, os.strerror(number))
+        return open_file(root, path)
+
+    monkeypatch.setattr("dockd.intake.open_file", fail)
+    with closing(bench.ledger):
+        bench.clip("1.mp4")
+        bench.run_until(bench.is_safe)
+        (line,) = told(log, "clip.ingest_interrupted")
+        assert said in line["hint"]
+        (line,) = told(log, "clip.recovered")
+        assert line["failures"] == 5
+        assert bench.board.failing() == []
+
+
+@pytest.mark.parametrize("end", ["its file goes", "its camera goes"])
+def test_a_clip_whose_reading_broke_off_is_shown_until_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(docking, "_TROUBLE_PAUSE", 0.01)
+    bench = Bench(tmp_path)
+
+    def fail(*_: object) -> Any:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("dockd.intake.open_file", fail)
+    with closing(bench.ledger):
+        path, was_shown = bench.clip("1.mp4"), False
+
+        def gone() -> bool:
+            nonlocal was_shown
+            if not was_shown and bench.shows("clip.ingest_interrupted"):
+                was_shown = True
+                if end == "its file goes":
+                    path.unlink()
+                else:
+                    bench.media.there = False
+            return was_shown and not bench.board.failing()
+
+        bench.run_until(gone)
 
 
 class FailingDisk(Files):

@@ -31,6 +31,9 @@ _STILL_SECONDS = 10.0
 """How long nothing moves, while something fails again and again, until that is the outcome."""
 _STUCK_SECONDS = 60.0
 """The same while a camera has not been looked at yet."""
+_IDLE_SECONDS = 90.0
+"""The same while nothing fails: what is left waits for something that is not known to fail."""
+_AT_REST = {Stage.WAITING, Stage.DONE, Stage.STUCK, Stage.REFUSED}
 _LOST_SECONDS = 60.0
 """How long the daemon may be away."""
 
@@ -157,6 +160,8 @@ class _Waiting:
                     return [*_outcomes_of_cameras(self._cameras, status), *self._left]
                 if (blocking := self._blocking(status)) and self._stands_still(status):
                     return [*blocking, *self._left]
+                if idle := self._idle(status):
+                    return [*idle, *self._left]
         except _TimeUpError:
             blocking = self._blocking(self._status)
             return [*blocking, *self._left] or [_Left("the time is up, and work goes on")]
@@ -227,6 +232,22 @@ class _Waiting:
         looked = all(map(self._was_looked_at, status.cameras))
         still = _now() - self._moved_at
         return not status.work and still >= (_STILL_SECONDS if looked else _STUCK_SECONDS)
+
+    def _idle(self, status: Status) -> list["_Left"]:
+        """Return what only waits, for long now and for no known reason."""
+        if status.work or _now() - self._moved_at < _IDLE_SECONDS:
+            return []
+        if not all(one.stage in _AT_REST and self._was_looked_at(one) for one in status.cameras):
+            return []
+        waiting = [one.id for one in status.cameras if self._is_working(one, status)]
+        waiting += [f"clip {clip}" for clip in self._under_way]
+        return [
+            _Left(
+                f"{text.printable(who)}: nothing has moved for {_IDLE_SECONDS:.0f} s, and it goes"
+                " on by itself (dockd status, dockd clips)"
+            )
+            for who in waiting
+        ]
 
     def _blocking(self, status: Status) -> list["_Left"]:
         """Return what holds the rest up and was seen again since the order was given."""

@@ -38,6 +38,7 @@ _LASTING = {
     event.name
     for event in (
         events.CAMERA_FAILED,
+        events.CLIP_INGEST_INTERRUPTED,
         events.JOURNAL_UNREADABLE,
         events.JOURNAL_UNWITNESSED,
         events.LEDGER_FAILED,

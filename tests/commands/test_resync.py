@@ -197,6 +197,21 @@ def test_what_has_not_been_tried_since_the_order_is_no_outcome(
     assert said.out.splitlines()[-1] == "~ the time is up, and work goes on"
 
 
+@pytest.mark.parametrize("options", [[], ["--clip", "17"]])
+def test_what_only_waits_ends_it_once_nothing_has_moved_for_long(
+    dockd: Shell, socket: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr(resync, "_IDLE_SECONDS", 0.0)
+    daemon.answer = answer()
+    daemon.clips = [clip(17, "found")]
+    daemon.status = status(cameras=[camera(stage=Stage.WAITING, clips={"found": 1})])
+    said = dockd("resync", *options, "--socket", socket)
+    assert said.code == 10
+    assert "~ generic:CAM-1: nothing has moved" in said.out
+    assert ("~ clip 17: nothing has moved" in said.out) == bool(options)
+    assert "dockd status" in said.out
+
+
 def test_work_that_goes_on_is_waited_for_until_the_time_is_up(
     dockd: Shell, socket: Path, daemon: Daemon
 ) -> None:
