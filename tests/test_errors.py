@@ -137,6 +137,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "WipeUnconfirmedError": (75, "wipe.unconfirmed"),
         "RequestRefusedError": (76, "receiver.refused"),
         "HistoryForkedError": (65, "receiver.history_forked"),
+        "ClocksDifferError": (75, "receiver.clocks_differ"),
         "JournalForkedError": (65, "journal.forked"),
         "WipeRefusedError": (65, "wipe.refused"),
     }
