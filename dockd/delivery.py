@@ -195,8 +195,8 @@ class Delivery:
         self.settled = True
         emit(events.CLIP_ACKNOWLEDGED, **self.about, receiver=confirmed.receipt.receiver.id)
         means.activity.counting.acknowledged()
-        with contextlib.suppress(SpoolError):  # the next start removes what stays behind
-            await means.spool.remove(str(clip.ciphertext_sha256))
+        await means.spool.remove(str(clip.ciphertext_sha256))
+        with contextlib.suppress(SpoolError):  # it takes no room of the budget
             await to_the_end(means.spool.remove_set_aside, str(clip.clip_id))
 
     async def _look_for_damage(self, sealed: Sealed) -> NoReturn:

@@ -515,10 +515,14 @@ SPOOL_ROOM = _event(
     seconds="float",
 )
 SPOOL_FAILED = _event(
-    "spool.failed", "error", "The spool takes no clips now; ingest waits.", failures="int", **_ERROR
+    "spool.failed",
+    "error",
+    "The spool's disk fails, to read, to write or to remove; clips that need it wait.",
+    failures="int",
+    **_ERROR,
 )
 SPOOL_RECOVERED = _event(
-    "spool.recovered", "info", "The spool takes clips again.", failures="int", seconds="float"
+    "spool.recovered", "info", "The spool's disk works again.", failures="int", seconds="float"
 )
 SPOOL_DAMAGED = _event(
     "spool.damaged",

@@ -32,8 +32,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "clip.spooled": Kind(
         "A clip's ciphertext is durable in the spool, and its manifest is signed; `recovered`"
-        " where it was found there, and the ledger didn't know it, `renewed` where a new key has"
-        " signed it.",
+        " where it was found there, and the ledger didn't know it, `renewed` where it was"
+        " signed anew: by a new key, or because a clock had dated it into the future; `before` is"
+        " the manifest until then.",
         {
             "clip_id": "str",
             "plaintext_sha256": "str",
@@ -41,6 +42,7 @@ KINDS: Mapping[str, Kind] = {
             "manifest_sha256": "str",
             "recovered": "bool?",
             "renewed": "bool?",
+            "before": "str?",
         },
     ),
     "clip.rejoined": Kind(

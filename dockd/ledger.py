@@ -283,7 +283,10 @@ class Ledger(Questions):
             )
 
     def renewed(self, clip: Clip, token: str) -> None:
-        """Keep a manifest that another key has signed for a clip that is not acknowledged."""
+        """Keep a manifest that was signed anew for a clip that is not acknowledged.
+
+        The receiver may have the old one, so the journal keeps that.
+        """
         manifest = read_unverified_manifest(token)
         with self._transaction():
             self._remember_anchor(manifest)
@@ -300,6 +303,7 @@ class Ledger(Questions):
                 ciphertext_sha256=manifest.ciphertext.sha256,
                 manifest_sha256=statement_sha256(token),
                 renewed=True,
+                before=clip.manifest,
             )
 
     def take_in(self, manifest: Manifest, token: str) -> Clip:

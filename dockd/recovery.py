@@ -1,17 +1,18 @@
 """Brings ledger and spool back together, after whatever ended the last run, or lost one of them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
 from dockd import events
 from dockd.board import Board
 from dockd.clock import Clock, timestamp
-from dockd.errors import SpoolUnknownError, StatementError
+from dockd.errors import SpoolError, SpoolUnknownError, StatementError
 from dockd.keys import SigningKey, VerifyKey
 from dockd.ledger import Ledger
-from dockd.logs import Repeats, emit
+from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import (
     Content,
     Manifest,
@@ -44,8 +45,11 @@ def recover(ledger: Ledger, spool: Spool, station: str, keys: Sequence[VerifyKey
     clips = ledger.in_spool()
     expected = {str(clip.ciphertext_sha256): int(clip.ciphertext_size or 0) for clip in clips}
     missing = spool.recover(expected, ledger.is_delivered)
+    troubles = _Troubles()
     for sha256, size in list(spool.unknown.items()):
-        token = spool.manifest(sha256)
+        token = None
+        with troubles.noted():
+            token = spool.manifest(sha256)
         manifest = _manifest(token, Content(sha256=sha256, size=size), station, known)
         if token is not None and manifest is not None:
             clip = ledger.take_in(manifest, token)
@@ -53,41 +57,84 @@ def recover(ledger: Ledger, spool: Spool, station: str, keys: Sequence[VerifyKey
             _tell(clip)
     ledger.recover()
     for clip in clips:
-        if clip.ciphertext_sha256 in missing:
-            spool.set_aside(clip.ciphertext_sha256, str(clip.clip_id))
-            ledger.spool_lost(clip, "spool.damaged", "missing from the spool, or of another size")
-        elif clip.ciphertext_sha256 in spool.bare and clip.manifest is not None:
-            spool.keep_manifest(clip.ciphertext_sha256, clip.manifest)
+        sha256 = str(clip.ciphertext_sha256)
+        with troubles.noted():
+            if sha256 in missing:
+                spool.set_aside(sha256, str(clip.clip_id))
+                what = "missing from the spool, or of another size"
+                ledger.spool_lost(clip, "spool.damaged", what)
+            elif clip.manifest is not None and spool.manifest(sha256) != clip.manifest:
+                spool.keep_manifest(sha256, clip.manifest)
+    troubles.tell()
 
 
-def renew(ledger: Ledger, spool: Spool, key: SigningKey, now: datetime) -> None:
+def renew(
+    ledger: Ledger, spool: Spool, key: SigningKey, now: datetime, *, synchronised: bool | None
+) -> None:
     """Sign manifests of what waits in the spool anew, where they are no good any more; blocks.
 
     Those that another key than today's has signed: whatever made an operator give the station a
     new key, the receiver may take the old one's word no more, and a journal that was set back
-    goes on under a key of its own. And those that a clock has dated into the future.
+    goes on under a key of its own. And those that a clock has dated into the future, if the one
+    that says so is known to be right: before a time service has set it, it may be years behind.
+
+    Args:
+        ledger: has the manifests.
+        spool: has them beside its ciphertexts.
+        key: today's key.
+        now: the time.
+        synchronised: whether a time service keeps that right; None where it can't be told.
 
     Raises:
-        LedgerError, SpoolError: one of them can't be used.
+        LedgerError: it can't be used.
     """
+    troubles = _Troubles()
     for clip in ledger.in_spool():
         try:
             manifest = read_unverified_manifest(str(clip.manifest))
         except StatementError:
             continue  # the journal's check tells of it
-        is_early = is_sealed_later(manifest, now)
+        is_early = synchronised is True and is_sealed_later(manifest, now)
         if manifest.station.kid == key.kid and not is_early:
             continue
         anchoring = ledger.next_anchor(key.kid)
-        changes = {
+        changes: dict[str, object] = {
             "station": Signer(id=manifest.station.id, kid=key.kid),
-            "sealed_at": timestamp(now) if is_early else manifest.sealed_at,
             "journal": anchoring.head,
             "previous": anchoring.previous,
         }
+        if is_early:
+            changes |= {
+                "sealed_at": timestamp(now),
+                "clock": manifest.clock.model_copy(update={"synchronised": True}),
+            }
         token = sign(manifest.model_copy(update=changes), key)
-        spool.keep_manifest(str(clip.ciphertext_sha256), token)
         ledger.renewed(clip, token)
+        with troubles.noted():  # the next start puts it there
+            spool.keep_manifest(str(clip.ciphertext_sha256), token)
+    troubles.tell()
+
+
+class _Troubles:
+    """What the spool's disk did not do for single clips: told, and no reason not to start."""
+
+    def __init__(self) -> None:
+        self._first: SpoolError | None = None
+        self._count = 0
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Let no trouble of the spool out."""
+        try:
+            yield
+        except SpoolError as error:
+            self._first = self._first or error
+            self._count += 1
+
+    def tell(self) -> None:
+        """Tell of all of it at once."""
+        if self._first is not None:
+            emit_error(events.SPOOL_FAILED, self._first, failures=self._count)
 
 
 def _manifest(

@@ -29,7 +29,7 @@ from dockd.errors import (
     SpoolFullError,
 )
 from dockd.files import Files, read_from_disk
-from dockd.logs import Repeats
+from dockd.logs import Repeats, emit_error
 from dockd.sizes import shown_size
 
 _OWN_NAME = re.compile(
@@ -39,6 +39,8 @@ _MOST_MANIFEST = 1 << 20
 """Bytes of a manifest that are read, at most."""
 _MARKER = ".dockd-spool"
 """A file by which a spool knows itself."""
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_REMOVAL = "removal"
 _LOOK_AGAIN = 5.0
 """Seconds after which a wait for room looks at the disk again, which others use as well."""
 _DAMAGE_HINT = "look at the disk that holds the spool; docs/operate.md says what is left"
@@ -108,8 +110,6 @@ class Spool:
         self._clock = clock
         self.unknown: dict[str, int] = {}
         """SHA-256 and size of ciphertexts that the ledger did not know at the start."""
-        self.bare: set[str] = set()
-        """Those without a manifest beside them, at the start."""
         self._sizes: dict[str, int] = {}
         self._place: tuple[int, int] | None = None
         """Device and inode of the folder."""
@@ -121,6 +121,10 @@ class Spool:
         self._freed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM, board)
+        self._unneeded: set[str] = set()
+        """Delivered ciphertexts that could not be removed, and still take room."""
+        self._is_delivered: Callable[[str], bool] = lambda _: False
+        self._removals = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED, board)
 
     def recover(
         self,
@@ -131,7 +135,8 @@ class Spool:
 
         A ciphertext goes only where the ledger says that its clip has a receipt; one that it
         doesn't know is among :attr:`unknown` from now on. Files with names that dockd doesn't
-        give, such as ``lost+found``, are left alone, and so is what was set aside.
+        give, such as ``lost+found``, are left alone, and so is what was set aside. That one
+        file can't be looked at or removed is told, and keeps none of the others.
 
         Args:
             expected: SHA-256 and size of each ciphertext that the ledger counts on.
@@ -144,6 +149,7 @@ class Spool:
         Raises:
             SpoolError: the folder can't be used.
         """
+        self._is_delivered = is_delivered
         with self._explained():
             self._files.make_folder(self.folder)
             self._recognise(expected)
@@ -159,21 +165,40 @@ class Spool:
                     manifests.add(sha256)
                 elif name["kind"] is None:
                     # It was never finished, so there was no manifest, no receipt and no wipe.
-                    self._files.remove(path)
+                    self._try_to_remove(path)
                 elif sha256 not in expected and is_delivered(sha256):
-                    self._files.remove(path)
+                    if not self._try_to_remove(path):
+                        self._unneeded.add(sha256)
+                        there.add(sha256)
                 else:
                     there.add(sha256)
-                    size = path.stat().st_size
+                    size = self._size(path, expected.get(sha256, 0))
                     if missing.get(sha256) == size:
                         del missing[sha256]
                         self._sizes[sha256] = size
                     elif sha256 not in expected:
                         self.unknown[sha256] = size
-            self.bare = there - manifests
             for sha256 in manifests - there:
-                self._files.remove(self._manifest(sha256))
+                self._try_to_remove(self._manifest(sha256))
         return set(missing)
+
+    def _try_to_remove(self, path: Path) -> bool:
+        try:
+            with self._explained():
+                self._files.remove(path)
+        except SpoolError as error:
+            self._stays(error)
+            return False
+        return True
+
+    def _size(self, path: Path, expected: int) -> int:
+        """Return a ciphertext's size; what can't be looked at may be all there."""
+        try:
+            with self._explained():
+                return path.stat().st_size
+        except SpoolError as error:
+            emit_error(events.SPOOL_FAILED, error, failures=1)
+            return expected
 
     def know(self, sha256: str) -> None:
         """Count on a ciphertext that was unknown: the ledger knows it now."""
@@ -186,9 +211,10 @@ class Spool:
             SpoolError: the folder can't be used.
         """
         with self._explained():
-            for sha256 in list(self.unknown):
-                if not self.path(sha256).exists():
-                    self.unknown.pop(sha256, None)
+            there = {path.name for path in self.folder.iterdir()}
+        for sha256 in list(self.unknown):
+            if self.path(sha256).name not in there:
+                self.unknown.pop(sha256, None)
         return dict(self.unknown)
 
     def _recognise(self, expected: Mapping[str, int]) -> None:
@@ -204,7 +230,11 @@ class Spool:
                     hint="mount the spool's disk, or set spool.path right; only if all of them are"
                     f" lost for good: touch {marker}",
                 )
-            marker.touch(0o600)
+            try:
+                marker.touch(0o600)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
 
     def _where(self) -> tuple[int, int]:
         status = self.folder.stat()
@@ -256,6 +286,7 @@ class Spool:
             self._freed.set()
 
     async def _wait_for_room(self, size: int) -> None:
+        await self._remove_unneeded()
         shortage = await asyncio.to_thread(self._shortage, size)
         if shortage is None:
             self._waits.success()
@@ -267,6 +298,7 @@ class Spool:
                 self._waits.failure(error=shortage, retry_in=_LOOK_AGAIN)
                 await self._clock.wait(self._freed, _LOOK_AGAIN)
                 self._freed.clear()
+                await self._remove_unneeded()
                 shortage = await asyncio.to_thread(self._shortage, size)
         finally:
             self.waiting = False
@@ -380,8 +412,8 @@ class Spool:
                 return None
 
     def holds(self, sha256: str) -> bool:
-        """Say whether a ciphertext is there, as far as is known."""
-        return sha256 in self._sizes
+        """Say whether a ciphertext is there to stay, as far as is known."""
+        return sha256 in self._sizes and sha256 not in self._unneeded
 
     def path(self, sha256: str) -> Path:
         """Return where a ciphertext lies."""
@@ -404,16 +436,43 @@ class Spool:
     async def remove(self, sha256: str) -> None:
         """Remove a ciphertext that is no longer needed; one that is gone already is no error.
 
-        Raises:
-            SpoolError: it could not be removed; the next start does it.
+        One that can't be removed is told, and goes when a clip wants its room, or at the next
+        start.
         """
-        await to_the_end(self.take_back, sha256)
+        try:
+            await to_the_end(self.take_back, sha256)
+        except SpoolError as error:
+            self._unneeded.add(sha256)
+            self._stays(error)
+            return
         self._freed.set()
         if self._wanted is not None and not self._in_line:
             shortage = await asyncio.to_thread(self._shortage, self._wanted)
             if shortage is None and not self._in_line:
                 self._wanted = None
                 self._waits.success()
+
+    def _stays(self, error: SpoolError) -> None:
+        """Tell that something could not be removed; in one line, however much that is."""
+        cause = error.__cause__
+        why = cause.strerror if isinstance(cause, OSError) else error.detail
+        told = SpoolError(
+            f"{self.folder}: what nobody needs any more can't be removed: {why}",
+            hint="check the disk that holds the spool; dockd tries again",
+        )
+        self._removals.failure(_REMOVAL, error=told)
+
+    async def _remove_unneeded(self) -> None:
+        """Try again to remove what could not be, as long as it still isn't needed."""
+        for sha256 in list(self._unneeded):
+            try:
+                if await to_the_end(self._is_delivered, sha256):
+                    await to_the_end(self.take_back, sha256)
+            except SpoolError as error:
+                self._stays(error)
+                return
+            self._unneeded.discard(sha256)
+        self._removals.success(_REMOVAL)
 
     def set_aside(self, sha256: str, clip_id: str) -> None:
         """Keep what is left of a damaged ciphertext until its clip is acknowledged; blocks.
@@ -451,7 +510,7 @@ class Spool:
         try:
             yield
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if error.errno in _FULL:
                 raise (SpoolFullError if self._sizes else SpoolDiskFullError)(
                     f"the disk under {self.folder} is full",
                     hint="free some disk; ingest goes on by itself",

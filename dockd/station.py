@@ -133,7 +133,12 @@ class Station:
                 board=self.activity.board,
             )
             await to_the_end(recovery.recover, ledger, spool, config.station.id, self._own_keys)
-            await to_the_end(recovery.renew, ledger, spool, self._key, seams.clock.now())
+            synchronised = await seams.synchronised()
+            await to_the_end(
+                recovery.renew,
+                *(ledger, spool, self._key, seams.clock.now()),
+                synchronised=synchronised,
+            )
             target = self._open_target()
             stack.push_async_callback(target.aclose)
             await self._work(ledger, spool, target, notifier)

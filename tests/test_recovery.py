@@ -1,7 +1,9 @@
 """Ledger and spool after a crash, and after the loss of either."""
 
 import asyncio
+import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +14,20 @@ import structlog
 
 from dockd.board import Board
 from dockd.clock import timestamp
+from dockd.errors import SpoolError
 from dockd.files import Files
 from dockd.journal import GENESIS
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, SealedFacts
-from dockd.manifest import Content, FileFacts, Manifest, derive_clip_id, sign, verify_manifest
+from dockd.manifest import (
+    ClockFacts,
+    Content,
+    FileFacts,
+    Manifest,
+    derive_clip_id,
+    sign,
+    verify_manifest,
+)
 from dockd.model import Camera, Clip, FileStat, FoundFile, Match, State
 from dockd.recovery import Unknown, recover, renew
 from dockd.spool import Spool
@@ -40,9 +51,13 @@ class Disk:
         self.spool = self._open_spool()
         self.spool.recover({})
 
-    def _open_spool(self) -> Spool:
+    def _open_spool(self, files: Files | None = None) -> Spool:
         return Spool(
-            self.folder / "spool", budget=2**30, reserve=0, files=Files(), clock=FakeClock()
+            self.folder / "spool",
+            budget=2**30,
+            reserve=0,
+            files=files or Files(),
+            clock=FakeClock(),
         )
 
     def seal(
@@ -66,9 +81,9 @@ class Disk:
             path.unlink()
         self.ledger = Ledger(self.folder / "ledger.db", FakeClock())
 
-    def recover(self) -> list[Any]:
+    def recover(self, files: Files | None = None) -> list[Any]:
         """Start; returns what is logged."""
-        self.spool = self._open_spool()
+        self.spool = self._open_spool(files)
         with structlog.testing.capture_logs() as log:
             recover(self.ledger, self.spool, STATION, OWN_KEYS)
         return log
@@ -127,7 +142,7 @@ def test_what_waits_in_the_spool_is_signed_anew_when_the_station_has_a_new_key(
     (clip,) = disk.ledger.clips()
     disk.ledger.begin_upload(clip)
     disk.ledger.remember_upload(clip, "https://evidence.example/files/1")
-    renew(disk.ledger, disk.spool, KEY, START)
+    renew(disk.ledger, disk.spool, KEY, START, synchronised=None)
     (clip,) = disk.ledger.clips()
     renewed = verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
     assert renewed.ciphertext == manifest.ciphertext
@@ -137,21 +152,40 @@ def test_what_waits_in_the_spool_is_signed_anew_when_the_station_has_a_new_key(
     assert (clip.state, clip.upload_url) == (State.UPLOADING, None)
     assert disk.spool.manifest(manifest.ciphertext.sha256) == clip.manifest != token
     disk.ledger.verify_journal()
-    renew(disk.ledger, disk.spool, KEY, START)
+    renew(disk.ledger, disk.spool, KEY, START, synchronised=None)
     assert disk.ledger.clips() == [clip]
     assert disk.recover() == []
 
 
 def test_a_manifest_that_a_clock_has_dated_into_the_future_is_signed_anew(disk: Disk) -> None:
-    _, token = disk.seal()
+    _, token = disk.seal(
+        clock=ClockFacts(synchronised=False, camera_ahead_seconds=7.5),
+    )
     disk.recover()
-    renew(disk.ledger, disk.spool, KEY, START - timedelta(hours=20))
+    renew(disk.ledger, disk.spool, KEY, START - timedelta(hours=20), synchronised=True)
     (clip,) = disk.ledger.clips()
     assert clip.manifest == token  # a mistaken zone, perhaps
-    renew(disk.ledger, disk.spool, KEY, START - timedelta(days=3))
+    renew(disk.ledger, disk.spool, KEY, START - timedelta(days=3), synchronised=True)
     (clip,) = disk.ledger.clips()
     renewed = verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
     assert renewed.sealed_at == timestamp(START - timedelta(days=3))
+    assert renewed.clock == ClockFacts(synchronised=True, camera_ahead_seconds=7.5)
+    *_, entry = disk.ledger.entries()
+    assert (entry.detail["renewed"], entry.detail["before"]) == (True, token)
+
+
+@pytest.mark.parametrize("synchronised", [None, False])
+@pytest.mark.parametrize("key", [KEY, EARLIER_KEY])
+def test_a_clock_that_nobody_keeps_right_dates_no_manifest_anew(
+    disk: Disk, key: SigningKey, synchronised: bool | None
+) -> None:
+    sealed, token = disk.seal(key, clock=ClockFacts(synchronised=True))
+    disk.recover()
+    renew(disk.ledger, disk.spool, KEY, START - timedelta(days=999), synchronised=synchronised)
+    (clip,) = disk.ledger.clips()
+    kept = verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
+    assert (kept.sealed_at, kept.clock) == (sealed.sealed_at, sealed.clock)
+    assert (clip.manifest == token) == (key is KEY)
 
 
 def test_a_clip_that_was_taken_in_is_never_wiped_by_itself(disk: Disk) -> None:
@@ -314,3 +348,99 @@ def test_a_spool_of_an_earlier_dockd_gets_its_manifests(disk: Disk) -> None:
     disk.ledger.spooled(clip, facts, lambda _: token)
     disk.recover()
     assert disk.spool.manifest(manifest.ciphertext.sha256) == token
+
+
+class FullDisk(Files):
+    """Lets nobody create a file."""
+
+    def create(self, path: Path) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+class FailingDisk(Files):
+    """Lets nobody remove a file."""
+
+    def remove(self, path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+
+def test_a_manifest_that_cannot_be_read_leaves_its_ciphertext_unknown_and_the_others_delivered(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, _ = disk.seal()
+    good, _ = disk.seal(data=b"another")
+    disk.lose_ledger()
+    read = Spool.manifest
+
+    def manifest(spool: Spool, sha256: str) -> str | None:
+        if sha256 == bad.ciphertext.sha256:
+            raise SpoolError(f"{sha256}.jws: Input/output error")
+        return read(spool, sha256)
+
+    monkeypatch.setattr(Spool, "manifest", manifest)
+    log = disk.recover()
+    assert [line["event"] for line in log] == ["clip.taken_in", "spool.failed"]
+    assert bad.ciphertext.sha256 in log[1]["detail"]
+    assert list(disk.spool.unknown) == [bad.ciphertext.sha256]
+    monkeypatch.undo()
+    disk.recover()
+    assert {clip.ciphertext_sha256 for clip in disk.ledger.clips()} == {
+        good.ciphertext.sha256,
+        bad.ciphertext.sha256,
+    }
+
+
+def test_a_start_on_a_full_disk_goes_on_and_a_later_one_puts_the_manifests_there(
+    disk: Disk,
+) -> None:
+    manifest, token = disk.seal()
+    disk.recover()
+    sha256 = manifest.ciphertext.sha256
+    (disk.spool.folder / f"{sha256}.jws").unlink()
+    (line,) = disk.recover(FullDisk())
+    assert (line["event"], line["error"]) == ("spool.failed", "spool.full")
+    assert disk.spool.holds(sha256)
+    disk.recover()
+    assert disk.spool.manifest(sha256) == token
+
+
+def test_a_new_key_on_a_full_disk_signs_in_the_ledger_and_at_a_later_start_in_the_spool(
+    disk: Disk,
+) -> None:
+    manifest, old = disk.seal(EARLIER_KEY)
+    disk.recover(FullDisk())
+    with structlog.testing.capture_logs() as log:
+        renew(disk.ledger, disk.spool, KEY, START, synchronised=True)
+    assert [line["event"] for line in log] == ["spool.failed"]
+    (clip,) = disk.ledger.clips()
+    assert verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
+    assert disk.spool.manifest(manifest.ciphertext.sha256) == old
+    disk.recover()
+    assert disk.spool.manifest(manifest.ciphertext.sha256) == clip.manifest
+
+
+def test_what_cannot_be_removed_or_set_aside_keeps_no_station_from_starting(disk: Disk) -> None:
+    disk.seal()
+    disk.recover()
+    (clip,) = disk.ledger.clips()
+    disk.ledger.begin_upload(clip)
+    disk.ledger.acknowledge(clip, "receipt", "answer")
+    lost, _ = disk.seal(data=b"lost")
+    disk.recover()
+    disk.spool.path(lost.ciphertext.sha256).write_bytes(b"cut")
+    (disk.spool.folder / f"{'0' * 32}.part").write_bytes(b"never finished")
+
+    class Failing(FailingDisk):
+        def publish(self, part: Path, final: Path) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(final))
+
+    disk.seal()
+    before = disk.names()
+    log = disk.recover(Failing())
+    assert {line["event"] for line in log} == {"spool.failed"}
+    assert disk.names() == before
+    assert disk.ledger.counts() == {State.ACKNOWLEDGED: 1, State.SPOOLED: 1}
+    assert not disk.spool.holds(lost.ciphertext.sha256)
+    disk.recover()
+    assert disk.ledger.counts() == {State.ACKNOWLEDGED: 1, State.FOUND: 1}
+    assert all(name.endswith((".damaged", ".jws")) for name in disk.names())

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
@@ -179,7 +180,6 @@ def test_a_restart_throws_away_what_was_never_finished_or_has_its_receipt_and_no
     stay = {f"{unknown}.age", f"{unknown}.jws", f"{kept}.age"}
     assert names(tmp_path) == stay | {f"{cut}.age", f"{cut}.jws"}
     assert again.unknown == {unknown: 7}
-    assert again.bare == {kept}
     assert again.used == 4
     again.set_aside(cut, CLIP)
     again.set_aside(missing, CLIP)
@@ -358,6 +358,40 @@ def test_what_a_ciphertext_fills_stays_taken_until_it_is_removed(tmp_path: Path)
         await waiting.leave()
 
     run(main)
+
+
+def test_a_delivered_ciphertext_that_cannot_be_removed_is_told_and_goes_when_room_is_wanted(
+    tmp_path: Path,
+) -> None:
+    class Failing(Disk):
+        fails = True
+
+        def remove(self, path: Path) -> None:
+            if self.fails:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            super().remove(path)
+
+    async def run() -> None:
+        files, board = Failing(), Board()
+        delivered: set[str] = set()
+        spool = Spool(tmp_path, budget=MIB, reserve=0, files=files, clock=StillClock(), board=board)
+        spool.recover({}, delivered.__contains__)
+        sha256, needed = store(spool, bytes(MIB // 2)), store(spool, bytes(MIB // 2 - 9))
+        delivered.add(sha256)
+        with structlog.testing.capture_logs() as log:
+            await spool.remove(sha256)
+            await spool.remove(needed)  # and then the ledger says that it is to be sent again
+            assert [one.event for one in board.failing()] == ["spool.failed"]
+            assert spool.used > MIB - 10
+            assert not spool.holds(sha256)
+            files.fails = False
+            async with spool.room(MIB // 4):
+                assert names(tmp_path) == {f"{needed}.age"}
+                assert spool.holds(needed)
+        assert [line["event"] for line in log] == ["spool.failed", "spool.recovered"]
+        assert board.failing() == []
+
+    asyncio.run(run())
 
 
 def test_a_restart_counts_what_is_there(tmp_path: Path) -> None:
