@@ -82,19 +82,27 @@ examples: $(VENV)/runtime
 wheelhouse: WHEELHOUSE ?= dist/wheelhouse
 wheelhouse: | $(VENV)
 	rm -rf build '$(WHEELHOUSE)'/*.whl
-	$(BIN)/pip wheel $(PIP_FLAGS) --wheel-dir '$(WHEELHOUSE)' .
+	$(BIN)/pip wheel $(PIP_FLAGS) --wheel-dir '$(WHEELHOUSE)' . pip
 	rm -rf build
 
+# pip comes with the wheelhouse, or with Python, and doesn't stay.
 # The new environment takes the old one's place once it is whole. Scripts in it would name the
 # place where it was made, and nothing on a station is to install more into it.
 install: NEW := $(DESTDIR)$(APP).new
+install: PIP_WHEEL = $(or $(wildcard $(WHEELHOUSE)/pip-*.whl),$(error \
+	$(WHEELHOUSE) has no pip; make wheelhouse fills it))
 install:
 	$(CHECK_PYTHON)
 	rm -rf build '$(NEW)'
+ifneq ($(WHEELHOUSE),)
+	$(PYTHON) -m venv --without-pip '$(NEW)'
+	'$(NEW)/bin/python' '$(PIP_WHEEL)/pip' install $(PIP_FLAGS) \
+		--no-index --find-links '$(WHEELHOUSE)' dockd
+else
 	$(PYTHON) -m venv '$(NEW)'
-	'$(NEW)/bin/python' -m pip install $(PIP_FLAGS) \
-		$(if $(WHEELHOUSE),--no-index --find-links '$(WHEELHOUSE)' dockd,.)
+	'$(NEW)/bin/python' -m pip install $(PIP_FLAGS) .
 	'$(NEW)/bin/python' -m pip uninstall --quiet --yes setuptools pip
+endif
 	find '$(NEW)/bin' -type f -delete
 	rm -rf build '$(DESTDIR)$(APP)' '$(DESTDIR)$(DOC)'
 	mv '$(NEW)' '$(DESTDIR)$(APP)'
