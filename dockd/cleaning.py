@@ -20,6 +20,7 @@ from dockd.errors import (
     StatementError,
     TargetDownError,
     TargetError,
+    TransientError,
     WipeBusyError,
     WipeDamageError,
     WipeError,
@@ -42,6 +43,8 @@ _ASK_FIRST, _ASK_CAP = 5.0, 60.0
 """Seconds between two questions for a camera's receipts; they grow with the time it takes."""
 _PATIENCE = 300.0
 """Seconds that the receiver may take to read clips back before somebody should hear of it."""
+_LONGEST_READING = 3600.0
+"""Seconds after which a receiver that reads clips back is not going to come to an end."""
 _NAMED = 20
 """Paths that are named where many are harmed."""
 
@@ -260,11 +263,15 @@ class Cleaning:
         waiting: WipeUnconfirmedError | None = None
         for clip in clips:
             try:
-                waiting = await self._confirm_one(clip) or waiting
+                waiting = _graver(waiting, await self._confirm_one(clip))
             except ReceiptRefusedError as error:
                 await self._refused(clip, error)
             except TargetError as error:
-                waiting = WipeUnconfirmedError(error.message, hint=error.hint)
+                is_passing = isinstance(error, TransientError) and not error.needs_operator
+                unconfirmed = WipeUnconfirmedError(
+                    error.message, hint=error.hint, needs_operator=not is_passing
+                )
+                waiting = _graver(waiting, unconfirmed)
                 if isinstance(error, TargetDownError):
                     break
         if waiting is None:
@@ -273,6 +280,8 @@ class Cleaning:
             return
         now = self._clock.monotonic()
         since = self._unconfirmed.setdefault(camera.id, now)
+        if now - since >= _LONGEST_READING:
+            waiting.needs_operator = waiting.needs_operator or not waiting.detail
         if waiting.detail or now - since >= _PATIENCE:
             self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=len(clips))
 
@@ -291,6 +300,7 @@ class Cleaning:
                 return WipeUnconfirmedError(
                     f"the server has lost clip {clip.id}, whose wipe had begun",
                     hint="look what is left of it on the camera before anything else is done to it",
+                    needs_operator=True,
                 )
             case NotStored():
                 await to_the_end(self._ledger.disown, clip)
@@ -429,6 +439,15 @@ def _inventory(root: Root) -> dict[bytes, tuple[int, int]]:
 
 def _key(clip: Clip) -> tuple[str, str]:
     return clip.camera.id, str(clip.id)
+
+
+def _graver(
+    known: WipeUnconfirmedError | None, new: WipeUnconfirmedError | None
+) -> WipeUnconfirmedError | None:
+    """Return what is told of a camera: the latest, but rather what needs an operator."""
+    if new is None or (known is not None and known.needs_operator):
+        return known
+    return new
 
 
 def _about(clip: Clip) -> dict[str, object]:

@@ -355,6 +355,11 @@ class WipeUnconfirmedError(WipeError):
     exit_code = 75
     event = "wipe.unconfirmed"
 
+    def __init__(self, detail: str = "", *, hint: str = "", needs_operator: bool = False) -> None:
+        super().__init__(detail, hint=hint)
+        self.needs_operator = needs_operator
+        """Whether it never ends by itself, unless it ends soon."""
+
 
 class WipeFailedError(WipeError):
     summary = "The clip is still on the camera after it was removed"

@@ -10,6 +10,8 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ import structlog
 from dockd import docking, wipe
 from dockd.activity import Activity
 from dockd.age import X25519Identity
+from dockd.board import Failing
 from dockd.cleaning import Cleaning
 from dockd.clock import Clock
 from dockd.config import IngestConfig
 from dockd.confirming import Confirmations
 from dockd.control.metrics import Metrics
+from dockd.control.troubles import of_failing
 from dockd.docking import Docking
 from dockd.errors import CameraLostError, MountError, TargetDownError, TransientError
 from dockd.files import Files
@@ -1162,6 +1166,28 @@ def test_while_the_server_can_not_confirm_a_clip_stays_and_the_camera_is_to_be_l
     bench.run_until(bench.is_safe)
     assert not clip.exists()
     assert not bench.shows("wipe.unconfirmed")
+
+
+@pytest.mark.parametrize("needs_operator", [True, False])
+def test_what_an_operator_must_mend_before_clips_are_confirmed_is_told_as_such(
+    bench: Bench, log: list[Any], *, needs_operator: bool
+) -> None:
+    """As a token that was revoked while nothing is uploaded: nobody else would tell."""
+    acknowledged_earlier(bench)
+
+    def refused(_sealed: Sealed, _nonce: str) -> ReceiptAnswer:
+        raise TargetDownError("401", needs_operator=needs_operator)
+
+    bench.target.answer = refused
+    seen: list[Failing] = []
+
+    def shown() -> bool:
+        seen[:] = [one for one in bench.board.failing() if one.event == "wipe.unconfirmed"]
+        return bool(seen)
+
+    bench.run_until(shown)
+    lasting = replace(seen[0], since=seen[0].since - timedelta(minutes=2))
+    assert of_failing(lasting).needs_person is needs_operator
 
 
 def test_a_clip_that_the_server_has_lost_is_read_again(bench: Bench, log: list[Any]) -> None:

@@ -28,7 +28,7 @@ from dockd.ledger import Ledger
 from dockd.sources import Look, Media, folder
 from dockd.sources.folder import FolderMedia, FolderSource, Seams, Unwatched, filesystem_types
 from dockd.sources.profile import Profile
-from dockd.tree import MAIN
+from dockd.tree import MAIN, Root
 from tests.clocks import FakeClock
 from tests.mounts import mounted
 from tests.support import open_descriptors, small_disk
@@ -324,6 +324,24 @@ def test_a_file_that_is_not_complete_for_long_is_told_and_shown(
     camera.look()
     assert [line["event"] for line in log] == ["clip.unsettled", "clip.settled"]
     assert camera.board.failing() == []
+
+
+def test_an_upload_whose_writer_nobody_can_see_is_told_only_if_it_takes_longer_than_its_quiet(
+    tmp_path: Path, log: list[Any]
+) -> None:
+    camera = Camera(tmp_path / "camera", settle=2, seams=NOBODY_CAN_TELL)
+    camera.clip()
+    for _ in range(19):
+        camera.media.look(Root(camera.path, is_local=False))
+        if camera.clock.elapsed < 540:
+            camera.clip(content=b"more" * int(camera.clock.elapsed + 2))
+        camera.clock.elapsed += 60
+    assert log == []
+    camera.clip(content=b"and more")
+    os.utime(camera.path / "1.mp4", (camera.clock.now().timestamp(),) * 2)
+    camera.look()
+    camera.look(after=100)
+    assert "as the user dockd" in log[-1]["hint"]
 
 
 def test_a_file_that_has_to_rest_for_long_is_not_told_before(

@@ -8,10 +8,13 @@ from dockd.clock import timestamp
 from dockd.control.views import Trouble
 from dockd.errors import (
     ClipTooLargeError,
+    ClipUnsettledError,
     SpoolDiskFullError,
     SpoolFullError,
     TransientError,
     UnforeseenError,
+    WipeBusyError,
+    WipeUnconfirmedError,
 )
 from dockd.log_output import Health
 from dockd.model import shorten
@@ -39,10 +42,15 @@ _LASTING = {
     for event in (
         events.CAMERA_FAILED,
         events.CLIP_INGEST_INTERRUPTED,
+        events.CLIP_UNSETTLED,
         events.JOURNAL_UNREADABLE,
         events.JOURNAL_UNWITNESSED,
         events.LEDGER_FAILED,
+        events.MONITOR_FAILED,
+        events.PART_FAILED,
         events.SPOOL_FAILED,
+        events.STATUS_STALE,
+        events.WIPE_FAILED,
     )
 }
 """What does not end by itself once it has lasted longer than patience does."""
@@ -50,6 +58,8 @@ _LONGEST = 2000
 """Characters of what is said of one trouble: a server may say as much as it likes."""
 _PATIENCE = timedelta(minutes=1)
 """After which a camera or a disk that can't be worked with is not going to work by itself."""
+_WRITERS_PATIENCE = timedelta(hours=1)
+"""After which whoever writes to a file is not going to end by himself."""
 
 HINTS = {
     ClipTooLargeError.event: "raise spool.budget, then: dockd resync --failed",
@@ -65,7 +75,9 @@ HINTS = {
 
 def of_failing(failing: Failing) -> Trouble:
     """Return a failure that goes on, as it is shown."""
-    lasts_long = failing.at - failing.since > _PATIENCE
+    slow = isinstance(failing.error, ClipUnsettledError | WipeBusyError)
+    patience = _WRITERS_PATIENCE if slow else _PATIENCE
+    lasts_long = failing.at - failing.since > patience
     fields = failing.fields
     return Trouble(
         event=failing.event,
@@ -89,6 +101,8 @@ def _never_ends(failing: Failing) -> bool:
         case SpoolFullError():
             return False  # it ends with the next uploads
         case TransientError(needs_operator=needs_operator):
+            return needs_operator
+        case WipeUnconfirmedError(needs_operator=needs_operator):
             return needs_operator
         case _:
             return failing.event in _LASTING

@@ -30,7 +30,7 @@ from dockd.sources.medium import CountErrors, count_errors, look_through
 from dockd.sources.mounting import Mount, mounts_below, read_mounts
 from dockd.sources.places import Places
 from dockd.sources.profile import Profile
-from dockd.sources.settling import HasWriter, Settling
+from dockd.sources.settling import HasWriter, Reason, Settling
 from dockd.threads import Threads
 from dockd.tree import Root
 
@@ -147,20 +147,18 @@ class FolderMedia:
             unsettled=list(unsettled),
         )
 
-    def _tell_of(self, unsettled: Mapping[bytes, str]) -> None:
+    def _tell_of(self, unsettled: Mapping[bytes, Reason]) -> None:
         """Tell of files that take long to be complete: perhaps they never will be."""
         camera, now = self.camera.id, self._clock.monotonic()
         for path in self._waiting.keys() - unsettled.keys():
             self._late.success(camera, display_path(path), camera=camera, path=display_path(path))
         self._waiting = {path: self._waiting.get(path, now) for path in unsettled}
-        patience = max(self.settling.settle_seconds + _LONG, self.settling.quiet_seconds + 1)
         for path, since in self._waiting.items():
-            if now - since < patience:
+            reason = unsettled[path]
+            if now - since < reason.within + _LONG:
                 continue
             shown = display_path(path)
-            error = ClipUnsettledError(
-                f"{camera}: {shown}: {unsettled[path]}", hint="see who writes to it, and end that"
-            )
+            error = ClipUnsettledError(f"{camera}: {shown}: {reason.what}", hint=reason.hint)
             self._late.failure(camera, shown, error=error, camera=camera, path=shown)
 
     def forget(self) -> None:

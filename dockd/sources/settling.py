@@ -1,13 +1,30 @@
 """Which files of a folder are complete: they rest, and nobody writes to them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from dockd.clock import Clock
 from dockd.model import FileStat
 from dockd.tree import Root, open_file
 
+_WRITER = "see who writes to it, and end that"
+_QUIET = (
+    "see who changes it again and again; better, let whoever writes there do so as the user dockd:"
+    " docs/configure.md, In folders"
+)
+
 HasWriter = Callable[[int], bool | None]
 """Tells whether a file is open for writing, or that it can't be told; a test replaces it."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a file is not complete yet."""
+
+    what: str
+    hint: str
+    within: float
+    """Seconds in which it would be, if nothing were done to it any more."""
 
 
 class Settling:
@@ -35,7 +52,7 @@ class Settling:
 
     def unsettled(
         self, root: Root, files: Mapping[bytes, FileStat], *, is_local: bool
-    ) -> dict[bytes, str]:
+    ) -> dict[bytes, Reason]:
         """Return which of a look's files are not complete, and why; blocks.
 
         Args:
@@ -52,7 +69,7 @@ class Settling:
         reasons = {path: self._reason(root, path, is_local=is_local) for path in files}
         return {path: reason for path, reason in reasons.items() if reason}
 
-    def _reason(self, root: Root, path: bytes, *, is_local: bool) -> str:
+    def _reason(self, root: Root, path: bytes, *, is_local: bool) -> Reason | None:
         stat, since = self._seen[path]
         unchanged = self._clock.monotonic() - since
         if is_local:
@@ -61,22 +78,23 @@ class Settling:
             # A clock that was set forward makes what was written just before look old.
             unchanged = max(unchanged, min(age, self._clock.steady()))
         if unchanged < self.settle_seconds:
-            return self._later("it keeps changing", self.settle_seconds - unchanged)
+            return self._writer("it keeps changing", self.settle_seconds - unchanged)
         is_open = self._is_open(root, path) if is_local else None
         if is_open:
-            return self._later("somebody has it open for writing", self.settle_seconds)
+            return self._writer("somebody has it open for writing", self.settle_seconds)
         # Nor does a close that inotify saw: somebody else may have closed it, not its writer.
         if is_open is None and unchanged < self.quiet_seconds:
-            return self._later(
+            what = (
                 "nobody can tell whether it is still being written, so it has to stay unchanged"
-                f" for {self.quiet_seconds:.0f} s",
-                self.quiet_seconds - unchanged,
+                f" for {self.quiet_seconds:.0f} s"
             )
-        return ""
+            self.again_in = min(self.again_in, self.quiet_seconds - unchanged)
+            return Reason(what, _QUIET, self.quiet_seconds)
+        return None
 
-    def _later(self, reason: str, seconds: float) -> str:
-        self.again_in = min(self.again_in, seconds)
-        return reason
+    def _writer(self, what: str, again_in: float) -> Reason:
+        self.again_in = min(self.again_in, again_in)
+        return Reason(what, _WRITER, self.settle_seconds)
 
     def _is_open(self, root: Root, path: bytes) -> bool | None:
         try:

@@ -1,0 +1,63 @@
+"""Which failures need a person, and from when on."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dockd import events
+from dockd.board import Failing
+from dockd.control.troubles import of_failing
+from dockd.errors import (
+    ClipChangedError,
+    ClipUnsettledError,
+    DockdError,
+    LedgerError,
+    SourceError,
+    TargetDownError,
+    WipeBusyError,
+    WipeError,
+    WipeUnconfirmedError,
+)
+from dockd.events import Event
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
+def lasting(event: Event, error: DockdError, span: timedelta) -> Failing:
+    return Failing(event.name, {}, error, NOW - span, NOW, failures=9, next_try=None)
+
+
+@pytest.mark.parametrize(
+    ("event", "error", "patience"),
+    [
+        (events.CLIP_INGEST_INTERRUPTED, ClipChangedError(), timedelta(minutes=1)),
+        (events.MONITOR_FAILED, SourceError(), timedelta(minutes=1)),
+        (events.PART_FAILED, LedgerError(), timedelta(minutes=1)),
+        (events.WIPE_FAILED, WipeError(), timedelta(minutes=1)),
+        (
+            events.WIPE_UNCONFIRMED,
+            WipeUnconfirmedError(needs_operator=True),
+            timedelta(minutes=1),
+        ),
+        (events.WIPE_FAILED, WipeBusyError(), timedelta(hours=1)),
+        (events.CLIP_UNSETTLED, ClipUnsettledError(), timedelta(hours=1)),
+    ],
+)
+def test_what_does_not_end_by_itself_needs_a_person_once_it_has_lasted(
+    event: Event, error: DockdError, patience: timedelta
+) -> None:
+    assert not of_failing(lasting(event, error, patience)).needs_person
+    assert of_failing(lasting(event, error, patience + timedelta(seconds=1))).needs_person
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        (events.WIPE_UNCONFIRMED, WipeUnconfirmedError("the server is down")),
+        (events.TARGET_DOWN, TargetDownError("it is down")),
+    ],
+)
+def test_what_ends_by_itself_needs_nobody_however_long_it_lasts(
+    event: Event, error: DockdError
+) -> None:
+    assert not of_failing(lasting(event, error, timedelta(days=3))).needs_person
