@@ -198,6 +198,10 @@ class Site:
                 self._make_key(station)
                 self._stations.append(station)
 
+    def adopt(self, *stations: str) -> None:
+        """Take stations in whose keys are in the folder already."""
+        self._stations += stations
+
     def rekey(self, station: str) -> None:
         """Give a station a new key; the receiver knows both from its next start on."""
         (self.folder / f"{station}.key").unlink()
