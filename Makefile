@@ -29,7 +29,7 @@ SYSTEM := \
     dockd.udev.rules:/usr/lib/udev/rules.d/90-dockd.rules \
     dockd.polkit.rules:/usr/share/polkit-1/rules.d/50-dockd.rules
 
-.PHONY: help demo test test-slow test-vm test-vm-thorough vm-packages lint bench examples clean \
+.PHONY: help demo test test-slow test-vm test-vm-thorough vm-packages test-one test-page lint bench examples clean \
     wheelhouse install uninstall
 
 help:
@@ -38,6 +38,8 @@ help:
 	@echo 'make test-slow  the slower ones: kill -9 at every step, other people'"'"'s clients and servers'
 	@echo 'make test-vm    the station in a virtual machine, with emulated cameras (20 minutes, root)'
 	@echo 'make test-vm-thorough  more of the same: ten power cuts, every stage (40 minutes, root)'
+	@echo 'make test-one TEST=tests/test_journal.py   one file, or FILE::NAME'
+	@echo 'make test-page PAGE=operate   what is claimed in a page of docs/, its commands run'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make bench      the benchmark; writes docs/performance.md (16 GiB of tmpfs)'
 	@echo 'make examples   write what docs and examples show of the code anew'
@@ -50,10 +52,16 @@ demo: $(VENV)/runtime
 	$(BIN)/dockd demo $(ARGS)
 
 test: $(VENV)/development .cache/age-vectors
-	$(PYTEST) -m 'not slow and not vm' $(ARGS)
+	$(PYTEST) -m 'not slow and not vm and not thorough' $(ARGS)
 
 test-slow: $(VENV)/development
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m 'slow and not thorough' $(ARGS)
+
+test-one: $(VENV)/development
+	$(BIN)/pytest '$(TEST)' $(ARGS)
+
+test-page: $(VENV)/development
+	$(PYTEST) tests/test_docs.py -k '$(PAGE).md' $(ARGS)
 
 test-vm: $(VENV)/development vm-packages
 	$(BIN)/pytest -m 'vm and not thorough' --durations=30 $(ARGS)
@@ -110,7 +118,7 @@ endif
 	set -e; for pair in $(SYSTEM); do \
 		install -D -m 644 "systemd/$${pair%%:*}" "$(DESTDIR)$${pair#*:}"; \
 	done
-	install -D -m 644 -t '$(DESTDIR)$(DOC)' README.md LICENSE \
+	install -D -m 644 -t '$(DESTDIR)$(DOC)' $(wildcard *.md) LICENSE \
 		config.example.toml receiver.example.toml systemd/dockd-power-off.polkit.rules
 	install -D -m 644 -t '$(DESTDIR)$(DOC)/docs' docs/*
 	umask 022; '$(DESTDIR)$(APP)/bin/python' -I -m dockd.commands.man '$(DESTDIR)$(MAN)'

@@ -32,7 +32,7 @@ STORY = ["try", "prove", "formats", "protocol", "configure", "operate"]
 IN_A_MACHINE = ["install"]
 """The pages whose ``sh`` blocks are run by tests/vm, as root of a machine of their own."""
 TOOLS = ["age", "basenc", "curl", "jq", "openssl", "sqlite3"]
-FILES = {".csr", ".db", ".json", ".key", ".pem", ".pub", ".py", ".service", ".toml"}
+FILES = {".csr", ".db", ".json", ".key", ".pem", ".pub", ".py", ".service", ".toml", ".txt"}
 """Endings of files, whose names look like those of keys."""
 PATIENCE = 300
 """Seconds that the commands may take; never reached when all is well."""
@@ -46,13 +46,14 @@ _COMMAND = re.compile(r"(?<![\x22\x27\w])dockd (?P<name>[a-z]+)\b(?P<arguments>(
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-@pytest.mark.parametrize(
-    "story",
-    [
-        pytest.param(STORY[:2], id="up to the proof"),
-        pytest.param(STORY, id="all", marks=pytest.mark.slow),
-    ],
-)
+def _stories() -> Iterator[Any]:
+    """Yield for each page what leads up to it; CI runs the first proof, and all pages."""
+    for number, page in enumerate(STORY, start=1):
+        marks = {"prove": [], STORY[-1]: [pytest.mark.slow]}.get(page, [pytest.mark.thorough])
+        yield pytest.param(STORY[:number], id=f"up to {page}.md", marks=marks)
+
+
+@pytest.mark.parametrize("story", list(_stories()))
 def test_the_commands_of_the_pages_run_one_after_the_other(
     story: list[str], tmp_path: Path
 ) -> None:
