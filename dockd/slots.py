@@ -69,7 +69,8 @@ class FairSlots:
             if turn.done() and not turn.cancelled():
                 self._leave(who)
             else:
-                self._waiting.remove((who, turn))
+                with contextlib.suppress(ValueError):  # passed over by who left just now
+                    self._waiting.remove((who, turn))
             raise
         try:
             yield

@@ -144,6 +144,26 @@ def test_the_next_place_goes_to_the_camera_that_has_the_fewest() -> None:
     run(main)
 
 
+def test_who_is_cancelled_while_a_place_becomes_free_is_only_cancelled() -> None:
+    async def main(_: Kernel) -> None:
+        slots = FairSlots(1)
+
+        async def take() -> None:
+            async with slots.slot("b"):
+                raise AssertionError("nobody waits for it any more")
+
+        async with slots.slot("a"):
+            waiting = asyncio.create_task(take())
+            await asyncio.sleep(0)
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        async with slots.slot("c"):
+            pass
+
+    run(main)
+
+
 @pytest.mark.parametrize("places", [1, 2])
 def test_a_camera_alone_gets_every_place_of_few(places: int) -> None:
     async def main(_: Kernel) -> None:
