@@ -77,6 +77,10 @@ def remove(
         # Not earlier: nobody can open it by its name any more.
         if shared and _has_writer(fd, folder_fd, here, name):
             raise WipeBusyError(hint="see who writes to it; dockd tries again")
+        # Who came after it was looked at, and left before it was held, had no need of the name.
+        if shared and not _is_as_checked(fd, checked):
+            _put_back(folder_fd, here, name)
+            raise WipeRefusedError("it changed after it was checked")
         # Another hard link to it may be anywhere, and is none of dockd's business.
         if overwrite and os.fstat(fd).st_nlink == 1:
             # Under its own name, a crash would leave zeros that look like a new clip.
@@ -140,6 +144,12 @@ def _has_writer(fd: int, folder_fd: int, held: bytes, name: bytes) -> bool:
         if is_open:
             _put_back(folder_fd, held, name)
     return bool(is_open)
+
+
+def _is_as_checked(fd: int, checked: FileStat) -> bool:
+    """Say whether a file that is held has the content that was checked, by its size and time."""
+    now = FileStat.of(os.fstat(fd))  # the rename has changed the rest
+    return (now.size, now.modified_ns) == (checked.size, checked.modified_ns)
 
 
 def _put_back(folder_fd: int, held: bytes, name: bytes) -> None:

@@ -434,6 +434,38 @@ def test_what_is_put_in_a_clips_place_at_the_last_moment_stays(root: Path, overw
     assert rest(root) == BYSTANDERS | {"DCIM/a/0001.mp4"}
 
 
+class PassingWriter(Root):
+    """Writes to the clip once its file has been looked at, and is gone again."""
+
+    def __init__(self, main: Path, mode: str) -> None:
+        super().__init__(main)
+        self._mode = mode
+
+    def stat(self, fd: int) -> FileStat:
+        stat = super().stat(fd)
+        assert self.main is not None
+        with file_of(self.main).open(self._mode) as file:
+            file.write(b"more")
+        return stat
+
+
+@pytest.mark.parametrize("mode", ["ab", "r+b"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_written_to_a_shared_clip_at_the_last_moment_stays(
+    root: Path, overwrite: bool, mode: str
+) -> None:
+    clip = read_clip(root)
+    os.utime(file_of(root), ns=(1, 1))
+    checked = wipe.check(Root(root), clip, DOCKING)
+    with pytest.raises(WipeRefusedError, match="it changed after it was checked"):
+        wipe.remove(
+            PassingWriter(root, mode), clip, checked, Files(), overwrite=overwrite, shared=True
+        )
+    expected = DATA + b"more" if mode == "ab" else b"more" + DATA[4:]
+    assert file_of(root).read_bytes() == expected
+    assert rest(root) == BYSTANDERS | {"DCIM/a/0001.mp4"}
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_shared_clip_that_somebody_writes_to_stays_until_he_is_done(
     root: Path, overwrite: bool
