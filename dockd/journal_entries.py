@@ -17,6 +17,8 @@ class Kind:
 
 
 _DOCKING = {"docking": "int", "place": "str"}
+_FORMER = " What begins with `former_` was the clip's until then."
+_STATEMENTS = {"former_manifest": "str?", "former_receipt": "str?", "former_answer": "str?"}
 _LEFT = {"path": "str", "state": "str"}
 
 KINDS: Mapping[str, Kind] = {
@@ -33,8 +35,7 @@ KINDS: Mapping[str, Kind] = {
     "clip.spooled": Kind(
         "A clip's ciphertext is durable in the spool, and its manifest is signed; `recovered`"
         " where it was found there, and the ledger didn't know it, `renewed` where it was"
-        " signed anew: by a new key, or because a clock had dated it into the future; `before` is"
-        " the manifest until then.",
+        " signed anew: by a new key, or because a clock had dated it into the future." + _FORMER,
         {
             "clip_id": "str",
             "plaintext_sha256": "str",
@@ -42,7 +43,7 @@ KINDS: Mapping[str, Kind] = {
             "manifest_sha256": "str",
             "recovered": "bool?",
             "renewed": "bool?",
-            "before": "str?",
+            "former_manifest": "str?",
         },
     ),
     "clip.rejoined": Kind(
@@ -52,7 +53,7 @@ KINDS: Mapping[str, Kind] = {
     "clip.returned": Kind("A clip in the spool is on its camera again.", {"docking": "int"}),
     "spool.damaged": Kind(
         "A clip's ciphertext is gone or damaged; the clip is read again.",
-        {"error": "str", "ciphertext_sha256": "str"},
+        {"error": "str", "ciphertext_sha256": "str", "former_manifest": "str?"},
     ),
     "clip.uploading": Kind("A clip is on its way to the target.", {}),
     "clip.uploaded": Kind("The target has all bytes of a clip.", {}),
@@ -61,8 +62,8 @@ KINDS: Mapping[str, Kind] = {
     "wipe.refused": Kind("A check before a wipe did not hold.", {"problem": "str"}),
     "clip.taken_up": Kind(
         "An order, by the number of its entry, gives a clip another try; a receipt that it had"
-        " counts no longer.",
-        {"order": "int", "before": "str"},
+        " counts no longer." + _FORMER,
+        {"order": "int", "before": "str"} | _STATEMENTS,
     ),
     "order.resync": Kind(
         "A person, by uid, ordered to look again now: at a clip, at the camera that is named,"
@@ -82,12 +83,18 @@ KINDS: Mapping[str, Kind] = {
         {"clip_id": "str", "receipt_sha256": "str", "answer_sha256": "str?"},
     ),
     "clip.confirmed": Kind(
-        "The receiver stands by the receipt of a clip that is to be wiped.",
-        {"receipt_sha256": "str", "answer_sha256": "str"},
+        "The receiver stands by the receipt of a clip that is to be wiped; further times in a row"
+        " are not entered." + _FORMER,
+        {
+            "receipt_sha256": "str",
+            "answer_sha256": "str",
+            "former_receipt": "str?",
+            "former_answer": "str?",
+        },
     ),
     "clip.disowned": Kind(
-        "The receiver has lost a clip that it had given a receipt for; it is read again.",
-        {"receipt_sha256": "str"},
+        "The receiver has lost a clip that it had given a receipt for; it is read again." + _FORMER,
+        {"receipt_sha256": "str"} | _STATEMENTS,
     ),
     "wipe.begun": Kind("A clip is about to be removed from its camera.", {"policy": "str"}),
     "wipe.undone": Kind("A wipe that was cut short has left this clip as it was.", {}),

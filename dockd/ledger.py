@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from dockd.clock import timestamp
 from dockd.errors import LedgerError
@@ -278,6 +278,8 @@ class Ledger(Questions):
                 ciphertext_sha256=facts.ciphertext.sha256,
                 ciphertext_size=facts.ciphertext.size,
                 manifest=manifest,
+                receipt=None,
+                answer=None,
                 upload_url=None,
                 uploaded=0,
             )
@@ -303,7 +305,7 @@ class Ledger(Questions):
                 ciphertext_sha256=manifest.ciphertext.sha256,
                 manifest_sha256=statement_sha256(token),
                 renewed=True,
-                before=clip.manifest,
+                former_manifest=clip.manifest,
             )
 
     def take_in(self, manifest: Manifest, token: str) -> Clip:
@@ -428,7 +430,11 @@ class Ledger(Questions):
                 clip,
                 State.FOUND,
                 "spool.damaged",
-                detail={"error": error, "ciphertext_sha256": clip.ciphertext_sha256},
+                detail={
+                    "error": error,
+                    "ciphertext_sha256": clip.ciphertext_sha256,
+                    "former_manifest": clip.manifest,
+                },
                 error=error,
                 problem=detail,
                 upload_url=None,
@@ -497,33 +503,59 @@ class Ledger(Questions):
                 upload_url=None,
             )
 
-    def confirmed(self, clip: Clip, receipt: str, answer: str) -> None:
-        """Keep the receiver's newest word on a clip that is acknowledged."""
+    def confirmed(self, clip: Clip, receipt: str, answer: str) -> bool:
+        """Keep the receiver's newest word on a clip that is acknowledged.
+
+        Returns:
+            False where the clip is another one by now than was asked for; nothing is kept then.
+        """
         with self._transaction():
+            known = self.clip(clip.id)
+            if not _is_still(clip, known):
+                return False
             self._db.execute(
                 "UPDATE clips SET receipt = ?, answer = ? WHERE id = ?", (receipt, answer, clip.id)
             )
-            self._append(
-                "clip.confirmed",
-                clip.camera.id,
-                clip.id,
-                receipt_sha256=statement_sha256(receipt),
-                answer_sha256=statement_sha256(answer),
-            )
+            # The same word as often as it is asked for would only make the journal longer.
+            if known.receipt != receipt or self._last_event(clip) != "clip.confirmed":
+                self._append(
+                    "clip.confirmed",
+                    clip.camera.id,
+                    clip.id,
+                    receipt_sha256=statement_sha256(receipt),
+                    answer_sha256=statement_sha256(answer),
+                    **({} if known.receipt == receipt else _former(known, "receipt", "answer")),
+                )
+            return True
 
-    def disown(self, clip: Clip) -> None:
-        """Note that the receiver has lost a clip that is on its camera: acknowledged → found."""
+    def _last_event(self, clip: Clip) -> str | None:
+        row = self._db.execute(
+            "SELECT event FROM journal WHERE clip = ? ORDER BY seq DESC LIMIT 1", (clip.id,)
+        ).fetchone()
+        return row["event"] if row else None
+
+    def disown(self, clip: Clip) -> bool:
+        """Note that the receiver has lost a clip that is on its camera: acknowledged → found.
+
+        Returns:
+            False where the clip is another one by now than was asked for; nothing changes then.
+        """
         with self._transaction():
+            known = self.clip(clip.id)
+            if not _is_still(clip, known):
+                return False
             self._move(
                 clip,
                 State.FOUND,
                 "clip.disowned",
-                detail={"receipt_sha256": statement_sha256(clip.receipt or "")},
+                # That it is lost is nobody's signed word, and its receipt proves what was there.
+                detail={"receipt_sha256": statement_sha256(known.receipt or "")} | _former(known),
                 receipt=None,
                 answer=None,
                 upload_url=None,
                 uploaded=0,
             )
+            return True
 
     def begin_wipe(self, clips: Collection[Clip], policy: str) -> list[Clip]:
         """Note, before anything is removed, which clips are about to be.
@@ -584,13 +616,15 @@ class Ledger(Questions):
             state = self._state(clip)
             if state not in {State.UNREADABLE, State.REJECTED, State.ACKNOWLEDGED}:
                 raise LedgerError(f"clip {clip.id} is {state}, and needs no order")
-            if self.clip(clip.id).wiping:
+            known = self.clip(clip.id)
+            if known.wiping:
                 raise LedgerError(f"the wipe of clip {clip.id} has begun")
             self._move(
                 clip,
                 to,
                 "clip.taken_up",
-                detail={"order": order, "before": str(state)},
+                detail={"order": order, "before": str(state)}
+                | (_former(known) if known.receipt else {}),
                 receipt=None,
                 answer=None,
                 upload_url=None,
@@ -656,6 +690,17 @@ class Ledger(Questions):
                     clip, State.FOUND, "clip.ingest_interrupted", detail={"error": "restart"}
                 )
             return len(clips)
+
+
+def _is_still(clip: Clip, known: Clip) -> bool:
+    """Say whether a clip is acknowledged, for the very manifest that it was asked for by."""
+    return known.state is State.ACKNOWLEDGED and known.manifest == clip.manifest
+
+
+def _former(clip: Clip, *names: Literal["manifest", "receipt", "answer"]) -> dict[str, str]:
+    """Return the signed statements that a clip loses, for the journal to keep."""
+    values = {name: getattr(clip, name) for name in names or ("manifest", "receipt", "answer")}
+    return {f"former_{name}": value for name, value in values.items() if value}
 
 
 def _is_path(path: bytes, manifest: Manifest) -> bool:

@@ -768,7 +768,9 @@ def test_an_order_takes_up_what_is_stuck_or_acknowledged_and_nothing_else(
     if state in {State.UNREADABLE, State.REJECTED, State.ACKNOWLEDGED} and to in TRANSITIONS[state]:
         ledger.take_up(clip, to, 7)
         (entry,) = ledger.entries(after=before.seq)
-        assert (entry.event, entry.detail) == ("clip.taken_up", {"order": 7, "before": state})
+        assert entry.event == "clip.taken_up"
+        assert (entry.detail["order"], entry.detail["before"]) == (7, state)
+        assert ("former_receipt" in entry.detail) == (state is State.ACKNOWLEDGED)
         assert ledger.clip(clip.id).state is to
     else:
         with pytest.raises(LedgerError):
@@ -816,6 +818,74 @@ def test_a_clip_whose_wipe_has_begun_is_not_taken_up(ledger: Ledger, story: Stor
     with pytest.raises(LedgerError, match="has begun"):
         ledger.take_up(clip, State.FOUND, 7)
     assert ledger.clip(clip.id).receipt
+
+
+def acknowledged(story: Story) -> Clip:
+    story.look(found())
+    for step in (Story.ingest, Story.spool, Story.upload, Story.acknowledge):
+        step(story, story.clip())
+    return story.clip()
+
+
+@pytest.mark.parametrize("by", ["disown", "take_up", "another receipt"])
+def test_the_journal_keeps_the_proof_that_a_clip_loses(
+    ledger: Ledger, story: Story, by: str
+) -> None:
+    clip = acknowledged(story)
+    match by:
+        case "disown":
+            assert ledger.disown(clip)
+        case "take_up":
+            ledger.take_up(clip, State.FOUND, 7)
+        case _:
+            assert ledger.confirmed(clip, "another receipt", "another answer")
+    *_, entry = ledger.entries()
+    former = {name: value for name, value in entry.detail.items() if name.startswith("former_")}
+    statements = {"former_receipt": clip.receipt, "former_answer": clip.answer}
+    if by != "another receipt":
+        statements["former_manifest"] = clip.manifest
+    assert former == statements
+    ledger.verify_journal()
+
+
+def test_what_was_said_of_a_clip_before_it_was_taken_up_is_not_kept(
+    ledger: Ledger, story: Story
+) -> None:
+    asked = acknowledged(story)
+    ledger.take_up(asked, State.FOUND, 7)
+    before = ledger.clips()
+    assert not ledger.confirmed(asked, str(asked.receipt), "a late answer")
+    assert not ledger.disown(asked)
+    assert ledger.clips() == before
+    # Nor once it was read again, and is another copy.
+    story.ingest(story.clip())
+    plaintext = Content(sha256=str(asked.plaintext_sha256), size=asked.size)
+    facts = SealedFacts(
+        str(asked.clip_id),
+        FileStat(asked.size, asked.modified_ns, 5, 6, 7),
+        plaintext,
+        Content(sha256="e" * 64, size=asked.size + 200),
+    )
+    manifest = make_manifest(KEY, plaintext=plaintext, ciphertext=facts.ciphertext)
+    token = sign(manifest.model_copy(update={"journal": ledger.head()}), KEY)
+    ledger.spooled(story.clip(), facts, lambda _: token)
+    story.upload(story.clip())
+    ledger.acknowledge(story.clip(), "new receipt", "new answer")
+    before = ledger.clips()
+    assert not ledger.confirmed(asked, str(asked.receipt), "a late answer")
+    assert not ledger.disown(asked)
+    assert ledger.clips() == before
+
+
+def test_the_same_word_of_the_receiver_is_entered_once(ledger: Ledger, story: Story) -> None:
+    clip = acknowledged(story)
+    for number in range(3):
+        assert ledger.confirmed(clip, str(clip.receipt), f"answer {number}")
+    assert [entry.event for entry in ledger.entries()].count("clip.confirmed") == 1
+    assert story.clip().answer == "answer 2"
+    ledger.begin_wipe([clip], "delete")
+    assert ledger.confirmed(clip, str(clip.receipt), "answer 3")
+    assert [entry.event for entry in ledger.entries()].count("clip.confirmed") == 2
 
 
 def test_a_wipe_does_not_begin_for_a_clip_that_an_order_has_taken_up_meanwhile(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
@@ -9,6 +10,9 @@ from dockd.commands import connection, moments, output, text
 from dockd.commands.overview import Line, Tone, next_try
 from dockd.commands.parser import Commands, clip_name
 from dockd.control.views import ClipStory, ClipView
+from dockd.model import shorten
+
+_MOST_OF_TOKEN = 40
 
 
 def add_to(commands: Commands) -> None:
@@ -58,7 +62,7 @@ def _told(story: ClipStory, now: datetime) -> Iterator[Line]:
     yield from _clip(story.clip, now)
     yield from (Line(), Line("journal", Tone.STRONG))
     for entry in story.journal:
-        detail = "  ".join(f"{name}={_value(value)}" for name, value in entry.detail.items())
+        detail = "  ".join(f"{name}={_brief(name, value)}" for name, value in entry.detail.items())
         yield Line(text.printable(f"  {entry.at}  {entry.event}  {detail}").rstrip())
     yield from _statement("manifest", story.manifest, "it has not been sealed")
     yield from _statement("receipt", story.receipt, "there is none: nothing releases its wipe")
@@ -100,6 +104,11 @@ def _flat(members: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str
 
 def _value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _brief(name: str, value: object) -> str:
+    """Return a value; of a signed statement that was replaced, no more than tells it apart."""
+    return shorten(_value(value), _MOST_OF_TOKEN if name.startswith("former_") else sys.maxsize)
 
 
 def _fact(name: str, value: str) -> Line:
