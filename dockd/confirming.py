@@ -6,10 +6,10 @@ question that this run of the daemon has asked minutes ago, under a fresh nonce.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dockd.clock import Clock
-from dockd.errors import ReceiptRefusedError
+from dockd.errors import HISTORY_FORKED, DockdError, ReceiptRefusedError, TargetError
 from dockd.keys import VerifyKey
 from dockd.manifest import Receipt, statement_sha256, verify_answer, verify_receipt
 from dockd.model import Clip
@@ -23,10 +23,26 @@ GOOD_FOR_SECONDS = 600.0
 class Confirmations:
     """Asks for receipts, and remembers which of them the receiver stands by."""
 
-    def __init__(self, target: Target, receiver_keys: Sequence[VerifyKey], clock: Clock) -> None:
+    def __init__(
+        self,
+        target: Target,
+        receiver_keys: Sequence[VerifyKey],
+        clock: Clock,
+        *,
+        forked: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Remember nothing yet.
+
+        Args:
+            target: where the receiver is.
+            receiver_keys: whose word counts.
+            clock: how old it is.
+            forked: is called when the receiver says that the station's journal contradicts itself.
+        """
         self._target = target
         self._clock = clock
         self._keys = receiver_keys
+        self._forked = forked
         self._confirmed: dict[int, tuple[str, float]] = {}
         """Clips, with the digests of their receipts, and when the answer came."""
 
@@ -50,6 +66,11 @@ class Confirmations:
             )
         verify_answer(answer.answer, self._keys, nonce=nonce, receipt_token=answer.receipt)
         return Confirmed(answer.receipt, answer.answer, receipt)
+
+    def heed(self, error: DockdError) -> None:
+        """Do what an answer asks for that was no receipt."""
+        if isinstance(error, TargetError) and error.code == HISTORY_FORKED:
+            self._forked()
 
     def remember(self, clip: Clip, receipt: str) -> None:
         """Note that the receiver stands by a clip's receipt now."""

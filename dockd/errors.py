@@ -272,10 +272,16 @@ class JournalForkedError(LedgerError):
     event = "journal.forked"
 
 
+HISTORY_FORKED = "history-forked"
+"""The code with which a receiver refuses what contradicts a station's journal."""
+
+
 class TargetError(DockdError):
     summary = "The upload did not go through"
     exit_code = 69
     event = "upload.failed"
+    code = ""
+    """What the receiver calls it, if it was the receiver that said it."""
 
 
 class TransientError(TargetError):

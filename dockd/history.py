@@ -84,6 +84,11 @@ class History:
         """Compare at once."""
         self._wakeup.wake()
 
+    def doubted(self) -> None:
+        """Compare at once, as the receiver refuses what contradicts the journal that it knows."""
+        if self._agrees:
+            self.compare_now()
+
     async def run(self) -> None:
         """Compare until cancelled, where there is a receiver."""
         pause = _RETRY_FIRST

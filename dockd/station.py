@@ -160,7 +160,6 @@ class Station:
         notifier: Notifier,
     ) -> None:
         config, clock = self._config, self._seams.clock
-        confirmations = Confirmations(target, self._receiver_keys, clock)
         history = History(
             ledger,
             target,
@@ -170,6 +169,7 @@ class Station:
             receiver_keys=self._receiver_keys,
             settled=self._all_settled,
         )
+        confirmations = Confirmations(target, self._receiver_keys, clock, forked=history.doubted)
         uploader = Uploader(
             ledger,
             spool,

@@ -222,6 +222,7 @@ class Uploader:
 
     def _failed(self, delivery: Delivery, error: DockdError, pause: float) -> None:
         """Tell of a failed attempt what it is: the target's trouble, or this clip's own."""
+        self._means.confirmations.heed(error)
         if isinstance(error, TargetDownError) and self._goes_through_for_others(delivery):
             error = TransientError(
                 error.detail,

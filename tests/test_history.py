@@ -11,8 +11,9 @@ import structlog
 
 from dockd.board import Board
 from dockd.clock import Clock
+from dockd.confirming import Confirmations
 from dockd.control.troubles import of_failing
-from dockd.errors import TargetDownError
+from dockd.errors import TargetDownError, TransientError
 from dockd.history import History
 from dockd.journal import GENESIS
 from dockd.keys import SigningKey
@@ -223,3 +224,21 @@ def test_where_there_are_no_receipts_nothing_is_compared(bench: Bench) -> None:
     bench.run(script)
     assert bench.witness.asked == 0
     assert bench.ledger.last_anchor(STATION.kid) == GENESIS
+
+
+def test_a_journal_that_the_receiver_doubts_is_compared_at_once(
+    bench: Bench, log: list[Any]
+) -> None:
+    async def script(history: History) -> None:
+        await bench.until(lambda: not history.holds_wipes)
+        bench.witness.head = JournalHead(seq=3, hash="f" * 64)
+        refused = TransientError("it was another one")
+        Confirmations(bench.witness, [], Clock(), forked=history.doubted).heed(refused)
+        await asyncio.sleep(0)
+        assert not history.holds_wipes
+        refused.code = "history-forked"
+        Confirmations(bench.witness, [], Clock(), forked=history.doubted).heed(refused)
+        await bench.until(lambda: history.holds_wipes)
+
+    bench.run(script)
+    assert [line["event"] for line in log] == ["journal.forked"]

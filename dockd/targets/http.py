@@ -20,6 +20,7 @@ from dockd import __version__
 from dockd.clock import Clock
 from dockd.config import TargetConfig
 from dockd.errors import (
+    HISTORY_FORKED,
     ConfigError,
     KeyFileError,
     RejectedError,
@@ -50,7 +51,7 @@ _TOO_LONG = frozenset({400, 414, 431, 494})
 _MENDS_ITSELF = frozenset({408, 409, 423, 425, 429})
 """With every 5xx but 511: it ends by itself."""
 
-_FOR_OPERATORS = frozenset({"history-forked"})
+_FOR_OPERATORS = frozenset({HISTORY_FORKED})
 """What the receiver says that doesn't end by itself, whatever its status."""
 
 _PAGE_HINT = (
@@ -393,6 +394,7 @@ def to_error(reply: Reply) -> TargetError:
     error = (TargetDownError if down else TransientError)(
         detail, hint=hint, retry_after=reply.retry_after, needs_operator=not mends_itself
     )
+    error.code = reply.problem.code
     if isinstance(error, TargetDownError):
         error.answered = reply.is_servers
     return error

@@ -257,6 +257,7 @@ def test_a_journal_that_the_receiver_contradicts_needs_an_operator(sealed: Seale
     with pytest.raises(TransientError) as raised:
         ask(sealed, httpx.Response(409, json=problem, headers=headers))
     assert raised.value.needs_operator
+    assert raised.value.code == "history-forked"
     assert "it was another one" in raised.value.detail
 
 
