@@ -41,10 +41,15 @@ from dockd.tree import Root, advice, exists, walk
 
 _ASK_FIRST, _ASK_CAP = 5.0, 60.0
 """Seconds between two questions for a camera's receipts; they grow with the time it takes."""
+_TURN = 30.0
+"""Seconds of questions after which a camera's new footage has its turn."""
+_PUT_OFF_FIRST, _PUT_OFF_CAP = 300.0, 86400.0
+"""Seconds until a clip that could not be wiped is tried again; they double."""
 _PATIENCE = 300.0
 """Seconds that the receiver may take to read clips back before somebody should hear of it."""
 _LONGEST_READING = 3600.0
 """Seconds after which a receiver that reads clips back is not going to come to an end."""
+_SLOW_HINT = "the server reads the clips back; look at its disk"
 _NAMED = 20
 """Paths that are named where many are harmed."""
 
@@ -68,6 +73,8 @@ class Sweep:
     """How many of those no longer are: the next look finds them gone."""
     strays: list[Clip] = field(default_factory=list)
     """Clips whose path held something else, or nothing."""
+    failed: list[Clip] = field(default_factory=list)
+    """Clips that could not be checked or removed now."""
     gone: int = 0
     """How many of the checked are removed, and their absence read back."""
     others: dict[bytes, tuple[int, int]] = field(default_factory=dict)
@@ -117,6 +124,10 @@ class Cleaning:
         self._waiting = Repeats(clock, events.WIPE_UNCONFIRMED, events.WIPE_CONFIRMED, board)
         self._unconfirmed: dict[str, float] = {}
         """Cameras with clips that the receiver has still to confirm, and since when."""
+        self._asked: dict[str, dict[int, float]] = {}
+        """By camera, when the receiver was last asked for each clip."""
+        self._put_off: dict[str, dict[int, tuple[float, float]]] = {}
+        """By camera, the clips that could not be wiped: until when they wait, and how long."""
         self._disowned: set[str] = set()
         self._rehearsed: set[int] = set()
 
@@ -137,16 +148,26 @@ class Cleaning:
         clips = await self._acknowledged(media.camera)
         return await media.threads.run(_left_aside, root, clips)
 
-    async def released(self, camera: Camera) -> list[Clip]:
+    async def released(
+        self, camera: Camera, is_hidden: Callable[[Clip], bool] = lambda _: False
+    ) -> list[Clip]:
         """Return the clips that may be wiped now.
 
         None while one of the camera's clips is pending, or an order holds wipes.
+
+        Args:
+            camera: the camera.
+            is_hidden: says of a clip whether it can't be wiped, as nobody sees it whole.
         """
         if self._policy == "keep" or self._held():
             return []
         if await asyncio.to_thread(self._ledger.pending, camera):
             return []
-        acknowledged = await self._acknowledged(camera)
+        acknowledged = [
+            clip
+            for clip in await self._acknowledged(camera)
+            if not is_hidden(clip) and not self._is_put_off(clip)
+        ]
         receipts = [clip for clip in acknowledged if await self._has_receipt(clip)]
         asked = [clip for clip in receipts if not self._is_confirmed(clip)]
         await self._confirm(camera, asked)
@@ -198,8 +219,27 @@ class Cleaning:
         self._refusals.forget(camera.id)
         self._waiting.forget(camera.id)
         self._unconfirmed.pop(camera.id, None)
+        self._asked.pop(camera.id, None)
+        self.try_again(camera)
         self._harmed.pop(camera.id, None)
         self._board.remove((events.WIPE_DAMAGED.name, camera.id))
+
+    def try_again(self, camera: Camera) -> None:
+        """Put off none of a camera's clips any longer."""
+        self._put_off.pop(camera.id, None)
+
+    def _is_put_off(self, clip: Clip) -> bool:
+        until, _ = self._put_off.get(clip.camera.id, {}).get(clip.id, (-math.inf, 0.0))
+        return self._clock.monotonic() < until
+
+    def _put_off_longer(self, clips: Sequence[Clip]) -> None:
+        """Let clips that could not be wiped wait: each try leaves entries in the journal."""
+        now = self._clock.monotonic()
+        for clip in clips:
+            waits = self._put_off.setdefault(clip.camera.id, {})
+            _, before = waits.get(clip.id, (now, 0.0))
+            pause = min(max(2 * before, _PUT_OFF_FIRST), _PUT_OFF_CAP)
+            waits[clip.id] = now + pause, pause
 
     async def check(self, media: Media, root: Root, clips: Sequence[Clip], docking: int) -> Sweep:
         """Check each clip on the camera before any of them goes.
@@ -230,21 +270,50 @@ class Cleaning:
         if self._policy == "dry-run":
             self._rehearse(sweep.checked)
             return
-        if not (sweep.checked or sweep.cut_short) or self._held():
+        await self._confirm_anew(media.camera, sweep)
+        if sweep.checked or sweep.cut_short:
+            await self._open_window(media, sweep)
+        if not (sweep.gone or sweep.finished):
+            self._put_off_longer(sweep.failed)
+
+    async def _confirm_anew(self, camera: Camera, sweep: Sweep) -> None:
+        """Leave out what the receiver stands by no longer: the checks may have taken hours."""
+        clips = [one.clip for one in sweep.checked] + sweep.cut_short
+        aged = [clip for clip in clips if not self._is_confirmed(clip)]
+        if not aged:
             return
-        clips = [one.clip for one in sweep.checked]
+        await self._confirm(camera, aged)
+        known = await self._acknowledged(camera)
+        good = {clip.id: clip for clip in known if self._is_confirmed(clip)}
+        sweep.checked = [
+            Checked(good[one.clip.id], one.stat) for one in sweep.checked if one.clip.id in good
+        ]
+        sweep.cut_short = [good[clip.id] for clip in sweep.cut_short if clip.id in good]
+
+    def _may_go(self, clip: Clip) -> bool:
+        """Say whether a clip may go at this very moment: an order, or time, may have its say."""
+        return not self._held() and self._is_confirmed(clip)
+
+    async def _open_window(self, media: Media, sweep: Sweep) -> None:
+        if self._held():
+            return
+        removed = []
         async with media.writable() as root:
-            for clip in sweep.cut_short:
+            for clip in filter(self._may_go, sweep.cut_short):
                 async with self._fenced(clip, sweep):
                     await media.threads.run(wipe.finish, root, clip, self._files)
                     sweep.finished += 1
+            going = [one for one in sweep.checked if self._may_go(one.clip)]
+            clips = [one.clip for one in going]
             begun = await to_the_end(self._ledger.begin_wipe, clips, self._policy)
-            going = [
-                Checked(clip, one.stat) for clip, one in zip(begun, sweep.checked, strict=True)
-            ]
-            removed = [one.clip for one in going if await self._remove(media, root, one, sweep)]
+            for clip, one in zip(begun, going, strict=True):
+                # What was begun and stays is undone in the ledger by the next look.
+                if self._may_go(clip) and await self._remove(
+                    media, root, Checked(clip, one.stat), sweep
+                ):
+                    removed.append(clip)
         async with media.opened() as root:
-            gone = [clip for clip in removed if await self._is_gone(media, root, clip)]
+            gone = [clip for clip in removed if await self._is_gone(media, root, clip, sweep)]
             harmed = await media.threads.run(_harmed, root, sweep) if media.ours_alone else []
         if harmed:
             await self._damaged(media.camera, harmed)
@@ -259,14 +328,48 @@ class Cleaning:
         return self._confirmations.holds(clip)
 
     async def _confirm(self, camera: Camera, clips: Sequence[Clip]) -> None:
-        """Have the receiver confirm receipts that it has not just given."""
+        """Have the receiver confirm receipts that it has not just given, as far as time allows."""
+        confirmed, waiting = await self._ask_for(camera, clips)
+        if waiting is None:
+            self._unconfirmed.pop(camera.id, None)
+            if confirmed:
+                self._waiting.success(camera.id, camera=camera.id)
+            else:
+                self._waiting.forget(camera.id)
+            return
+        now = self._clock.monotonic()
+        if confirmed:  # it gets on
+            self._unconfirmed[camera.id] = now
+        since = self._unconfirmed.setdefault(camera.id, now)
+        if now - since >= _LONGEST_READING:
+            waiting.needs_operator = waiting.needs_operator or not waiting.detail
+        if waiting.detail or now - since >= _PATIENCE:
+            self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=len(clips))
+
+    async def _ask_for(
+        self, camera: Camera, clips: Sequence[Clip]
+    ) -> tuple[bool, WipeUnconfirmedError | None]:
+        """Return whether any clip is confirmed now, and why another is not yet, if one isn't."""
         waiting: WipeUnconfirmedError | None = None
-        for clip in clips:
+        confirmed = False
+        began = self._clock.monotonic()
+        asked = self._asked.setdefault(camera.id, {})
+        # Who takes long to answer for some clips keeps the others from no turn of theirs.
+        for clip in sorted(clips, key=lambda clip: asked.get(clip.id, -math.inf)):
+            now = self._clock.monotonic()
+            if now - began >= _TURN:
+                waiting = waiting or WipeUnconfirmedError(hint=_SLOW_HINT)
+                break
+            asked[clip.id] = now
             try:
-                waiting = _graver(waiting, await self._confirm_one(clip))
+                confirmed |= await self._confirm_one(clip)
             except ReceiptRefusedError as error:
+                self._put_off_longer([clip])
                 await self._refused(clip, error)
+            except WipeUnconfirmedError as error:
+                waiting = _graver(waiting, error)
             except TargetError as error:
+                self._confirmations.heed(error)
                 is_passing = isinstance(error, TransientError) and not error.needs_operator
                 unconfirmed = WipeUnconfirmedError(
                     error.message, hint=error.hint, needs_operator=not is_passing
@@ -274,39 +377,34 @@ class Cleaning:
                 waiting = _graver(waiting, unconfirmed)
                 if isinstance(error, TargetDownError):
                     break
-        if waiting is None:
-            self._unconfirmed.pop(camera.id, None)
-            self._waiting.success(camera.id, camera=camera.id)
-            return
-        now = self._clock.monotonic()
-        since = self._unconfirmed.setdefault(camera.id, now)
-        if now - since >= _LONGEST_READING:
-            waiting.needs_operator = waiting.needs_operator or not waiting.detail
-        if waiting.detail or now - since >= _PATIENCE:
-            self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=len(clips))
+        return confirmed, waiting
 
-    async def _confirm_one(self, clip: Clip) -> WipeUnconfirmedError | None:
-        """Return why a clip is not confirmed yet; with no words where that takes its time."""
+    async def _confirm_one(self, clip: Clip) -> bool:
+        """Ask the receiver for a clip, and keep its word; returns whether it stands by it.
+
+        Raises:
+            WipeUnconfirmedError: it can't say so yet; with no words where that takes its time.
+            ReceiptRefusedError, TargetError: as :meth:`Confirmations.ask`.
+        """
         match await self._confirmations.ask(Sealed.of(clip, Path())):
             case Confirmed() as answer:
-                await to_the_end(self._ledger.confirmed, clip, answer.token, answer.answer)
-                self._confirmations.remember(clip, answer.token)
-                return None
+                kept = await to_the_end(self._ledger.confirmed, clip, answer.token, answer.answer)
+                if kept:
+                    self._confirmations.remember(clip, answer.token)
+                return kept
             case Verifying():
-                return WipeUnconfirmedError(
-                    hint="the server reads the clips back; look at its disk"
-                )
+                raise WipeUnconfirmedError(hint=_SLOW_HINT)
             case NotStored() if clip.wiping:
-                return WipeUnconfirmedError(
+                raise WipeUnconfirmedError(
                     f"the server has lost clip {clip.id}, whose wipe had begun",
                     hint="look what is left of it on the camera before anything else is done to it",
                     needs_operator=True,
                 )
             case NotStored():
-                await to_the_end(self._ledger.disown, clip)
-                self._disowned.add(clip.camera.id)
-                emit(events.CLIP_DISOWNED, **_about(clip), clip_id=clip.clip_id)
-                return None
+                if await to_the_end(self._ledger.disown, clip):
+                    self._disowned.add(clip.camera.id)
+                    emit(events.CLIP_DISOWNED, **_about(clip), clip_id=clip.clip_id)
+                return False
 
     async def _has_receipt(self, clip: Clip) -> bool:
         """Check the receipt once more, as it is in the ledger, against today's pinned keys."""
@@ -353,22 +451,25 @@ class Cleaning:
             self._refusals.forget(*_key(clip))  # told; what is there now is another clip
             sweep.strays.append(clip)
         except WipeBusyError as error:
+            sweep.failed.append(clip)
             self._trouble.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
         except FileNotFoundError:
             sweep.strays.append(clip)
         except OSError as error:
+            sweep.failed.append(clip)
             failure = WipeError(
                 error.strerror or str(error),
                 hint=advice(error, "look at the camera; dockd tries again"),
             )
             self._trouble.failure(*_key(clip), error=failure, retry_in=None, **_about(clip))
 
-    async def _is_gone(self, media: Media, root: Root, clip: Clip) -> bool:
+    async def _is_gone(self, media: Media, root: Root, clip: Clip, sweep: Sweep) -> bool:
         try:
             await media.threads.patiently(
                 partial(wipe.verify_gone, root, clip), more=reading_seconds(clip.size)
             )
         except WipeFailedError as error:
+            sweep.failed.append(clip)
             self._trouble.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
             return False
         self._trouble.success(*_key(clip), **_about(clip))

@@ -105,6 +105,11 @@ class Docking:
         self._look_at = 0.0
         self._wake.set()
 
+    def try_again(self) -> None:
+        """Look through the camera again at once, and try again whatever waits for a later try."""
+        self._cleaning.try_again(self.media.camera)
+        self.look_now()
+
     async def run(self) -> None:
         """Work on the camera until it goes away or this is cancelled.
 
@@ -209,6 +214,7 @@ class Docking:
                     self.doing = Doing.WIPING
                 sweep = await self._cleaning.check(self.media, root, released, self.number)
             await self._cleaning.wipe(self.media, sweep)
+            self._look_for_given_back()
             left = self._unseen or sweep.gone < len(sweep.checked)
             if not (sweep.strays or sweep.finished or (sweep.gone and left)):
                 return min(self._look_in, self._cleaning.ask_again_in(self.media.camera))
@@ -217,16 +223,19 @@ class Docking:
             self.look_now()
 
     async def _released(self) -> list[Clip]:
-        released = [
-            clip
-            for clip in await self._cleaning.released(self.media.camera)
-            if clip.path in self._seen or not is_below(clip.path, self._hidden)
-        ]
+        released = await self._cleaning.released(self.media.camera, self._is_hidden)
         if released:
             self.standing = Standing.WORKING
+        self._look_for_given_back()
+        return released
+
+    def _is_hidden(self, clip: Clip) -> bool:
+        return clip.path not in self._seen and is_below(clip.path, self._hidden)
+
+    def _look_for_given_back(self) -> None:
+        """Look again where the receiver has lost clips: they are to be read again."""
         if self._cleaning.gave_back(self.media.camera):
             self.look_now()
-        return released
 
     async def _look_and_ingest(self, root: Root) -> None:
         camera, began = self.media.camera, self._clock.now()
@@ -257,8 +266,6 @@ class Docking:
                 left_alone=self.left_alone.files,
             )
         self._tell_of_left_alone()
-        for clip in observed.touched:
-            await self._look_at_content(root, clip, look)
         self._tell_of_failures(look)
         stay = Stay(self.media, self.number, await self._clocks(look), self.left_alone)
 
@@ -267,7 +274,7 @@ class Docking:
 
         clips = await asyncio.to_thread(self._ledger.to_ingest, camera)
         self._intake.forget(camera, but=[clip.id for clip in clips])
-        unsure = await asyncio.to_thread(self._unsure, root, files)
+        unsure = await asyncio.to_thread(self._unsure, root, files, observed.touched)
         self._unsettled = look.again_in is not None
         if clips or unsure or self._unsettled:
             self.standing = self._told = Standing.WORKING
@@ -284,23 +291,33 @@ class Docking:
             await self._look_at_content(root, clip, look)
             if clip.path in look.failures:
                 self._tell_of_failures(look)
+            if not self._look_in:
+                # There may be new footage, which goes first; the rest is still unsure then.
+                self._unsettled = True
+                break
         await self._look_again(look)
 
-    def _unsure(self, root: Root, files: Sequence[FoundFile]) -> list[Clip]:
+    def _unsure(
+        self, root: Root, files: Sequence[FoundFile], touched: Sequence[Clip]
+    ) -> list[Clip]:
         """Return the clips that were read, and whose files may have another content by now; blocks.
 
-        A camera that was formatted, and whose clock and numbering have begun anew, can give
-        another recording the name, size and time of one that was read at an earlier docking.
+        Those are the ones that were touched. And a camera that was formatted, and whose clock and
+        numbering have begun anew, can give another recording the name, size and time of one that
+        was read at an earlier docking.
         """
         there = {file.path: file.stat for file in files}
-        return [
+        ids = {clip.id for clip in touched}
+        untouched = (
             clip
             for clip in self._ledger.read_before(self.media.camera)
             if clip.path in there
+            and clip.id not in ids
             # Before a wipe, the content is checked anyway.
             and (clip.state is not State.ACKNOWLEDGED or self._cleaning.leaves_clips)
             and not self._is_sure(root, clip, there[clip.path])
-        ]
+        )
+        return [*touched, *untouched]
 
     def _is_sure(self, root: Root, clip: Clip, stat: FileStat | None) -> bool:
         if self.media.ours_alone or stat is None or clip.stat is None:

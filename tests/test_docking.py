@@ -1101,9 +1101,10 @@ def test_a_clip_that_a_crash_left_held_in_a_shared_folder_is_wiped_in_the_end(
     assert not told(log, "clip.vanished")
 
 
-def acknowledged_earlier(bench: Bench) -> Path:
+def acknowledged_earlier(bench: Bench, name: str = "1.mp4", data: bytes = b"clip") -> Path:
     """A clip whose receipt an earlier run of the daemon has kept."""
-    clip = bench.clip("1.mp4")
+    clip = bench.clip(name, data)
+    bench.docking.look_now()
     bench.confirms_at_once = False
     bench.wipes_are_held = True
     bench.run_until(bench.has_acknowledged_all)
@@ -1231,3 +1232,188 @@ def test_a_clip_whose_wipe_had_begun_is_not_disowned(bench: Bench) -> None:
     bench.target.answer = lambda _sealed, _nonce: NotStored()
     bench.docking.look_now()
     bench.run_until(lambda: bench.ledger.clips()[0].state is State.WIPED)
+
+
+# What holds while a wipe goes on
+
+
+class HoldsAfterOne(Files):
+    """Somebody orders wipes to be held once a clip is gone."""
+
+    bench: "Bench"
+
+    def unlink_at(self, folder_fd: int, name: bytes) -> None:
+        super().unlink_at(folder_fd, name)
+        self.bench.wipes_are_held = True
+
+
+def test_an_order_to_hold_wipes_stops_the_one_that_is_under_way(tmp_path: Path) -> None:
+    files = HoldsAfterOne()
+    files.bench = bench = Bench(tmp_path, files=files)
+    with closing(bench.ledger):
+        for number in range(3):
+            bench.clip(f"{number}.mp4", str(number).encode())
+        done = {State.WIPED: 1, State.ACKNOWLEDGED: 2}
+        undone = ["wipe.undone"] * 2
+        bench.run_until(
+            lambda: (
+                bench.ledger.counts() == done
+                and [entry.event for entry in bench.ledger.entries()][-2:] == undone
+            )
+        )
+        assert len(list(bench.media.folder.iterdir())) == 2
+        assert not any(clip.wiping for clip in bench.ledger.clips()[1:])
+
+
+def let_checks_take(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, seconds: float, then: Callable[[], object]
+) -> None:
+    """Let the check before a wipe take its time, and something happen meanwhile."""
+    monotonic, check, passed = bench.clock.monotonic, wipe.check, 0.0
+
+    def slow(root: Root, clip: Clip, docking: int) -> FileStat:
+        nonlocal passed
+        stat = check(root, clip, docking)
+        if not passed:
+            then()
+        passed = seconds
+        return stat
+
+    monkeypatch.setattr(wipe, "check", slow)
+    monkeypatch.setattr(bench.clock, "monotonic", lambda: monotonic() + passed)
+
+
+def test_what_the_receiver_has_confirmed_before_long_checks_is_asked_for_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = bench.clip("1.mp4")
+    let_checks_take(bench, monkeypatch, 601.0, lambda: None)
+    bench.run_until(bench.is_safe)
+    assert bench.target.asked == 1
+    assert not clip.exists()
+
+
+def test_a_clip_that_the_receiver_loses_during_long_checks_is_read_again_and_not_wiped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    clip = bench.clip("1.mp4")
+
+    def lose() -> None:
+        bench.acknowledges = False
+        bench.target.answer = lambda _sealed, _nonce: NotStored()
+
+    let_checks_take(bench, monkeypatch, 601.0, lose)
+    bench.run_until(lambda: len(told(log, "clip.spooled")) == 2)
+    assert clip.exists()
+    assert "rw" not in bench.media.mounts
+    assert not told(log, "camera.safe")
+
+
+# What can't be wiped, and what takes long
+
+
+def test_clips_that_cannot_be_removed_are_tried_ever_more_rarely_or_by_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    looks: list[int] = []
+    bench = Bench(tmp_path)
+    look = bench.media.look
+
+    def looked(root: Root) -> Look:
+        looks.append(1)
+        return look(root)
+
+    monkeypatch.setattr(bench.media, "look", looked)
+    bench.media.ours_alone = False
+    bench.media.look_every = 0.02
+    with closing(bench.ledger):
+        for number in range(3):
+            bench.clip(f"{number}.mp4", str(number).encode())
+        with monkeypatch.context() as patched:
+            patched.setattr(wipe, "rename_new", refuse)
+            patched.setattr("dockd.confirming.GOOD_FOR_SECONDS", 0.5)
+            bench.run_until(
+                lambda: len(looks) > 30 and bench.is_stuck() and bench.shows("wipe.failed")
+            )
+            events = [entry.event for entry in bench.ledger.entries()]
+            assert events.count("wipe.begun") == events.count("wipe.undone") == 3
+            assert bench.target.asked <= 3
+        bench.docking.try_again()
+        bench.run_until(bench.is_safe)
+        assert bench.ledger.counts() == {State.WIPED: 3}
+
+
+def test_new_footage_does_not_wait_until_all_kept_clips_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Bench(tmp_path, "keep")
+    with closing(first.ledger):
+        for number in range(3):
+            first.clip(f"{number}.mp4", str(number).encode())
+        first.run_until(first.is_safe)
+    bench = Bench(tmp_path, "keep", receiver=first.receiver)
+    check = wipe.check
+    known: list[int] = []
+
+    def bring(root: Root, clip: Clip, docking: int) -> FileStat:
+        known.append(sum(one.plaintext_sha256 is not None for one in bench.ledger.clips()))
+        if len(known) == 1:
+            bench.clip("new.mp4", b"new")
+            bench.docking.look_now()
+        return check(root, clip, docking)
+
+    monkeypatch.setattr(wipe, "check", bring)
+    with closing(bench.ledger):
+        bench.run_until(bench.is_safe)
+    assert known == [3, 4, 4]
+
+
+def test_who_waits_long_for_some_receipts_gets_the_others_in_turns(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        bench.clip(f"{number}.mp4", str(number).encode())
+    acknowledged_earlier(bench, "3.mp4")
+    monotonic, passed = bench.clock.monotonic, 0.0
+    asked: list[str] = []
+    slow = {str(clip.clip_id) for clip in bench.ledger.clips()[:3]}
+
+    def answer(sealed: Sealed, nonce: str) -> ReceiptAnswer:
+        nonlocal passed
+        asked.append(sealed.clip_id)
+        if sealed.clip_id in slow:
+            passed += 10.0
+            return Verifying(1.0)
+        return bench.target.confirm(sealed, nonce)
+
+    monkeypatch.setattr(bench.clock, "monotonic", lambda: monotonic() + passed)
+    bench.target.answer = answer
+
+    def one_is_gone() -> bool:
+        if asked:
+            bench.docking.clip_settled()
+        return State.WIPED in bench.ledger.counts()
+
+    bench.run_until(one_is_gone)
+    assert asked.index(next(iter(set(asked) - slow))) == 3
+    assert bench.docking.standing is Standing.WORKING
+
+
+def test_clips_whose_confirmations_are_refused_are_not_told_as_confirmed(
+    bench: Bench, log: list[Any]
+) -> None:
+    acknowledged_earlier(bench)
+
+    def down(_sealed: Sealed, _nonce: str) -> ReceiptAnswer:
+        raise TargetDownError("nothing listens there")
+
+    bench.target.answer = down
+    bench.run_until(lambda: bench.shows("wipe.unconfirmed"))
+    bench.target.answer = lambda sealed, _: Received(bench.receipt(sealed.manifest), "")
+    bench.docking.look_now()
+    bench.run_until(lambda: bench.shows("wipe.refused") and bench.is_stuck())
+    assert not bench.shows("wipe.unconfirmed")
+    assert not told(log, "wipe.confirmed")

@@ -112,7 +112,7 @@ class Orders:
         )
         outcome = _Outcome(number, timestamp(self._clock.now()))
         for docking in scope.dockings:
-            docking.look_now()  # also before: from here on, none of them is safe to take
+            docking.try_again()  # also before: from here on, none of them is safe to take
         for clip in scope.clips:
             try:
                 await self._take_up(clip, order, outcome)
@@ -122,7 +122,7 @@ class Orders:
             outcome.refuse_camera(order.camera)
         self._uploader.wake()
         for docking in scope.dockings:
-            docking.look_now()
+            docking.try_again()
         cameras = sorted(docking.media.camera.id for docking in scope.dockings)
         emit(
             events.RESYNC_ORDERED,
