@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,8 +23,21 @@ from dockd.threads import left_behind
 
 _STOP_SECONDS = 20.0
 """Seconds that a stop may take; after them it is a crash, which the next start makes up for."""
+_LEAVE_SECONDS = 5.0
+"""Seconds that threads which nobody waits for any more may take to return."""
+_START_AGAIN = 75
+"""The exit code where a reload was cut short: systemd starts the daemon, and so reloads it."""
 _THREADS = 64
 """Blocking calls at once: ingests, disk and ledger, with room to spare."""
+
+
+def main(config_path: Path, seams: Seams | None = None) -> int:
+    """Run the daemon as this process, which ends then whatever hangs; see ``run``."""
+    code = run(config_path, seams)
+    if left_behind():
+        os._exit(code)  # Python would wait for what may never return
+    _Deadline(_LEAVE_SECONDS).begin(code)
+    return code
 
 
 def run(config_path: Path, seams: Seams | None = None) -> int:
@@ -45,18 +59,12 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
     configure_logs(level=config.log.level, style=config.log.style)
     keep_buffers()
     _allow_descriptors()
-    code = 0
+    deadline = _Deadline(_STOP_SECONDS)
     try:
-        asyncio.run(_run(config_path, config, seams or Seams()))
-    except Exception as error:  # noqa: BLE001  # the boundary of the daemon
-        failure = explained(error)
-        emit_error(events.DAEMON_FAILED, failure)
-        code = failure.exit_code
+        return asyncio.run(_run(config_path, config, seams or Seams(), deadline))
     finally:
+        deadline.over()
         last_words()
-    if left_behind():
-        os._exit(code)  # Python would wait for what may never return
-    return code
 
 
 def _allow_descriptors() -> None:
@@ -66,28 +74,40 @@ def _allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _run(config_path: Path, config: Config, seams: Seams) -> None:
+async def _run(config_path: Path, config: Config, seams: Seams, deadline: "_Deadline") -> int:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS))
-    signals = _Signals(loop)
+    try:
+        await _work(config_path, config, seams, _Signals(loop, deadline))
+    except Exception as error:  # noqa: BLE001  # the boundary of the daemon
+        failure = explained(error)
+        emit_error(events.DAEMON_FAILED, failure)
+        # asyncio waits for the threads of what was given up.
+        deadline.begin(failure.exit_code)
+        return failure.exit_code
+    return 0
+
+
+async def _work(config_path: Path, config: Config, seams: Seams, signals: "_Signals") -> None:
     notifier = Notifier()
     proven: Config | None = None
+    made: Station | None = None
     while True:
         try:
             made = await asyncio.to_thread(Station, config, seams)
             station = asyncio.create_task(made.run(notifier))
             changed = await _supervise(station, signals, config_path, notifier)
         except Exception as error:
-            if proven is None:
+            if proven is None or (made is not None and made.works):
                 raise
             # What only shows at work, such as a folder that can't be used.
             emit_error(events.CONFIG_REFUSED, explained(error))
-            config, proven = proven, None
+            config, proven, made = proven, None, None
             continue
         if changed is None:
             emit(events.DAEMON_STOPPED)
             return
-        config, proven = changed, config
+        config, proven, made = changed, config, None
         configure_logs(level=config.log.level, style=config.log.style)
         emit(events.CONFIG_RELOADED)
 
@@ -110,10 +130,7 @@ async def _supervise(
         if signals.stop is not None:
             emit(events.DAEMON_STOPPING, signal=signals.stop)
             notifier.stopping()
-            if not await _ended(station):
-                emit(events.DAEMON_CUT_SHORT, seconds=_STOP_SECONDS)
-                last_words()
-                os._exit(0)
+            await _end(station)
             return None
         try:
             changed = await asyncio.to_thread(configuration.load, config_path)
@@ -122,7 +139,10 @@ async def _supervise(
             emit_error(events.CONFIG_REFUSED, explained(error))
             continue
         notifier.reloading()
+        signals.deadline.begin(_START_AGAIN)
         await _end(station)
+        if signals.stop is None:
+            signals.deadline.over()
         return changed
 
 
@@ -132,20 +152,40 @@ async def _end(station: asyncio.Task[None]) -> None:
         await station
 
 
-async def _ended(station: asyncio.Task[None]) -> bool:
-    """End a station; false if that takes too long, as with a disk that doesn't answer."""
-    station.cancel()
-    await asyncio.wait({station}, timeout=_STOP_SECONDS)
-    if station.done() and not station.cancelled():
-        station.result()
-    return station.done()
+class _Deadline:
+    """Ends the process as in a crash where a stop takes too long: a disk may never answer."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._code = 0
+        self._timer: threading.Timer | None = None
+
+    def begin(self, code: int) -> None:
+        """Give a stop its time, if one has not begun; the last exit code counts."""
+        self._code = code
+        if self._timer is None:
+            self._timer = threading.Timer(self._seconds, self._cut_short)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def over(self) -> None:
+        """Give it no end: it has come to its own, or nothing stops."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _cut_short(self) -> None:
+        emit(events.DAEMON_CUT_SHORT, seconds=self._seconds)
+        last_words()
+        os._exit(self._code)
 
 
 class _Signals:
     """SIGTERM and SIGINT stop, SIGHUP reads the configuration again."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, deadline: _Deadline) -> None:
         self.told = asyncio.Event()
+        self.deadline = deadline
         self.stop: str | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number.name)
@@ -153,4 +193,5 @@ class _Signals:
 
     def _stop(self, name: str) -> None:
         self.stop = name
+        self.deadline.begin(0)
         self.told.set()

@@ -64,8 +64,8 @@ PART_RECOVERED = _event(
 DAEMON_CUT_SHORT = _event(
     "daemon.cut_short",
     "warning",
-    "A disk has not let the daemon stop within so many seconds; it ends as in a crash, and the"
-    " next start carries on.",
+    "A disk has not let the daemon stop, or reload, within so many seconds; it ends as in a crash,"
+    " and the next start carries on.",
     seconds="float",
 )
 CONFIG_RELOADED = _event("config.reloaded", "info", "A changed configuration is in force.")

@@ -97,6 +97,8 @@ class Station:
         earlier = [VerifyKey.load(path, "station") for path in config.station.earlier_keys]
         self._own_keys = [self._key.verify_key, *earlier]
         self._receiver_keys = receiver_keys(config.target.receiver_keys, self._key)
+        self.works = False
+        """Whether it has begun to work: its configuration can be worked by."""
         self._client = open_client(config.target, transport=self._seams.transport)
         self._places = Places()
         self._dockings: dict[str, Docking] = {}
@@ -255,6 +257,7 @@ class Station:
                 group.create_task(keep("places", self._places.run))
             for source in self._sources(heartbeats):
                 group.create_task(keep(source.name, partial(source.run, dock), source.beat))
+            self.works = True
             notifier.ready()
             feeding = partial(feed, notifier, heartbeats, self._probe(ledger), self._status, clock)
             group.create_task(keep("watchdog", feeding))

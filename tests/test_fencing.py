@@ -1,17 +1,21 @@
 """A part of the daemon that fails ends nothing but itself, and is started again."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import structlog
 
 from dockd import daemon
 from dockd.board import Board
+from dockd.config import Config
 from dockd.errors import LedgerError, SourceError, UnforeseenError
 from dockd.fencing import Fence, explained
 from dockd.keys import SigningKey, write_secret_file
+from dockd.notify import Notifier
 from dockd.station import Seams
 from tests.clocks import FakeClock
 from tests.support import log_lines, write_config
@@ -88,6 +92,41 @@ def test_what_one_of_several_tasks_raised_is_told_as_it_is() -> None:
     group = ExceptionGroup("tasks", [ExceptionGroup("tasks", [error])])
     assert explained(group) is error
     assert isinstance(explained(ExceptionGroup("tasks", [error, error])), UnforeseenError)
+
+
+class Reloaded:
+    """A station that is reloaded as soon as it works; the one that comes next fails then."""
+
+    ran: ClassVar[list[str]] = []
+
+    def __init__(self, config: Config, _: Seams | None = None) -> None:
+        self._id = config.station.id
+        self.works = False
+
+    async def run(self, _: Notifier) -> None:
+        self.ran.append(self._id)
+        self.works = True
+        if len(self.ran) > 1:
+            raise LedgerError("it fails while it works")
+        text = self.path.read_text()
+        self.path.write_text(text.replace('id = "camden-07"', 'id = "soho"'))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.Event().wait()
+
+    path: ClassVar[Path]
+
+
+def test_a_configuration_that_has_worked_is_not_given_up_for_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Reloaded.path = write_config(tmp_path, extra='[control]\nsocket = ""\nlisten = ""\n')
+    Reloaded.ran.clear()
+    monkeypatch.setattr(daemon, "Station", Reloaded)
+    try:
+        assert daemon.run(Reloaded.path) == LedgerError.exit_code
+    finally:
+        structlog.reset_defaults()
+    assert Reloaded.ran == ["camden-07", "soho"]
 
 
 def test_an_end_of_the_daemon_that_nobody_foresaw_has_its_line(

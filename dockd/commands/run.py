@@ -26,4 +26,4 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    return daemon.run(options.config)
+    return daemon.main(options.config)

@@ -580,6 +580,29 @@ def test_a_stop_does_not_wait_for_a_disk_of_its_own_that_never_answers(site: Sit
     assert len(site.stored()) == 1
 
 
+@pytest.mark.parametrize("asks", ["spool", "status"])
+def test_a_stop_waits_for_no_thread_that_hangs(site: Site, asks: str) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    station = site.start("tests.station.hanging", str(config), asks, log="hanging")
+    wait_until(config.with_name("hangs").exists)
+    assert station.stop() == 0
+    station.wait_for("daemon.cut_short")
+
+
+def test_a_reload_does_not_wait_for_a_disk_of_its_own_that_never_answers(site: Site) -> None:
+    site.fill("CAM-1", {"a.mp4": b"a"})
+    site.start_receiver("camden")
+    config = site.configure("camden", "CAM-1")
+    station = site.start("tests.station.hanging", str(config), "ledger", log="hanging")
+    wait_until(lambda: bool(list((site.folder / "camden" / "spool").glob("*.age"))))
+    station.signal(signal.SIGHUP)
+    # Whoever keeps the service up starts it again, by the new configuration.
+    assert station.wait() == 75
+    station.wait_for("daemon.cut_short")
+
+
 @pytest.mark.parametrize("what", ["config", "ledger"])
 def test_every_end_of_the_daemon_has_its_line(site: Site, what: str) -> None:
     site.start_receiver("camden")
