@@ -114,7 +114,7 @@ class TusTarget:
             case 200 if reply.is_statement:
                 answer = reply.headers.get("Dockd-Answer", "")
                 return Received(reply.body.decode("ascii", "replace"), answer)
-            case 202 if not reply.is_page:
+            case 202 if _is_promise(reply):
                 return Verifying(1.0 if reply.retry_after is None else reply.retry_after)
             case 404 if reply.problem.code == "clip-not-stored":
                 return NotStored()
@@ -310,6 +310,11 @@ class _Attempt:
     ) -> Reply:
         headers = {"Tus-Resumable": TUS_VERSION, **(headers or {})}
         return await self.target.ask(method, url, headers, content)
+
+
+def _is_promise(reply: Reply) -> bool:
+    """Say whether a 202 is the server's own: a filter says neither why, nor when to come again."""
+    return not reply.is_page and (bool(reply.problem.code) or reply.retry_after is not None)
 
 
 def _same_origin(endpoint: httpx.URL, location: str) -> httpx.URL | None:

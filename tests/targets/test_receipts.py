@@ -101,12 +101,17 @@ def test_the_receiver_is_asked_to_answer_before_the_station_stops_listening(
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"), [({}, 1.0), ({"Retry-After": "7"}, 7.0), ({"Retry-After": "0"}, 0.0)]
+    ("reply", "seconds"),
+    [
+        (httpx.Response(202, headers={"Retry-After": "7"}), 7.0),
+        (httpx.Response(202, headers={"Retry-After": "0"}), 0.0),
+        (problem(202, "verifying"), 1.0),
+    ],
 )
 def test_a_receiver_that_still_verifies_says_when_to_ask_again(
-    sealed: Sealed, headers: dict[str, str], seconds: float
+    sealed: Sealed, reply: httpx.Response, seconds: float
 ) -> None:
-    answer, _ = ask(sealed, httpx.Response(202, headers=headers))
+    answer, _ = ask(sealed, reply)
     assert answer == Verifying(seconds)
 
 
@@ -148,6 +153,9 @@ IN_ITS_PLACE = [
     httpx.Response(200, json={"status": "ok"}),
     httpx.Response(200, content=b"a.b"),
     httpx.Response(202, html="<p>Please log in</p>"),
+    httpx.Response(202, html="<p>Please log in</p>", headers={"Retry-After": "5"}),
+    httpx.Response(202),
+    httpx.Response(202, text="Your request is being scanned"),
     httpx.Response(204),
     httpx.Response(302, headers={"Location": "http://portal.example/login"}),
     httpx.Response(307, headers={"Location": "http://portal.example/login"}),
