@@ -16,12 +16,14 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from dockd import events
 from dockd.board import Board
 from dockd.clock import Clock
 from dockd.concurrency import to_the_end
 from dockd.errors import (
+    CameraHangsError,
     ClipTooLargeError,
     SpoolDamagedError,
     SpoolDiskFullError,
@@ -31,6 +33,10 @@ from dockd.errors import (
 from dockd.files import Files, read_from_disk
 from dockd.logs import Repeats, emit_error
 from dockd.sizes import shown_size
+from dockd.threads import Threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _OWN_NAME = re.compile(
     r"(?P<sha256>[0-9a-f]{64})\.(?P<kind>age|jws)|([0-9a-f]{32}|[0-9a-f]{64}\.jws\.[0-9a-f]{8})\.part"
@@ -39,6 +45,8 @@ _MOST_MANIFEST = 1 << 20
 """Bytes of a manifest that are read, at most."""
 _MARKER = ".dockd-spool"
 """A file by which a spool knows itself."""
+_PATIENCE = 120.0
+"""Seconds that the disk has to say how much is free on it."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REMOVAL = "removal"
 _LOOK_AGAIN = 5.0
@@ -120,6 +128,8 @@ class Spool:
         """What the last clip that had to wait needed, until as much is free again."""
         self._freed = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._question = asyncio.Lock()
+        self._threads = Threads("spool", _PATIENCE)
         self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM, board)
         self._unneeded: set[str] = set()
         """Delivered ciphertexts that could not be removed, and still take room."""
@@ -245,12 +255,30 @@ class Spool:
         """Bytes of ciphertext, written and promised."""
         return sum(list(self._sizes.values())) + self._promised
 
-    def check_possible(self, size: int) -> None:
+    async def _ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the disk, one question at a time: where it hangs, that takes no thread of others.
+
+        Raises:
+            SpoolError: it does not answer.
+        """
+        async with self._question:
+            try:
+                return await self._threads.run(function, *args, **kwargs)
+            except CameraHangsError as error:
+                raise SpoolError(
+                    f"the disk under {self.folder} does not answer",
+                    hint="check the disk that holds the spool, and dmesg; dockd tries again",
+                ) from error
+
+    async def check_possible(self, size: int) -> None:
         """Make sure that a ciphertext fits an empty spool; to wait for its room would never end.
 
         Raises:
-            ClipTooLargeError: it never does; SpoolError: the folder is gone.
+            ClipTooLargeError: it never does; SpoolError: the folder is gone, or doesn't answer.
         """
+        await self._ask(self._check_possible, size)
+
+    def _check_possible(self, size: int) -> None:
         if size > self.budget:
             raise ClipTooLargeError(
                 f"{shown_size(size)} of ciphertext are more than spool.budget, "
@@ -287,7 +315,7 @@ class Spool:
 
     async def _wait_for_room(self, size: int) -> None:
         await self._remove_unneeded()
-        shortage = await asyncio.to_thread(self._shortage, size)
+        shortage = await self._ask(self._shortage, size)
         if shortage is None:
             self._waits.success()
             return
@@ -299,7 +327,7 @@ class Spool:
                 await self._clock.wait(self._freed, _LOOK_AGAIN)
                 self._freed.clear()
                 await self._remove_unneeded()
-                shortage = await asyncio.to_thread(self._shortage, size)
+                shortage = await self._ask(self._shortage, size)
         finally:
             self.waiting = False
 
@@ -447,10 +475,11 @@ class Spool:
             return
         self._freed.set()
         if self._wanted is not None and not self._in_line:
-            shortage = await asyncio.to_thread(self._shortage, self._wanted)
-            if shortage is None and not self._in_line:
-                self._wanted = None
-                self._waits.success()
+            with contextlib.suppress(SpoolError):  # whoever wants the room asks for himself
+                shortage = await self._ask(self._shortage, self._wanted)
+                if shortage is None and not self._in_line:
+                    self._wanted = None
+                    self._waits.success()
 
     def _stays(self, error: SpoolError) -> None:
         """Tell that something could not be removed; in one line, however much that is."""

@@ -3,6 +3,7 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -535,16 +536,48 @@ def test_who_gives_up_waiting_leaves_the_line(tmp_path: Path) -> None:
 def test_what_the_whole_disk_could_not_hold_is_too_large(tmp_path: Path) -> None:
     spool = open_spool(tmp_path, budget=2**62)
     with pytest.raises(ClipTooLargeError) as caught:
-        spool.check_possible(2**61)
+        asyncio.run(spool.check_possible(2**61))
     assert "larger disk" in caught.value.hint
 
 
 def test_what_never_fits_the_budget_is_too_large(tmp_path: Path) -> None:
     spool = open_spool(tmp_path, budget=64 * MIB)
-    spool.check_possible(64 * MIB)
+    asyncio.run(spool.check_possible(64 * MIB))
     with pytest.raises(ClipTooLargeError, match=r"65.0 MiB of ciphertext .* 64.0 MiB") as caught:
-        spool.check_possible(65 * MIB)
+        asyncio.run(spool.check_possible(65 * MIB))
     assert "raise spool.budget" in caught.value.hint
+
+
+def test_a_disk_that_does_not_answer_takes_no_thread_of_others_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    class Hangs(Disk):
+        def free_bytes(self, folder: Path) -> int:
+            assert answers.wait(60)
+            return super().free_bytes(folder)
+
+    async def take(spool: Spool) -> None:
+        await spool.check_possible(1)
+        async with spool.room(1):
+            pass
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        monkeypatch.setattr("dockd.spool._PATIENCE", 0.2)
+        spool = open_spool(tmp_path, files=Hangs())
+        waiting = [asyncio.create_task(take(spool)) for _ in range(9)]
+        assert await asyncio.to_thread(lambda: "others go on") == "others go on"
+        with pytest.raises(SpoolError, match="does not answer"):
+            await waiting[0]
+        answers.set()
+        await asyncio.wait(waiting)
+        while spool._threads.hanging:  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0.01)
+        await take(spool)
+
+    asyncio.run(run())
 
 
 def test_a_spool_that_went_away_has_no_room(tmp_path: Path) -> None:
