@@ -542,13 +542,9 @@ def _key(clip: Clip) -> tuple[str, str]:
     return clip.camera.id, str(clip.id)
 
 
-def _graver(
-    known: WipeUnconfirmedError | None, new: WipeUnconfirmedError | None
-) -> WipeUnconfirmedError | None:
+def _graver(known: WipeUnconfirmedError | None, new: WipeUnconfirmedError) -> WipeUnconfirmedError:
     """Return what is told of a camera: the latest, but rather what needs an operator."""
-    if new is None or (known is not None and known.needs_operator):
-        return known
-    return new
+    return known if known is not None and known.needs_operator else new
 
 
 def _about(clip: Clip) -> dict[str, object]:

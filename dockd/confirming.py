@@ -5,7 +5,6 @@ have been restored from a backup. So a clip is wiped only after the receiver has
 question that this run of the daemon has asked minutes ago, under a fresh nonce.
 """
 
-import secrets
 from collections.abc import Callable, Sequence
 
 from dockd.clock import Clock
@@ -13,9 +12,16 @@ from dockd.errors import HISTORY_FORKED, DockdError, ReceiptRefusedError, Target
 from dockd.keys import VerifyKey
 from dockd.manifest import Receipt, statement_sha256, verify_answer, verify_receipt
 from dockd.model import Clip
-from dockd.targets import NotStored, ReceiptAnswer, Received, Sealed, Target, Verifying
+from dockd.targets import (
+    NotStored,
+    ReceiptAnswer,
+    Received,
+    Sealed,
+    Target,
+    Verifying,
+    fresh_nonce,
+)
 
-_NONCE_BYTES = 24
 GOOD_FOR_SECONDS = 600.0
 """How long an answer does for a wipe: what is lost since, the receiver has not said."""
 
@@ -53,7 +59,7 @@ class Confirmations:
             ReceiptRefusedError: it can't be relied on.
             TransientError, RejectedError: as :meth:`dockd.targets.Target.receipt`.
         """
-        nonce = secrets.token_urlsafe(_NONCE_BYTES)
+        nonce = fresh_nonce()
         answer: ReceiptAnswer = await self._target.receipt(sealed, nonce)
         if not isinstance(answer, Received):
             return answer

@@ -6,7 +6,6 @@ their anchors are asked for at the start and once a day, under a fresh nonce.
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable, Sequence
 
 from dockd import events
@@ -24,7 +23,7 @@ from dockd.ledger import Ledger
 from dockd.logs import Repeats
 from dockd.manifest import Anchor, verify_anchor
 from dockd.retry import Wakeup
-from dockd.targets import Target
+from dockd.targets import Target, fresh_nonce
 
 COMPARE_SECONDS = 86400.0
 """How often the journal is compared."""
@@ -129,7 +128,7 @@ class History:
         return True
 
     async def _ask(self) -> Anchor:
-        nonce = secrets.token_urlsafe(24)
+        nonce = fresh_nonce()
         token = await self._target.anchor(self._kid, nonce)
         return verify_anchor(token, self._keys, nonce=nonce, kid=self._kid)
 

@@ -1,6 +1,5 @@
 """Takes clips off a camera: room in the spool, one reading, a signed manifest, the ledger."""
 
-import asyncio
 import contextlib
 import errno
 import hashlib
@@ -270,7 +269,7 @@ class Intake:
                 hint="check the camera's file system; the clip stays on the camera",
             )
         try:
-            await asyncio.to_thread(self._spool.check_possible, size)
+            await self._spool.check_possible(size)
         except ClipTooLargeError as error:
             return error
         return None
@@ -434,7 +433,7 @@ class Intake:
         try:
             self._spool.keep_manifest(sha256, manifest)
             self._spool.publish(reading.part, sha256)
-            self._ledger.spooled(clip, facts, lambda _: manifest)
+            self._ledger.spooled(clip, facts, manifest)
         except Exception:
             self._spool.take_back(sha256)
             raise

@@ -61,9 +61,9 @@ KINDS: Mapping[str, Kind] = {
     "receipt.refused": Kind("A receipt releases nothing.", {"problem": "str"}),
     "wipe.refused": Kind("A check before a wipe did not hold.", {"problem": "str"}),
     "clip.taken_up": Kind(
-        "An order, by the number of its entry, gives a clip another try; a receipt that it had"
-        " counts no longer." + _FORMER,
-        {"order": "int", "before": "str"} | _STATEMENTS,
+        "An order, by the number of its entry, or a new docking gives a clip another try; a receipt"
+        " that it had counts no longer." + _FORMER,
+        {"order": "int?", "docking": "int?", "before": "str"} | _STATEMENTS,
     ),
     "order.resync": Kind(
         "A person, by uid, ordered to look again now: at a clip, at the camera that is named,"

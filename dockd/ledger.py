@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -19,7 +19,6 @@ from dockd.errors import LedgerError
 from dockd.ledger_questions import Questions
 from dockd.manifest import (
     Content,
-    JournalHead,
     Manifest,
     read_unverified_manifest,
     statement_sha256,
@@ -97,6 +96,10 @@ class Ledger(Questions):
             )
             docking = int(cursor.lastrowid or 0)
             self._append("camera.docked", camera.id, None, docking=docking, place=place)
+            # By name, size and time alone, nobody can tell that it is the same recording.
+            for clip in self._clips("camera = ? AND present AND state = 'unreadable'", camera.id):
+                detail = {"docking": docking, "before": str(clip.state)}
+                self._move(clip, State.FOUND, "clip.taken_up", detail=detail)
             return docking
 
     def _add_camera(self, camera: Camera, now: str) -> None:
@@ -250,16 +253,15 @@ class Ledger(Questions):
                 problem=detail,
             )
 
-    def spooled(self, clip: Clip, facts: SealedFacts, sign: Callable[[JournalHead], str]) -> None:
+    def spooled(self, clip: Clip, facts: SealedFacts, manifest: str) -> None:
         """Note that a clip's ciphertext is durable, with its manifest: ingesting → spooled.
 
         Args:
             clip: the clip.
             facts: what the ingest made of it.
-            sign: makes the compact manifest, given the journal's head before this entry.
+            manifest: its compact manifest.
         """
         with self._transaction():
-            manifest = sign(self._head())
             self._remember_anchor(read_unverified_manifest(manifest))
             self._move(
                 clip,

@@ -25,7 +25,7 @@ class State(StrEnum):
     WIPED = "wiped"
     """Removed from the camera, its absence read back."""
     UNREADABLE = "unreadable"
-    """The camera returned I/O errors, or it is too large; waits for a resync."""
+    """The camera returned I/O errors, or it is too large; waits for a resync or a docking."""
     REJECTED = "rejected"
     """The server never will store it; waits for a resync."""
 

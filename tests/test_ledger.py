@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from dockd import journal, journal_entries
-from dockd.errors import JournalBrokenError, LedgerError, LedgerVersionError
+from dockd.errors import (
+    JournalBrokenError,
+    LedgerError,
+    LedgerVersionError,
+    ManifestRefusedError,
+)
 from dockd.journal import GENESIS
 from dockd.keys import SigningKey
 from dockd.ledger import Ledger, Observed, SealedFacts
@@ -99,7 +104,7 @@ class Story:
             file = manifest.file.model_copy(update={"path": clip.name})
             return sign(manifest.model_copy(update={"file": file}), KEY)
 
-        self.ledger.spooled(clip, facts, signed)
+        self.ledger.spooled(clip, facts, signed(self.ledger.head()))
 
     def leave(self, clip: Clip) -> None:
         """Look without a clip's file."""
@@ -681,21 +686,17 @@ def test_a_commit_that_fails_changes_nothing(path: Path) -> None:
         ledger.verify_journal()
 
 
-def test_an_error_in_signing_changes_nothing(ledger: Ledger, story: Story) -> None:
+def test_what_is_no_manifest_changes_nothing(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.INGESTING)
     before = ledger.head()
-
-    def fail(head: JournalHead) -> str:
-        raise ValueError("no signature")
-
     facts = SealedFacts(
         "c" * 64,
         FileStat(1, 2, 3, 4, 5),
         Content(sha256="1" * 64, size=1),
         Content(sha256="2" * 64, size=2),
     )
-    with pytest.raises(ValueError, match="no signature"):
-        ledger.spooled(clip, facts, fail)
+    with pytest.raises(ManifestRefusedError):
+        ledger.spooled(clip, facts, "a.b.c")
     assert ledger.clip(clip.id) == clip
     assert ledger.head() == before
     story.spool(clip)
@@ -820,6 +821,23 @@ def test_a_clip_whose_wipe_has_begun_is_not_taken_up(ledger: Ledger, story: Stor
     assert ledger.clip(clip.id).receipt
 
 
+def test_an_unreadable_clip_is_tried_again_at_the_next_docking(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.UNREADABLE)
+    assert ledger.to_ingest(CAMERA) == []
+    ledger.begin_docking(OTHER, "bay 2")
+    assert ledger.to_ingest(CAMERA) == []
+    docking = ledger.begin_docking(CAMERA, "bay 1")
+    (again,) = ledger.to_ingest(CAMERA)
+    assert (again.id, again.error) == (clip.id, None)
+    *_, entry = ledger.entries()
+    assert (entry.event, entry.detail) == (
+        "clip.taken_up",
+        {"docking": docking, "before": "unreadable"},
+    )
+
+
 def acknowledged(story: Story) -> Clip:
     story.look(found())
     for step in (Story.ingest, Story.spool, Story.upload, Story.acknowledge):
@@ -868,7 +886,7 @@ def test_what_was_said_of_a_clip_before_it_was_taken_up_is_not_kept(
     )
     manifest = make_manifest(KEY, plaintext=plaintext, ciphertext=facts.ciphertext)
     token = sign(manifest.model_copy(update={"journal": ledger.head()}), KEY)
-    ledger.spooled(story.clip(), facts, lambda _: token)
+    ledger.spooled(story.clip(), facts, token)
     story.upload(story.clip())
     ledger.acknowledge(story.clip(), "new receipt", "new answer")
     before = ledger.clips()

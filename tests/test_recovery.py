@@ -171,7 +171,7 @@ def test_a_manifest_that_a_clock_has_dated_into_the_future_is_signed_anew(disk: 
     assert renewed.sealed_at == timestamp(START - timedelta(days=3))
     assert renewed.clock == ClockFacts(synchronised=True, camera_ahead_seconds=7.5)
     *_, entry = disk.ledger.entries()
-    assert (entry.detail["renewed"], entry.detail["before"]) == (True, token)
+    assert (entry.detail["renewed"], entry.detail["former_manifest"]) == (True, token)
 
 
 @pytest.mark.parametrize("synchronised", [None, False])
@@ -345,7 +345,7 @@ def test_a_spool_of_an_earlier_dockd_gets_its_manifests(disk: Disk) -> None:
     facts = SealedFacts(
         manifest.clip_id, FileStat(1000, 0, 0, 0, 5), PLAINTEXT, manifest.ciphertext
     )
-    disk.ledger.spooled(clip, facts, lambda _: token)
+    disk.ledger.spooled(clip, facts, token)
     disk.recover()
     assert disk.spool.manifest(manifest.ciphertext.sha256) == token
 

@@ -160,7 +160,7 @@ class Bench:
         clip_id = derive_clip_id(CAMERA.id, plaintext.sha256)
         self.ledger.begin_ingest(clip, self.docking)
         facts = SealedFacts(clip_id, FileStat(1000, 0, 0, 0, 0), plaintext, ciphertext)
-        self.ledger.spooled(clip, facts, signed)
+        self.ledger.spooled(clip, facts, signed(self.ledger.head()))
         self.give_receipts_with(self.receiver, name, manifests[0])
         self.uploader.look_again()
         return clip_id

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from secrets import token_urlsafe
 
 import httpx
 from cryptography import x509
@@ -27,6 +26,7 @@ from dockd.keys import SigningKey, VerifyKey
 from dockd.ledger import Ledger
 from dockd.manifest import JournalHead, verify_anchor, verify_answer, verify_receipt
 from dockd.model import Clip
+from dockd.targets import fresh_nonce
 from dockd.targets.http import Reply, ask, open_client, to_error
 from dockd.targets.tus import RECEIPT_WAIT_SECONDS, TUS_VERSION, Abilities
 
@@ -166,7 +166,7 @@ class _Server:
 
     async def _anchor(self, url: str, own: _Own, kid: str) -> Finding:
         """Hold the journal against the newest anchor of it that the server has."""
-        nonce = token_urlsafe(24)
+        nonce = fresh_nonce()
         reply = await self._ask("GET", f"{url}anchors/{kid}", {"Dockd-Nonce": nonce})
         if reply.status != 200:
             return failure(to_error(reply))
@@ -192,7 +192,7 @@ class _Server:
                 "no clip has a receipt yet: that the server signs with a pinned key, and knows"
                 " this station's, shows with the first"
             )
-        nonce = token_urlsafe(24)
+        nonce = fresh_nonce()
         headers = {
             "Content-Type": "application/jose",
             "Prefer": f"wait={RECEIPT_WAIT_SECONDS}",

@@ -1,11 +1,19 @@
 """Where ciphertext goes: what a target is asked for, and what it answers."""
 
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
 from dockd.model import Clip
+
+_NONCE_BYTES = 24
+
+
+def fresh_nonce() -> str:
+    """Return what no question has had before, for its answer to repeat."""
+    return secrets.token_urlsafe(_NONCE_BYTES)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Bench:
             return sign(manifests[0], station)
 
         facts = SealedFacts("", FileStat(1000, 0, 0, 0, 0), PLAINTEXT, CIPHERTEXT)
-        self.ledger.spooled(clip, facts, signed)
+        self.ledger.spooled(clip, facts, signed(self.ledger.head()))
         token = str(self.clip.manifest)
         self.server.receipt_token = sign(make_receipt(receiver, manifests[0], token), receiver)
         self.settled = asyncio.Event()
