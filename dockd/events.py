@@ -47,7 +47,8 @@ DAEMON_FAILED = _event(
 PART_FAILED = _event(
     "daemon.part_failed",
     "error",
-    "A part of the daemon has ended with an error; it is started again, and the rest goes on.",
+    "A part of the daemon, or of the receiver, has ended with an error; it is started again, and"
+    " the rest goes on.",
     part="str",
     failures="int",
     exception="str?",
@@ -56,7 +57,7 @@ PART_FAILED = _event(
 PART_RECOVERED = _event(
     "daemon.part_recovered",
     "info",
-    "A part of the daemon that had failed works again.",
+    "A part of the daemon, or of the receiver, that had failed works again.",
     part="str",
     failures="int",
     seconds="float",
@@ -741,7 +742,16 @@ REQUEST_TAKEN = _event(
     seconds="float",
 )
 RECEIVER_STOPPED = _event("receiver.stopped", "info", "The receiver has stopped.")
-RECEIVER_FAILED = _event("receiver.failed", "error", "The receiver can't go on.", **_ERROR)
+RECEIVER_CUT_SHORT = _event(
+    "receiver.cut_short",
+    "warning",
+    "The store's disk has not let the receiver stop within so many seconds; it ends as in a crash,"
+    " and the next start carries on.",
+    seconds="float",
+)
+RECEIVER_FAILED = _event(
+    "receiver.failed", "error", "The receiver can't go on.", exception="str?", **_ERROR
+)
 RECEIVER_RECOVERED = _event(
     "receiver.recovered",
     "info",

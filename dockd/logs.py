@@ -269,16 +269,16 @@ class Repeats:
             self._board.remove((self._failed.name, *key))
 
     @contextmanager
-    def fence(self, *key: str) -> Iterator[None]:
+    def fence(self, *key: str, **fields: object) -> Iterator[None]:
         """Note whether what is done within works; no error leaves it, foreseen or not."""
         try:
             yield
         except DockdError as error:
-            self.failure(*key, error=error)
+            self.failure(*key, error=error, retry_in=None, **fields)
         except Exception as error:  # noqa: BLE001  # what a fence is for
-            self.failure(*key, error=UnforeseenError.of(error))
+            self.failure(*key, error=UnforeseenError.of(error), retry_in=None, **fields)
         else:
-            self.success(*key)
+            self.success(*key, **fields)
 
     def forget(self, *key: str) -> None:
         """Drop the failures of all keys that begin like this: what failed is gone."""

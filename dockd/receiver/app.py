@@ -63,12 +63,10 @@ async def open_receiver(
     stations.check_own(key)
     store = Store(config.store.path, files)
     notary = Notary(config.receiver.id, key, clock)
-    with (
-        store.opened(),
-        contextlib.closing(
-            await asyncio.to_thread(Anchors, store.path, _more_time(Notifier()), clock)
-        ) as anchors,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(store.opened())
+        anchors = await asyncio.to_thread(Anchors, store.path, _more_time(Notifier()), clock)
+        stack.push_async_callback(asyncio.to_thread, anchors.close)
         uploads = Uploads(store, anchors, stations, notary.receipt, config.store, clock)
         async with uploads.running():
             yield Receiver(create_app(uploads, stations, notary, config, clock), uploads)

@@ -21,6 +21,7 @@ SHARE = 0.5
 STATEMENTS = 256 * 1024
 """Bytes that an upload's record, manifest and receipt take at most."""
 LOOK_AGAIN_SECONDS = 5.0
+"""How often the disk is asked what is free."""
 _GLANCE_SECONDS = 1.0
 SILENT_SECONDS = 30.0
 """How long the disk may take to say what is free before it counts as hanging."""
@@ -72,12 +73,10 @@ class Room:
             self._asked_at is not None and self._clock.monotonic() - self._asked_at > SILENT_SECONDS
         )
 
-    async def follow(self) -> None:
-        """Ask the disk again and again what is free, until cancelled."""
-        while True:
-            await self._fenced_look()
-            self._tell()
-            await self._clock.sleep(LOOK_AGAIN_SECONDS)
+    async def watch(self) -> None:
+        """Ask the disk what is free, and tell where that is not enough."""
+        await self._fenced_look()
+        self._tell()
 
     def _tell(self) -> None:
         if not self.full:

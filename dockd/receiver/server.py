@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -11,13 +12,15 @@ from starlette.types import ASGIApp
 
 from dockd import __version__, logs
 from dockd.clock import Clock
-from dockd.errors import DockdError, StoreError
+from dockd.errors import ConfigError, StoreError
 from dockd.events import (
+    RECEIVER_CUT_SHORT,
     RECEIVER_FAILED,
     RECEIVER_STARTED,
     RECEIVER_STOPPED,
     RECEIVER_UNENCRYPTED,
 )
+from dockd.fencing import explained
 from dockd.logs import configure, emit, emit_error, last_words
 from dockd.memory import keep_buffers
 from dockd.notify import Heartbeats, Notifier, feed
@@ -25,10 +28,13 @@ from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
 from dockd.receiver.listening import is_exposed, open_listener, tls_context
 from dockd.receiver.uploads import Uploads
+from dockd.receiver.workers import left_behind
 from dockd.web import BoundedServer
 
 GRACE_SECONDS = 5
 """How long requests may take to end once a stop was asked for."""
+STOP_SECONDS = 15.0
+"""How long all may take; after that it is a crash, which the next start makes up for."""
 
 
 def run(config_path: Path) -> int:
@@ -40,27 +46,56 @@ def run(config_path: Path) -> int:
     Raises:
         ConfigError: the configuration has mistakes.
     """
-    config = load(config_path)
+    try:
+        config = load(config_path)
+    except ConfigError as error:
+        configure()
+        emit_error(RECEIVER_FAILED, error)
+        last_words()
+        raise
     configure(level=config.log.level, style=config.log.style)
     keep_buffers()
+    code = 0
     try:
         asyncio.run(_run(config))
-    except DockdError as error:
-        emit_error(RECEIVER_FAILED, error)
-        return error.exit_code
     except OSError as error:
         failed = StoreError(str(error), hint="look at the store's disk and its mount")
         emit_error(RECEIVER_FAILED, failed)
-        return failed.exit_code
+        code = failed.exit_code
+    except Exception as error:  # noqa: BLE001  # the boundary of the receiver
+        failure = explained(error)
+        emit_error(RECEIVER_FAILED, failure)
+        code = failure.exit_code
     finally:
         last_words()
-    return 0
+    if left_behind():
+        os._exit(code)  # Python would wait for what may never return
+    return code
 
 
 async def _run(config: Config) -> None:
-    async with open_receiver(config) as receiver, _watched(receiver.uploads):
-        await serve(receiver.app, config.listen, receiver.stop)
+    stopping = asyncio.Event()
+    working = asyncio.create_task(_work(config, stopping.set))
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    await asyncio.wait({working}, timeout=STOP_SECONDS)
+    if not working.done():
+        emit(RECEIVER_CUT_SHORT, seconds=STOP_SECONDS)
+        last_words()
+        os._exit(0)
+    working.result()
     emit(RECEIVER_STOPPED)
+
+
+async def _work(config: Config, on_stop: Callable[[], None]) -> None:
+    async with open_receiver(config) as receiver, _watched(receiver.uploads):
+
+        def stop() -> None:
+            on_stop()
+            receiver.stop()
+
+        await serve(receiver.app, config.listen, stop)
 
 
 @contextlib.asynccontextmanager

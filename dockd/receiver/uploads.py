@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -15,10 +15,15 @@ from dockd.errors import (
     ClocksDifferError,
     HistoryForkedError,
     UploadDamagedError,
-    UploadUnreadableError,
 )
-from dockd.events import UPLOAD_CREATED, UPLOAD_EXPIRED, UPLOAD_REFUSED
-from dockd.logs import emit, emit_error
+from dockd.events import (
+    PART_FAILED,
+    PART_RECOVERED,
+    UPLOAD_CREATED,
+    UPLOAD_EXPIRED,
+    UPLOAD_REFUSED,
+)
+from dockd.logs import Repeats, emit, emit_error
 from dockd.manifest import JournalHead, Manifest, statement_sha256
 from dockd.receiver import problems
 from dockd.receiver.anchors import Anchors
@@ -27,7 +32,7 @@ from dockd.receiver.clocks import check_clocks
 from dockd.receiver.config import StoreConfig
 from dockd.receiver.problems import RequestError
 from dockd.receiver.recovery import recover
-from dockd.receiver.room import SHARE, Room
+from dockd.receiver.room import LOOK_AGAIN_SECONDS, SHARE, Room
 from dockd.receiver.sealing import BEGINNING, begins_as_age, implausible
 from dockd.receiver.shares import FairSlots
 from dockd.receiver.stations import Stations
@@ -83,6 +88,7 @@ class Uploads:
         self._stations = stations
         self._expiry = timedelta(seconds=config.upload_expiry_seconds)
         self._clock = clock
+        self._trouble = Repeats(clock, PART_FAILED, PART_RECOVERED)
         self._uploads: dict[str, Upload] = {}
         self.room = Room(
             store,
@@ -115,7 +121,11 @@ class Uploads:
         await self.room.look()
         background = [
             asyncio.create_task(task)
-            for task in (self._sweep_forever(), self._restore_forever(), self.room.follow())
+            for task in (
+                self._again_and_again("sweep", SWEEP_SECONDS, self.sweep, SWEEP_SECONDS),
+                self._again_and_again("restore", RESTORE_SECONDS, self._restore),
+                self._again_and_again("room", LOOK_AGAIN_SECONDS, self.room.watch),
+            )
         ]
         try:
             yield
@@ -369,26 +379,29 @@ class Uploads:
                 continue
             if upload.lock.locked() or self.expires(upload) > self._clock.now():
                 continue
-            with contextlib.suppress(RequestError):
+            try:
                 if await self.remove(upload):
                     emit(UPLOAD_EXPIRED, **upload.names, offset=upload.offset)
-
-    async def _restore_forever(self) -> None:
-        """Look at what was set aside, at the start and once a day."""
-        while True:
-            try:
-                await self.workers.read(self.store.restore)
-            except (OSError, UploadUnreadableError) as error:
-                self.faults.refusal(error)
-            await self._clock.sleep(RESTORE_SECONDS)
-
-    async def _sweep_forever(self) -> None:
-        while True:
-            await self._clock.sleep(SWEEP_SECONDS)
-            try:
-                await self.sweep()
+            except RequestError:
+                pass  # somebody has come back to it
             except OSError as error:
                 self.faults.refusal(error)
+
+    async def _restore(self) -> None:
+        try:
+            await self.workers.read(self.store.restore)
+        except OSError as error:
+            self.faults.refusal(error)
+
+    async def _again_and_again(
+        self, part: str, seconds: float, work: Callable[[], Awaitable[None]], after: float = 0.0
+    ) -> None:
+        """Do a part of the work at intervals, whatever becomes of it."""
+        await self._clock.sleep(after)
+        while True:
+            with self._trouble.fence(part, part=part):
+                await work()
+            await self._clock.sleep(seconds)
 
     def _begun_by(self, station_id: str) -> list[Upload]:
         return [

@@ -13,6 +13,9 @@ _WRITERS = 32
 _ASKERS = 8
 """Questions to the disk at once: is it there, how long is it, what does it say."""
 
+_at_work: set[int] = set()
+"""The threads, of whatever receiver, that are at the disk now."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -68,10 +71,23 @@ class Workers:
         return timed
 
     def close(self) -> None:
-        """Take no more work; what hangs in the kernel is not waited for."""
+        """Take no more work, and wait for none; see :func:`left_behind`."""
         for pool in (self._writers, self._askers, self._readers, self._probe):
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def left_behind() -> int:
+    """Return how many threads are at the disk; Python waits for them when it ends."""
+    return len(_at_work)
+
+
 def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
-    return asyncio.get_running_loop().run_in_executor(pool, work)
+    def noted() -> T:
+        thread = threading.get_ident()
+        _at_work.add(thread)
+        try:
+            return work()
+        finally:
+            _at_work.discard(thread)
+
+    return asyncio.get_running_loop().run_in_executor(pool, noted)

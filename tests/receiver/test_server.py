@@ -9,7 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
+from dockd.receiver import server
 from tests.receiver.support import PATCH, TUS, Site, Station, make_site, process
 
 STATION = Station()
@@ -46,6 +48,24 @@ def test_sigterm_ends_it_at_once_and_an_upload_in_flight_goes_on_later(site: Sit
         headers = {"Content-Type": "application/jose", "Prefer": "wait=20"}
         receipt = client.put(f"receipts/{clip.id}", content=clip.token, headers=headers)
         site.receipt(receipt.text, clip)
+
+
+@pytest.mark.parametrize("method", ["write_at", "fsync"])
+def test_a_disk_that_hangs_does_not_keep_it_from_ending(site: Site, method: str) -> None:
+    clip = STATION.clip()
+    with process(site, "tests.receiver.hanging", method) as (child, address):
+        host = httpx.URL(address)
+        assert host.port is not None
+        with socket.create_connection((host.host, host.port)) as connection:
+            headers = {**clip.creation, "Host": "a", "Content-Length": str(len(clip.data))}
+            headers["Content-Type"] = PATCH["Content-Type"]
+            lines = ["POST /files/ HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
+            connection.sendall("\r\n".join(lines).encode() + clip.data)
+            assert "hangs\n" in iter(child.stderr.readline, "")
+            child.terminate()
+            assert child.wait(30) == 0
+        events = [json.loads(line)["event"] for line in child.stderr if line.startswith("{")]
+    assert {"receiver.cut_short", "receiver.stopped"} & set(events)
 
 
 def failure(site: Site) -> tuple[int, dict[str, str]]:
@@ -88,6 +108,30 @@ def test_a_missing_key_is_named(site: Site) -> None:
     (site.folder / "receiver.key").unlink()
     exit_code, event = failure(site)
     assert (exit_code, event["error"]) == (78, "key.unusable")
+
+
+def test_a_wrong_configuration_is_told_in_the_log(site: Site) -> None:
+    site.config_path.write_text("[receiver]\n")
+    command = [sys.executable, "-m", "dockd", "receiver", "--config", str(site.config_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert ended.returncode == 78
+    (line,) = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    assert (line["event"], line["error"]) == ("receiver.failed", "config.invalid")
+
+
+def test_what_nobody_foresaw_is_told_in_the_log(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(server, "open_receiver", fail)
+    with structlog.testing.capture_logs() as log, monkeypatch.context() as patched:
+        patched.setattr(server, "configure", lambda **_: None)
+        assert server.run(site.config_path) == 70
+    (line,) = [line for line in log if line["event"] == "receiver.failed"]
+    assert line["error"] == "unforeseen"
+    assert isinstance(line["exc_info"], ZeroDivisionError)
 
 
 def test_ipv6_can_be_listened_on(tmp_path: Path) -> None:

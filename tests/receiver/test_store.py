@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
 from dockd.errors import StoreBusyError
 from dockd.files import Files
@@ -17,6 +18,7 @@ from tests.receiver.support import (
     TUS,
     Clip,
     FailingFiles,
+    LaterClock,
     Site,
     Station,
     ask,
@@ -256,6 +258,50 @@ def test_a_failed_verification_is_tried_again_without_being_asked(tmp_path: Path
 
     asyncio.run(play())
     assert len(site.stored()) == 3
+
+
+def test_an_upload_that_can_not_be_given_up_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, clock = make_site(tmp_path, STATION), LaterClock()
+    discard = Incoming.discard
+
+    async def play() -> None:
+        async with running(site, clock=clock) as run:
+            bad = (await create(run.client, CLIP)).removeprefix("/files/")
+            other = await create(run.client, STATION.clip(plaintext="another"))
+
+            def failing(incoming: Incoming, upload_id: str) -> None:
+                if upload_id == bad:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                discard(incoming, upload_id)
+
+            monkeypatch.setattr(Incoming, "discard", failing)
+            clock.ahead = 30 * 86400.0
+            await run.receiver.uploads.sweep()
+            assert (await run.client.head(f"/files/{bad}", headers=TUS)).status_code == 200
+            assert (await run.client.head(other, headers=TUS)).status_code == 404
+
+    asyncio.run(play())
+
+
+def test_a_part_of_the_work_that_fails_as_nobody_foresaw_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(tmp_path, STATION)
+
+    def fail(_store: Store) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Store, "restore", fail)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        site.receipt(await upload(client, CLIP), CLIP)
+
+    with structlog.testing.capture_logs() as log:
+        with_receiver(site, scenario)
+    (line,) = [line for line in log if line["event"] == "daemon.part_failed"]
+    assert (line["part"], line["error"]) == ("restore", "unforeseen")
 
 
 def test_health_tells_of_a_disk_that_gives_errors(tmp_path: Path) -> None:
