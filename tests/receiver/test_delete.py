@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.clocks import FakeClock
+from tests.clocks import START, FakeClock
 from tests.receiver.support import (
     TUS,
     Station,
@@ -57,8 +57,8 @@ class WallClock(FakeClock):
     """Stands still, and is set by hand; the sweeper never wakes."""
 
     def __init__(self) -> None:
+        self.time = START
         super().__init__()
-        self.time = super().now()
 
     def now(self) -> datetime:
         return self.time
