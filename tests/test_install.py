@@ -11,6 +11,7 @@ import pytest
 
 from dockd import __version__
 from dockd.commands import man
+from tests.fetching import alone
 from tests.pages import PAGES, ROOT, links
 
 INSTALLED = {f"usr/share/man/man1/{name}" for name in man.pages()} | {
@@ -43,9 +44,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where it is installed, from wheels alone."""
     wheels = tmp_path_factory.mktemp("wheelhouse")
     destination = tmp_path_factory.mktemp("destination")
-    # By the environment that runs this, which has what it takes.
-    _make("wheelhouse", f"WHEELHOUSE={wheels}", f"VENV={sys.prefix}")
-    with pytest.MonkeyPatch.context() as patch:
+    with alone("build"), pytest.MonkeyPatch.context() as patch:
+        # By the environment that runs this, which has what it takes.
+        _make("wheelhouse", f"WHEELHOUSE={wheels}", f"VENV={sys.prefix}")
         patch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")  # where nobody answers
         _make("install", f"DESTDIR={destination}", f"WHEELHOUSE={wheels}")
     return destination

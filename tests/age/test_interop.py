@@ -20,6 +20,7 @@ from dockd.age import (
     open_stream,
     parse_identities,
 )
+from tests.fetching import alone
 
 from .support import BLOCK, EDGE_SIZES, open_all, plaintext_of, seal
 
@@ -42,11 +43,12 @@ def go_age() -> str:
     """The first implementation of the hybrid type, built once through the Go module proxy."""
     folder = Path(__file__).parents[2] / ".cache" / GO_AGE.replace("/", "-")
     program = folder / "age"
-    if not program.exists():
-        if shutil.which("go") is None:
-            pytest.skip("go is not installed, so age 1.3 can't be built")
-        environment = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-mod=mod"}
-        subprocess.run(["go", "install", GO_AGE], env=environment, check=True)
+    with alone("go"):
+        if not program.exists():
+            if shutil.which("go") is None:
+                pytest.skip("go is not installed, so age 1.3 can't be built")
+            environment = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-mod=mod"}
+            subprocess.run(["go", "install", GO_AGE], env=environment, check=True)
     return str(program)
 
 

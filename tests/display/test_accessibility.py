@@ -1,7 +1,6 @@
 """What axe-core finds on the pages: nothing."""
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ from dockd.control.views import Verdict
 from tests.display.conftest import Pages, keep_screenshot
 from tests.display.samples import every_stage, many, pause, work
 from tests.display.serving import serving
+from tests.fetching import npm_ci
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def axe() -> str:
     """The checker's source, as its lock file pins it."""
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=HERE, check=True)
+    npm_ci(HERE)
     return (HERE / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 

@@ -14,6 +14,8 @@ from typing import Self
 
 import pytest
 
+from tests.fetching import alone, npm_ci
+
 HERE = Path(__file__).parent
 PROGRAMS = HERE.parents[1] / ".cache" / "bin"
 HOST = "127.0.0.1"
@@ -27,12 +29,13 @@ Command = Callable[[int, Path], Sequence[str]]
 def tusd() -> Command:
     """Build tusd as tests/interop/tusd/go.mod pins it, and say how to start it."""
     _require("go")
-    subprocess.run(
-        ["go", "install", "-buildvcs=false", "github.com/tus/tusd/v2/cmd/tusd"],
-        cwd=HERE / "tusd",
-        env=os.environ | {"GOBIN": str(PROGRAMS)},
-        check=True,
-    )
+    with alone("go"):
+        subprocess.run(
+            ["go", "install", "-buildvcs=false", "github.com/tus/tusd/v2/cmd/tusd"],
+            cwd=HERE / "tusd",
+            env=os.environ | {"GOBIN": str(PROGRAMS)},
+            check=True,
+        )
     return lambda port, folder: [
         str(PROGRAMS / "tusd"),
         *("-host", HOST),
@@ -46,7 +49,7 @@ def tus_node_server() -> Command:
     """Install @tus/server as its lock file pins it, and say how to start it."""
     _require("npm")
     home = HERE / "tus_node_server"
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=home, check=True)
+    npm_ci(home)
     return lambda port, folder: ["node", str(home / "server.mjs"), str(port), str(folder)]
 
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from tusclient.client import TusClient
 
+from tests.fetching import npm_ci
 from tests.receiver.support import Clip, Site, Station, make_site, process
 
 STATION = Station()
@@ -71,7 +72,7 @@ def test_tuspy_uploads_and_resumes_at_a_receiver_that_was_killed(site: Site, cli
 @pytest.fixture(scope="module")
 def tus_js_client() -> None:
     """Install tus-js-client."""
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=JS, check=True)
+    npm_ci(JS)
 
 
 def node(**options: object) -> list[str]:
