@@ -139,13 +139,12 @@ class Cleaning:
         """
         if media.ours_alone:
             return  # held only where others change files, and writable without a window
-        for clip in await self._acknowledged(media.camera):
-            if clip.wiping:
-                await media.threads.run(wipe.put_back, root, clip)
+        for clip in await asyncio.to_thread(self._ledger.wiping, media.camera):
+            await media.threads.run(wipe.put_back, root, clip)
 
     async def cut_short(self, media: Media, root: Root) -> list[Clip]:
         """Return the clips that a wipe which was cut short has left under another name."""
-        clips = await self._acknowledged(media.camera)
+        clips = await asyncio.to_thread(self._ledger.wiping, media.camera)
         return await media.threads.run(_left_aside, root, clips)
 
     async def released(
@@ -190,7 +189,7 @@ class Cleaning:
         """Return how many acknowledged clips are still on a camera, and should not be."""
         if self.leaves_clips:
             return 0
-        return len(await self._acknowledged(camera))
+        return await asyncio.to_thread(self._ledger.unwiped, camera)
 
     async def waits(self, camera: Camera) -> bool:
         """Say whether clips are still on a camera because something holds wipes.

@@ -45,6 +45,7 @@ class Database:
         """
         self._clock = clock
         self._lock = threading.RLock()
+        self._read_only = read_only
         self._signed: dict[str, Anchoring] = {}
         """What was signed last by each key in this run, entered or not."""
         mode = "ro" if read_only else "rwc"
@@ -243,7 +244,8 @@ class Database:
     def last_anchor(self, kid: str) -> JournalHead:
         """Return the head in the newest manifest that a key has signed, as far as is known.
 
-        That of an empty journal, where it has signed none.
+        That of an empty journal, where it has signed none. The first time, all manifests are
+        read, and others have their turns at the ledger meanwhile.
         """
         return self._last_anchor(kid).head
 
@@ -257,6 +259,10 @@ class Database:
             )
         else:
             entered = self._found_anchor(kid)
+            if not self._read_only:
+                # Also where there is none: looking for it takes a while.
+                with self._transaction():
+                    self._enter_anchor(kid, entered)
         return max(entered, self._signed.get(kid, entered), key=lambda one: one.head.seq)
 
     def _found_anchor(self, kid: str) -> Anchoring:
@@ -268,13 +274,17 @@ class Database:
         return Anchoring(newest, journal.GENESIS)
 
     def _remember_anchor(self, manifest: Manifest) -> None:
-        head, previous = manifest.journal, manifest.previous or journal.GENESIS
+        previous = manifest.previous or journal.GENESIS
+        self._enter_anchor(manifest.station.kid, Anchoring(manifest.journal, previous))
+
+    def _enter_anchor(self, kid: str, anchoring: Anchoring) -> None:
+        head, previous = anchoring
         self._db.execute(
             "INSERT INTO anchors (kid, seq, hash, previous_seq, previous_hash)"
             " VALUES (?, ?, ?, ?, ?) ON CONFLICT (kid) DO UPDATE SET seq = excluded.seq,"
             " hash = excluded.hash, previous_seq = excluded.previous_seq,"
             " previous_hash = excluded.previous_hash WHERE excluded.seq > seq",
-            (manifest.station.kid, head.seq, head.hash, previous.seq, previous.hash),
+            (kid, head.seq, head.hash, previous.seq, previous.hash),
         )
 
     def verify_journal(self) -> JournalHead:

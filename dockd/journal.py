@@ -8,7 +8,6 @@ that manifests have carried to the receiver.
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -104,9 +103,7 @@ def verify(entries: Iterable[Entry], anchors: Iterable[JournalHead] = ()) -> Jou
         JournalBrokenError: an entry was edited, removed or put in, or the chain is shorter
             than an anchor says.
     """
-    named: defaultdict[int, set[str]] = defaultdict(set)
-    for anchor in anchors:
-        named[anchor.seq].add(anchor.hash)
+    named = _named(anchors)
     head = GENESIS
     _check_named(head, named)
     for entry in entries:
@@ -129,6 +126,21 @@ def verify(entries: Iterable[Entry], anchors: Iterable[JournalHead] = ()) -> Jou
     return head
 
 
-def _check_named(head: JournalHead, named: dict[int, set[str]]) -> None:
-    if named.pop(head.seq, {head.hash}) != {head.hash}:
-        raise JournalBrokenError(f"entry {head.seq} is not the one that a manifest names")
+def _named(anchors: Iterable[JournalHead]) -> dict[int, bytes]:
+    """Return what manifests name, by its number; as bytes, since there are very many of them."""
+    named: dict[int, bytes] = {}
+    for anchor in anchors:
+        digest = bytes.fromhex(anchor.hash)
+        if named.setdefault(anchor.seq, digest) != digest:
+            raise _contradicts(anchor.seq)
+    return named
+
+
+def _check_named(head: JournalHead, named: dict[int, bytes]) -> None:
+    digest = bytes.fromhex(head.hash)
+    if named.pop(head.seq, digest) != digest:
+        raise _contradicts(head.seq)
+
+
+def _contradicts(seq: int) -> JournalBrokenError:
+    return JournalBrokenError(f"entry {seq} is not the one that a manifest names")

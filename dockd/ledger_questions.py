@@ -8,6 +8,12 @@ from dockd.database import Database
 from dockd.errors import LedgerError
 from dockd.model import PENDING, Camera, Clip, FileStat, Match, Pause, State
 
+_SLIM = (
+    "clips.id, docking, path, size, modified_ns, kind, event, recorded_at, metadata, state,"
+    " present, stat, clip_id, plaintext_sha256, ciphertext_sha256, ciphertext_size,"
+    " NULL AS manifest, NULL AS receipt, NULL AS answer, upload_url, uploaded, wiping, error,"
+    " problem"
+)
 _LIVE = "present AND state != 'wiped'"
 
 
@@ -76,11 +82,24 @@ class Questions(Database):
         """Return a docked camera's acknowledged clips that are still on it."""
         return self._clips(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
 
+    def unwiped(self, camera: Camera) -> int:
+        """Return how many acknowledged clips of a docked camera are still on it."""
+        return self._count(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
+
+    def wiping(self, camera: Camera) -> list[Clip]:
+        """Return those whose wipe was begun; without their signed statements."""
+        return self._clips(
+            f"camera = ? AND {_LIVE} AND state = 'acknowledged' AND wiping", camera.id, slim=True
+        )
+
     def read_before(self, camera: Camera) -> list[Clip]:
-        """Return a docked camera's clips that were read, and are still on it."""
+        """Return a docked camera's clips that were read, and are still on it.
+
+        They come without their signed statements.
+        """
         states = ("spooled", "uploading", "rejected", "acknowledged")
         listed = ", ".join(f"'{State(state)}'" for state in states)
-        return self._clips(f"camera = ? AND {_LIVE} AND state IN ({listed})", camera.id)
+        return self._clips(f"camera = ? AND {_LIVE} AND state IN ({listed})", camera.id, slim=True)
 
     def stuck(self, camera: Camera) -> int:
         """Return how many clips of a docked camera wait for a person."""
@@ -123,7 +142,8 @@ class Questions(Database):
         return {State(state): count for state, count in rows}
 
     def _live(self, camera: Camera) -> dict[bytes, Clip]:
-        return {clip.path: clip for clip in self._clips(f"camera = ? AND {_LIVE}", camera.id)}
+        live = self._clips(f"camera = ? AND {_LIVE}", camera.id, slim=True)
+        return {clip.path: clip for clip in live}
 
     def _count(self, where: str, *arguments: object) -> int:
         with self._reading():
@@ -140,10 +160,18 @@ class Questions(Database):
     def _is_ingesting(self, clip: Clip) -> bool:
         return self._count("id = ? AND state = 'ingesting'", clip.id) > 0
 
-    def _clips(self, where: str, *arguments: object) -> list[Clip]:
+    def _clips(self, where: str, *arguments: object, slim: bool = False) -> list[Clip]:
+        """Return the clips for which something holds.
+
+        Args:
+            where: the condition.
+            arguments: what its question marks stand for.
+            slim: leave out their signed statements, nearly all that a clip takes of memory.
+        """
         with self._reading():
             rows = self._db.execute(
-                "SELECT clips.*, cameras.profile, cameras.serial"  # noqa: S608  # literals
+                f"SELECT {_SLIM if slim else 'clips.*'}"  # noqa: S608  # literals
+                ", cameras.profile, cameras.serial"
                 f" FROM clips JOIN cameras ON cameras.id = clips.camera WHERE {where}",
                 arguments,
             ).fetchall()

@@ -118,9 +118,16 @@ _ANSWERS = [
 ]
 """The receiver's answers beside its receipts; the newest anchor that each key has signed."""
 
+_BY_CIPHERTEXT = """
+CREATE INDEX clips_by_ciphertext ON clips (ciphertext_sha256)
+WHERE ciphertext_sha256 IS NOT NULL
+"""
+"""By which a start asks, for each file in the spool, whether it was delivered."""
+
 MIGRATIONS: list[list[str]] = [
     [_CAMERAS, _DOCKINGS, _CLIPS, _ONE_CLIP_A_PATH, _UPLOAD_ORDER, _JOURNAL, *_JOURNAL_KEEPS],
     [_PAUSES, *_OVERVIEW],
     _ANSWERS,
+    [_BY_CIPHERTEXT],
 ]
 """The steps; a ledger's ``user_version`` says how many it has taken."""

@@ -89,6 +89,7 @@ def renew(
         LedgerError: it can't be used.
     """
     troubles = _Troubles()
+    ledger.last_anchor(key.kid)  # found now, rather than while clips wait for it
     for clip in ledger.in_spool():
         try:
             manifest = read_unverified_manifest(str(clip.manifest))

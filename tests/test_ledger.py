@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dockd import journal, journal_entries
+from dockd.database import Database
 from dockd.errors import (
     JournalBrokenError,
     LedgerError,
@@ -950,6 +951,7 @@ FIRST_FORM = [
     "DROP TABLE pauses",
     "DROP TABLE anchors",
     "ALTER TABLE clips DROP COLUMN answer",
+    "DROP INDEX clips_by_ciphertext",
     *(f"DROP INDEX {name}" for name in ("clips_by_state", "clips_by_camera", "journal_by_clip")),
     "PRAGMA user_version = 1",
 ]
@@ -975,6 +977,48 @@ def test_a_ledger_of_the_first_form_is_brought_to_todays_with_all_that_is_in_it(
         ledger.verify_journal()
         signed = read_unverified_manifest(str(clip.manifest))
         assert ledger.last_anchor(signed.station.kid) == signed.journal
+
+
+@pytest.mark.parametrize("has_signed", [True, False])
+def test_the_last_anchor_of_a_key_is_looked_for_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, has_signed: bool
+) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        clip = Story(ledger).bring_to(State.SPOOLED)
+        signed = read_unverified_manifest(str(clip.manifest))
+        ledger._db.execute("DELETE FROM anchors")
+        kid = signed.station.kid if has_signed else "another"
+        expected = signed.journal if has_signed else GENESIS
+        assert ledger.last_anchor(kid) == expected
+    monkeypatch.delattr(Database, "_found_anchor")
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.last_anchor(kid) == expected
+        assert ledger.next_anchor(kid).previous == expected
+
+
+def test_what_a_look_asks_the_ledger_leaves_the_signed_statements_where_they_are(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = acknowledged(story)
+    (known,) = ledger.read_before(CAMERA)
+    assert known == replace(clip, manifest=None, receipt=None, answer=None)
+    assert (ledger.wiping(CAMERA), ledger.unwiped(CAMERA)) == ([], 1)
+    (begun,) = ledger.begin_wipe([clip], "delete")
+    assert ledger.wiping(CAMERA) == [replace(known, wiping=begun.wiping)]
+
+
+def test_whether_a_ciphertext_was_delivered_is_not_looked_for_in_every_clip(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = acknowledged(story)
+    assert ledger.is_delivered(str(clip.ciphertext_sha256))
+    assert not ledger.is_delivered("0" * 64)
+    (plan,) = ledger._db.execute(
+        "EXPLAIN QUERY PLAN SELECT count(*) FROM clips WHERE ciphertext_sha256 = ?"
+        " AND receipt IS NOT NULL AND state IN ('acknowledged', 'wiped')",
+        ("0" * 64,),
+    )
+    assert "clips_by_ciphertext" in plan["detail"]
 
 
 def test_each_manifest_names_the_anchor_of_the_one_that_was_signed_before(
