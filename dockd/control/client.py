@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from dockd import texts
 from dockd.control import event_stream
 from dockd.control.views import (
     CLIPS_AT_ONCE,
@@ -61,7 +62,7 @@ def socket_path(config: Path, *, is_required: bool) -> Path:
         ConfigError: the file is required, and can't be read.
     """
     try:
-        document = tomllib.loads(config.read_text(encoding="utf-8"))
+        document = tomllib.loads(texts.decode(config.read_bytes()))
     except (OSError, ValueError) as error:
         if is_required:
             detail = error.strerror if isinstance(error, OSError) else str(error)

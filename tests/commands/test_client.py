@@ -156,6 +156,14 @@ def test_the_socket_is_the_one_that_the_configuration_names(tmp_path: Path) -> N
         assert socket_path(config, is_required=True) == DEFAULT_SOCKET == ControlConfig().socket
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_configuration_is_read_as_windows_editors_leave_it(tmp_path: Path, encoding: str) -> None:
+    config = tmp_path / "config.toml"
+    config.write_bytes('[control]\r\nsocket = "x.sock"\r\n'.encode(encoding))
+    for is_required in (True, False):
+        assert socket_path(config, is_required=is_required) == tmp_path / "x.sock"
+
+
 @pytest.mark.parametrize("content", [None, "[", "\xff"])
 def test_a_configuration_that_can_not_be_read_matters_only_where_it_was_named(
     tmp_path: Path, content: str | None
