@@ -11,7 +11,7 @@ from dbus_fast import DBusError, Variant
 
 from dockd.config import FolderConfig
 from dockd.dbus import connected
-from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
+from dockd.doctor.findings import Finding, Findings, error, failure, fenced, ok, warning
 from dockd.doctor.identity import as_user, can_be, unreadable
 from dockd.doctor.subject import Subject
 from dockd.errors import CameraRefusedError, SourceError
@@ -34,18 +34,7 @@ _MANAGER = "/org/freedesktop/UDisks2/Manager"
 def check(subject: Subject) -> Findings:
     """Say of each folder and each USB storage device which camera it is, if it is one."""
     for folder in subject.config.folders:
-        camera = f"{folder.profile}:{folder.serial}"
-        if not can_be(subject.uid):
-            yield warning(
-                f"{folder.path}: {camera}: what the service's user {subject.uid} may read there"
-                " was not checked",
-                "run dockd check as root, or as that user",
-            )
-        elif folder.path.is_dir():
-            yield from _files(folder, subject)
-            yield from _writers(folder, subject)
-        else:
-            yield ok(f"{folder.path} is not there: {camera} is not docked")
+        yield from fenced(f"folder {folder.path}", _folder(folder, subject))
     if not subject.uses_usb:
         return
     try:
@@ -59,6 +48,30 @@ def check(subject: Subject) -> Findings:
     marked = asyncio.run(_marked(devices, subject.machine.bus_address))
     for device, verdict in recognise(devices, subject.config.profiles).items():
         yield _device(place_of(device, subject.config.bays), device, verdict, marked)
+
+
+def _folder(folder: FolderConfig, subject: Subject) -> Findings:
+    camera = f"{folder.profile}:{folder.serial}"
+    if not can_be(subject.uid):
+        yield warning(
+            f"{folder.path}: {camera}: what the service's user {subject.uid} may read there"
+            " was not checked",
+            "run dockd check as root, or as that user",
+        )
+        return
+    try:
+        is_there = as_user(subject.uid, folder.path.is_dir)
+    except PermissionError:
+        yield error(
+            f"{folder.path} can't be looked at by the service's user {subject.uid}",
+            f"let that user into the folders above: setfacl -m u:{subject.uid}:x on each of them",
+        )
+        return
+    if is_there:
+        yield from _files(folder, subject)
+        yield from _writers(folder, subject)
+    else:
+        yield ok(f"{folder.path} is not there: {camera} is not docked")
 
 
 def _files(folder: FolderConfig, subject: Subject) -> Findings:

@@ -8,7 +8,7 @@ from pathlib import Path
 from dockd import config as configuration
 from dockd.config import Config
 from dockd.doctor import cameras, credentials, daemon, keys, permission, server, storage
-from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
+from dockd.doctor.findings import Finding, Findings, error, failure, fenced, ok
 from dockd.doctor.identity import as_user, can_be, unreadable
 from dockd.doctor.subject import Machine, Subject
 from dockd.errors import DockdError
@@ -48,25 +48,8 @@ def examine(config_path: Path, machine: Machine) -> Iterator[tuple[str, Finding]
             ),
         )
     for name, check in _CHECKS.items():
-        for finding in _fenced(name, check, subject):
+        for finding in fenced(name, check(subject)):
             yield name, finding
-
-
-def _fenced(name: str, check: Callable[[Subject], Findings], subject: Subject) -> Findings:
-    try:
-        yield from check(subject)
-    except DockdError as problem:
-        yield failure(problem)
-    except PermissionError as problem:
-        yield warning(f"can't be looked at: {problem}", "run dockd check as root")
-    except OSError as problem:
-        place = f"{problem.filename}: " if problem.filename else ""
-        yield error(f"{place}{problem.strerror}", "look at the disk, and at dmesg")
-    except Exception as problem:  # noqa: BLE001  # the boundary of one check
-        yield error(
-            f"the check of {name} failed: {type(problem).__name__}: {problem}",
-            "please report this: it is a mistake in dockd",
-        )
 
 
 def _uid(config: Config, *, is_service: bool) -> int:

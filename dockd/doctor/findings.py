@@ -47,3 +47,21 @@ def error(what: str, remedy: str) -> Finding:
 def failure(problem: DockdError, remedy: str = "") -> Finding:
     """Return an error that dockd has words for as a finding."""
     return Finding(Level.ERROR, problem.message, problem.hint or remedy)
+
+
+def fenced(name: str, findings: Findings) -> Findings:
+    """Yield what a check finds, and why where it breaks off: nothing else ends with it."""
+    try:
+        yield from findings
+    except DockdError as problem:
+        yield failure(problem)
+    except PermissionError as problem:
+        yield warning(f"can't be looked at: {problem}", "run dockd check as root")
+    except OSError as problem:
+        place = f"{problem.filename}: " if problem.filename else ""
+        yield error(f"{place}{problem.strerror}", "look at the disk, and at dmesg")
+    except Exception as problem:  # noqa: BLE001  # the boundary of one check
+        yield error(
+            f"the check of {name} failed: {type(problem).__name__}: {problem}",
+            "please report this: it is a mistake in dockd",
+        )

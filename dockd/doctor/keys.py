@@ -36,6 +36,8 @@ def check(subject: Subject) -> Findings:
     own = _own_kid(subject)
     for path in config.target.receiver_keys:
         yield _pinned(path, own)
+    for path in config.station.earlier_keys:
+        yield _earlier(path)
 
 
 def _shut(subject: Subject) -> Findings:
@@ -50,8 +52,11 @@ def _shut(subject: Subject) -> Findings:
     }
     files = [(name, path) for name, path in named.items() if path is not None]
     files += [("target.receiver_keys", path) for path in config.target.receiver_keys]
+    files += [("station.earlier_keys", path) for path in config.station.earlier_keys]
     # systemd shows the service its credentials, whoever owns them.
-    files = [(n, path) for n, path in files if not is_credential(path, root) and path.exists()]
+    files = [
+        (n, path) for n, path in files if not is_credential(path, root) and not _is_missing(path)
+    ]
     if not can_be(subject.uid):
         yield warning(
             f"whether the service's user {subject.uid} can read all of it was not checked",
@@ -66,6 +71,25 @@ def _shut(subject: Subject) -> Findings:
                 f" {problem.strerror}",
                 f"chown {subject.uid} {path}, and let that user into the folders above",
             )
+
+
+def _is_missing(path: Path) -> bool:
+    """Say whether there is no such file; one that can't be looked at is told as unreadable."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _earlier(path: Path) -> Finding:
+    try:
+        key = VerifyKey.load(path, "station")
+    except KeyFileError as problem:
+        return failure(problem, _KEYS)
+    return ok(f"station.earlier_keys: what {key.kid} has signed counts as this station's ({path})")
 
 
 def _secret(subject: Subject, name: str, path: Path, use: Callable[[Path], str]) -> Findings:

@@ -24,6 +24,7 @@ _CONFIG = """\
 id = "camden-07"
 key_file = "station.key"
 state = "state"
+earlier_keys = {earlier}
 
 [control]
 socket = "control.sock"
@@ -61,6 +62,7 @@ class Patient:
     spool: str = 'budget = "1 MiB"'
     reserve: int = 0
     usb: str = USB
+    earlier: list[str] = field(default_factory=list)
     uid: int = field(default_factory=os.geteuid)
     key: SigningKey = field(default_factory=SigningKey.generate)
     receiver_key: SigningKey = field(default_factory=SigningKey.generate)
@@ -95,6 +97,7 @@ class Patient:
                 url=self.url,
                 target=self.target,
                 usb=self.usb,
+                earlier=self.earlier,
             )
         )
         return path

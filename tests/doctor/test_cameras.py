@@ -1,5 +1,9 @@
 """What the profiles make of the files that are docked."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from dockd.control.views import LeftAloneView
@@ -52,6 +56,29 @@ def test_a_folder_whose_writers_cannot_be_seen_is_told_with_its_quiet_time(
     assert found.level is Level.OK
     assert "on nfs4" in found.what
     assert "900 s" in found.what
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_folder_that_cannot_be_looked_at_hides_no_other(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    patient.usb = FOLDER + FOLDER.replace("camera", "other").replace("CAM-1", "CAM-2")
+    for name in ("camera", "other"):
+        (patient.folder / name).mkdir()
+    is_dir = Path.is_dir
+
+    def fail(path: Path) -> bool:
+        if path.name == "camera":
+            raise OSError(number, os.strerror(number), str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", fail)
+    bad, good = patient.findings(cameras.check)
+    assert bad.level is Level.ERROR
+    assert str(patient.folder / "camera") in bad.what
+    assert bad.remedy
+    assert good.level is Level.OK
+    assert "CAM-2" in good.what
 
 
 def test_what_the_daemon_has_left_alone_on_a_plugged_in_camera_is_told(patient: Patient) -> None:

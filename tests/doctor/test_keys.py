@@ -4,6 +4,7 @@ import pytest
 
 from dockd.doctor import credentials, keys
 from dockd.doctor.findings import Level
+from dockd.keys import SigningKey
 from tests.doctor.support import Patient, healthy, worst
 
 
@@ -52,6 +53,18 @@ def test_a_pinned_key_that_others_can_replace_is_an_error(patient: Patient) -> N
     found = worst(patient.findings(keys.check))
     assert found.level is Level.ERROR
     assert patient.receiver_key.kid in found.remedy
+
+
+def test_each_earlier_key_is_looked_at(patient: Patient) -> None:
+    patient.earlier = ["earlier.pub", "none.pub"]
+    earlier = SigningKey.generate()
+    (patient.folder / "earlier.pub").write_bytes(earlier.verify_key.pem())
+    (patient.folder / "none.pub").write_text("no key")
+    findings = patient.findings(keys.check)
+    assert any(earlier.kid in one.what for one in findings if one.level is Level.OK)
+    found = worst(findings)
+    assert found.level is Level.ERROR
+    assert "none.pub" in found.what
 
 
 def test_a_single_recipient_is_a_warning(patient: Patient) -> None:
