@@ -175,7 +175,12 @@ def _gauges(status: Status) -> Iterator[Metric]:
         "What keeps something from going on.",
         "needs_person",
         {"false": 0, "true": 0}
-        | Tally(str(trouble.needs_person).lower() for trouble in status.troubles),
+        | {
+            str(needs).lower(): sum(
+                one.count for one in status.troubles if one.needs_person is needs
+            )
+            for needs in (False, True)
+        },
     )
     held = {pause.what for pause in status.pauses}
     yield _by(

@@ -3,9 +3,8 @@
 Everything here is read-only, names no clip, and holds no secret.
 """
 
-import re
 from collections.abc import AsyncIterator, Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
@@ -69,8 +68,14 @@ def routes(
         return assets.texts(request.query_params.get("lang", "").split(","))
 
     def data(path: str, event: str, view_of: Callable[[Status], View]) -> list[Route]:
+        last: tuple[Status, bytes] | None = None
+
         def encode(status: Status) -> bytes:
-            return streaming.message(event, view_of(status))
+            nonlocal last
+            # All who watch are told of one and the same status.
+            if last is None or last[0] is not status:
+                last = status, streaming.message(event, view_of(status))
+            return last[1]
 
         async def now(_request: Request) -> Response:
             body = view_of(feed.current()).model_dump_json()
@@ -142,49 +147,67 @@ def _tile(place: str, camera: CameraView | None) -> BayTile:
 
 def redacted(status: Status) -> Status:
     """Return a status without the names of clips, which keep their numbers."""
+    nameless = {id(trouble): _nameless(trouble) for trouble in status.troubles}
+
+    def those(troubles: Iterable[Trouble]) -> list[Trouble]:
+        return [nameless.get(id(one)) or _nameless(one) for one in troubles]
+
     return status.model_copy(
         update={
             "cameras": [
-                camera.model_copy(update={"troubles": _nameless(camera.troubles)})
+                camera.model_copy(update={"troubles": those(camera.troubles)})
                 for camera in status.cameras
             ],
             "work": [work.model_copy(update={"path": ""}) for work in status.work],
-            "troubles": _nameless(status.troubles),
+            "troubles": those(status.troubles),
         }
     )
 
 
-def _nameless(troubles: Iterable[Trouble]) -> list[Trouble]:
-    return [
-        trouble.model_copy(
-            update={
-                "what": _summary(trouble) or EVENTS[trouble.event].meaning,
-                "hint": _scrubbed(trouble.hint, trouble),
-                "path": None,
-            }
-        )
-        for trouble in troubles
-    ]
+def _nameless(trouble: Trouble) -> Trouble:
+    return trouble.model_copy(
+        update={
+            "what": _summary(trouble) or EVENTS[trouble.event].meaning,
+            "hint": _scrubbed(trouble.hint, trouble.path, trouble.clip),
+            "path": None,
+        }
+    )
 
 
 def _summary(trouble: Trouble) -> str:
     if trouble.camera is not None and trouble.path is None:
         # It may name any of the camera's files; what comes before the detail names none.
         return trouble.what.partition(": ")[0]
-    return _scrubbed(trouble.what, trouble)
+    return _scrubbed(trouble.what, trouble.path, trouble.clip)
 
 
-def _scrubbed(text: str, trouble: Trouble) -> str:
+@lru_cache(maxsize=10_000)
+def _scrubbed(text: str, named: str | None, clip: int | None) -> str:
     """Return a text with the clip's number for its name; nothing, if some of it would stay."""
-    if trouble.path is None:
+    if named is None:
         return text
-    path = PurePosixPath(trouble.path)
-    number = "…" if trouble.clip is None else f"clip {trouble.clip}"
-    text = _word(trouble.path, path.name).sub(number, text)
-    return "" if _word(*path.parts, path.stem).search(text) else text
+    path = PurePosixPath(named)
+    number = "…" if clip is None else f"clip {clip}"
+    kept, at = [], 0
+    while found := _find(text, at, named, path.name):
+        kept += [text[at : found[0]], number]
+        at = found[1]
+    text = "".join(kept) + text[at:]
+    return "" if _find(text, 0, *path.parts, path.stem) else text
 
 
-def _word(*words: str) -> re.Pattern[str]:
-    """Return what finds any of the words where it is not a part of a longer one."""
-    either = "|".join(map(re.escape, words))
-    return re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])")
+def _find(text: str, at: int, *words: str) -> tuple[int, int] | None:
+    """Return where the first of the words stands and ends, where it is no part of a longer one."""
+    found = [(start, start + len(word)) for word in words if (start := _word(text, at, word)) >= 0]
+    # Of two that begin there, the first that was named.
+    return min(found, key=lambda span: span[0], default=None)
+
+
+def _word(text: str, at: int, word: str) -> int:
+    # No regular expression: one for each of a thousand clips would be compiled each time.
+    while word and (at := text.find(word, at)) >= 0:
+        end = at + len(word)
+        if not (text[at - 1 : at].isalnum() or text[end : end + 1].isalnum()):
+            return at
+        at += 1
+    return -1

@@ -65,21 +65,23 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         free: free bytes of the spool's disk.
     """
     log = logs.health()
-    failing = [troubles.of_failing(one) for one in parts.activity.board.failing()]
+    board = parts.activity.board.failing()
+    failing = troubles.of_board(board)
     failing += troubles.of_log(log, parts.clock.now())
     stuck = [clip.trouble for clip in facts.stuck if clip.trouble is not None]
     pauses = parts.pauses.current()
     works = parts.activity.current()
     all_troubles = sorted(failing + stuck, key=lambda one: (not one.needs_person, one.since))
+    of_camera: dict[str | None, list[Trouble]] = {}
+    for trouble in all_troubles:
+        of_camera.setdefault(trouble.camera, []).append(trouble)
     cameras = [
-        _Camera(docking, facts.cameras.get(id_, CameraFacts()), works, all_troubles).view()
+        _Camera(
+            docking, facts.cameras.get(id_, CameraFacts()), works, of_camera.get(id_, [])
+        ).view()
         for id_, docking in parts.dockings.items()
     ]
-    cameras += [
-        _refused(one)
-        for one in parts.activity.board.failing()
-        if one.event == events.CAMERA_REFUSED.name
-    ]
+    cameras += [_refused(one) for one in board if one.event == events.CAMERA_REFUSED.name]
     return Status(
         at=timestamp(parts.clock.now()),
         verdict=_verdict(all_troubles, cameras, facts, pauses),
@@ -163,7 +165,6 @@ class _Camera:
         camera = self.docking.media.camera
         mine = [work for work in self.works if work.clip.camera == camera]
         uploads = [work for work in mine if work.stage == "upload"]
-        troubles = [one for one in self.troubles if one.camera == camera.id]
         safe = self.docking.standing is Standing.SAFE
         done = min(self.facts.done + sum(map(_plaintext_sent, uploads)), self.facts.total)
         rate = sum(work.meter.rate() for work in uploads)
@@ -178,7 +179,7 @@ class _Camera:
             docked_at=timestamp(self.docking.began),
             looked_at=None if looked_at is None else timestamp(looked_at),
             looked_from=self.docking.looked_from,
-            stage=self._stage(mine, troubles),
+            stage=self._stage(mine),
             safe_to_take=safe,
             clips={state.value: count for state, count in self.facts.clips.items()},
             bytes_total=self.facts.total,
@@ -187,17 +188,17 @@ class _Camera:
             left_alone=LeftAloneView(
                 files=left_alone.files, size=left_alone.size, suspect=left_alone.suspect
             ),
-            troubles=troubles,
+            troubles=list(self.troubles),
         )
 
-    def _stage(self, works: Iterable[Working], troubles: Iterable[Trouble]) -> Stage:
+    def _stage(self, works: Iterable[Working]) -> Stage:
         under_way = {work.stage for work in works}
         doing = self.docking.doing
         # A finished camera is looked at again every so often, and stays what it is meanwhile.
         stages = {
             Stage.DONE: self.docking.standing is Standing.SAFE,
             Stage.STUCK: self.docking.standing is Standing.STUCK,
-            Stage.FAILING: any(one.event == events.CAMERA_FAILED.name for one in troubles),
+            Stage.FAILING: any(one.event == events.CAMERA_FAILED.name for one in self.troubles),
             Stage.WIPING: doing is Doing.WIPING,
             Stage.READING: "ingest" in under_way,
             Stage.UPLOADING: "upload" in under_way,

@@ -1,5 +1,6 @@
 """What is stuck, put into words: out of the board of failures, and out of the ledger."""
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from dockd import events
@@ -54,6 +55,8 @@ _LASTING = {
     )
 }
 """What does not end by itself once it has lasted longer than patience does."""
+_MOST_ALIKE = 50
+"""Troubles of one kind and camera that are shown; the others are counted."""
 _LONGEST = 2000
 """Characters of what is said of one trouble: a server may say as much as it likes."""
 _PATIENCE = timedelta(minutes=1)
@@ -73,17 +76,40 @@ HINTS = {
 """What to do about the errors that the ledger keeps with a clip."""
 
 
+def of_board(failing: Iterable[Failing]) -> list[Trouble]:
+    """Return the failures that go on, as they are shown: of very many alike, some of them."""
+    alike: dict[tuple[str, str | None], list[Failing]] = {}
+    for one in failing:
+        alike.setdefault((one.event, _text(one.fields.get("camera"))), []).append(one)
+    shown = []
+    for those in alike.values():
+        shown += [of_failing(one) for one in those[:_MOST_ALIKE]]
+        if rest := those[_MOST_ALIKE:]:
+            shown.append(_rest(rest))
+    return shown
+
+
+def _rest(failing: Sequence[Failing]) -> Trouble:
+    first = failing[0]
+    camera = _text(first.fields.get("camera"))
+    return Trouble(
+        event=first.event,
+        needs_person=any(map(_needs_person, failing)),
+        what=f"{len(failing)} more of the same kind",
+        hint="the log has each of them" if camera is None else "dockd clips and the log have each",
+        since=timestamp(first.since),
+        failures=sum(one.failures for one in failing),
+        count=len(failing),
+        camera=camera,
+    )
+
+
 def of_failing(failing: Failing) -> Trouble:
     """Return a failure that goes on, as it is shown."""
-    slow = isinstance(failing.error, ClipUnsettledError | WipeBusyError)
-    patience = _WRITERS_PATIENCE if slow else _PATIENCE
-    lasts_long = failing.at - failing.since > patience
     fields = failing.fields
     return Trouble(
         event=failing.event,
-        needs_person=failing.event in _PERSONS
-        or isinstance(failing.error, UnforeseenError | SpoolDiskFullError)
-        or (lasts_long and _never_ends(failing)),
+        needs_person=_needs_person(failing),
         what=shorten(failing.error.message, _LONGEST),
         hint=shorten(failing.error.hint, _LONGEST),
         since=timestamp(failing.since),
@@ -92,6 +118,16 @@ def of_failing(failing: Failing) -> Trouble:
         camera=_text(fields.get("camera")),
         clip=_number(fields.get("clip")),
         path=_text(fields.get("path")),
+    )
+
+
+def _needs_person(failing: Failing) -> bool:
+    slow = isinstance(failing.error, ClipUnsettledError | WipeBusyError)
+    patience = _WRITERS_PATIENCE if slow else _PATIENCE
+    return (
+        failing.event in _PERSONS
+        or isinstance(failing.error, UnforeseenError | SpoolDiskFullError)
+        or (failing.at - failing.since > patience and _never_ends(failing))
     )
 
 

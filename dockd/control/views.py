@@ -87,6 +87,8 @@ class Trouble(View):
     next_try: Moment | None = None
     """When dockd tries again by itself; None where it doesn't, or at the next look."""
     failures: int = 1
+    count: int = 1
+    """How many troubles it stands for: of very many alike, the last shown stands for the rest."""
     camera: str | None = None
     clip: int | None = None
     path: str | None = None

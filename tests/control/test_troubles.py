@@ -6,7 +6,7 @@ import pytest
 
 from dockd import events
 from dockd.board import Failing
-from dockd.control.troubles import of_failing
+from dockd.control.troubles import of_board, of_failing
 from dockd.errors import (
     ClipChangedError,
     ClipUnsettledError,
@@ -16,6 +16,7 @@ from dockd.errors import (
     TargetDownError,
     WipeBusyError,
     WipeError,
+    WipeRefusedError,
     WipeUnconfirmedError,
 )
 from dockd.events import Event
@@ -61,3 +62,19 @@ def test_what_ends_by_itself_needs_nobody_however_long_it_lasts(
     event: Event, error: DockdError
 ) -> None:
     assert not of_failing(lasting(event, error, timedelta(days=3))).needs_person
+
+
+def test_of_very_many_troubles_alike_some_are_shown_and_the_rest_counted() -> None:
+    error = WipeRefusedError("its receipt's key is not pinned")
+    many = [
+        Failing.once("wipe.refused", error, NOW, {"camera": f"p:{n % 2}", "clip": n, "path": "a"})
+        for n in range(1000)
+    ]
+    shown = of_board([*many, lasting(events.TARGET_DOWN, TargetDownError(), timedelta(0))])
+    assert len(shown) < 150
+    assert sum(one.count for one in shown) == 1001
+    for camera in ("p:0", "p:1"):
+        *some, rest = [one for one in shown if one.camera == camera]
+        assert all(one.needs_person for one in (*some, rest))
+        assert rest.what == f"{500 - len(some)} more of the same kind"
+        assert (rest.clip, rest.path) == (None, None)

@@ -122,6 +122,20 @@ def test_a_text_that_quotes_a_part_of_the_name_gives_way_to_what_the_event_means
     assert shown.hint == ""
 
 
+def test_what_is_shown_again_and_again_is_worked_out_once() -> None:
+    many = [
+        STUCK.model_copy(update={"clip": n, "path": f"PC1/X{n}.mp4", "what": f"PC1/X{n}.mp4: 413"})
+        for n in range(500)
+    ]
+    shown = status(camera("A", Stage.STUCK, troubles=many), troubles=many)
+    first = redacted(shown)
+    misses = pages._scrubbed.cache_info().misses
+    assert redacted(shown) == first
+    assert pages._scrubbed.cache_info().misses == misses
+    assert [one.what for one in first.troubles[:2]] == ["clip 0: 413", "clip 1: 413"]
+    assert first.cameras[0].troubles == first.troubles
+
+
 # The routes
 
 
