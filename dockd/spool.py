@@ -133,6 +133,8 @@ class Spool:
         self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM, board)
         self._unneeded: set[str] = set()
         """Delivered ciphertexts that could not be removed, and still take room."""
+        self._going: set[str] = set()
+        """Those that are being removed at this moment."""
         self._is_delivered: Callable[[str], bool] = lambda _: False
         self._removals = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED, board)
 
@@ -441,7 +443,7 @@ class Spool:
 
     def holds(self, sha256: str) -> bool:
         """Say whether a ciphertext is there to stay, as far as is known."""
-        return sha256 in self._sizes and sha256 not in self._unneeded
+        return sha256 in self._sizes and sha256 not in self._going
 
     def path(self, sha256: str) -> Path:
         """Return where a ciphertext lies."""
@@ -467,12 +469,15 @@ class Spool:
         One that can't be removed is told, and goes when a clip wants its room, or at the next
         start.
         """
+        self._going.add(sha256)
         try:
             await to_the_end(self.take_back, sha256)
         except SpoolError as error:
             self._unneeded.add(sha256)
             self._stays(error)
             return
+        finally:
+            self._going.discard(sha256)
         self._freed.set()
         if self._wanted is not None and not self._in_line:
             with contextlib.suppress(SpoolError):  # whoever wants the room asks for himself
@@ -494,12 +499,15 @@ class Spool:
     async def _remove_unneeded(self) -> None:
         """Try again to remove what could not be, as long as it still isn't needed."""
         for sha256 in list(self._unneeded):
+            self._going.add(sha256)
             try:
                 if await to_the_end(self._is_delivered, sha256):
                     await to_the_end(self.take_back, sha256)
             except SpoolError as error:
                 self._stays(error)
                 return
+            finally:
+                self._going.discard(sha256)
             self._unneeded.discard(sha256)
         self._removals.success(_REMOVAL)
 
