@@ -281,7 +281,9 @@ class Cleaning:
         aged = [clip for clip in clips if not self._is_confirmed(clip)]
         if not aged:
             return
-        await self._confirm(camera, aged)
+        confirmed, waiting = await self._ask_for(camera, aged)
+        if waiting is not None:
+            self._wait(camera, waiting, clips=len(aged), gets_on=confirmed)
         known = await self._acknowledged(camera)
         good = {clip.id: clip for clip in known if self._is_confirmed(clip)}
         sweep.checked = [
@@ -335,15 +337,21 @@ class Cleaning:
                 self._waiting.success(camera.id, camera=camera.id)
             else:
                 self._waiting.forget(camera.id)
-            return
+        else:
+            self._wait(camera, waiting, clips=len(clips), gets_on=confirmed)
+
+    def _wait(
+        self, camera: Camera, waiting: WipeUnconfirmedError, *, clips: int, gets_on: bool
+    ) -> None:
+        """Note that the receiver is to be asked again; tell if that goes on for long."""
         now = self._clock.monotonic()
-        if confirmed:  # it gets on
+        if gets_on:
             self._unconfirmed[camera.id] = now
         since = self._unconfirmed.setdefault(camera.id, now)
         if now - since >= _LONGEST_READING:
             waiting.needs_operator = waiting.needs_operator or not waiting.detail
         if waiting.detail or now - since >= _PATIENCE:
-            self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=len(clips))
+            self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=clips)
 
     async def _ask_for(
         self, camera: Camera, clips: Sequence[Clip]

@@ -1104,7 +1104,6 @@ def test_a_clip_that_a_crash_left_held_in_a_shared_folder_is_wiped_in_the_end(
 def acknowledged_earlier(bench: Bench, name: str = "1.mp4", data: bytes = b"clip") -> Path:
     """A clip whose receipt an earlier run of the daemon has kept."""
     clip = bench.clip(name, data)
-    bench.docking.look_now()
     bench.confirms_at_once = False
     bench.wipes_are_held = True
     bench.run_until(bench.has_acknowledged_all)
@@ -1307,6 +1306,33 @@ def test_a_clip_that_the_receiver_loses_during_long_checks_is_read_again_and_not
     assert clip.exists()
     assert "rw" not in bench.media.mounts
     assert not told(log, "camera.safe")
+
+
+def test_what_is_asked_for_again_after_long_checks_hides_no_other_clip_that_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    bench.clip("1.mp4", b"slow")
+    acknowledged_earlier(bench, "2.mp4")
+    slow = bench.ledger.clips()[0].clip_id
+
+    def answer(sealed: Sealed, nonce: str) -> ReceiptAnswer:
+        if sealed.clip_id == slow:
+            return Verifying(1.0)
+        return bench.target.confirm(sealed, nonce)
+
+    standings: list[Standing] = []
+
+    def round_is_through() -> None:
+        if State.WIPED in bench.ledger.counts():
+            standings.append(bench.docking.standing)
+
+    bench.target.answer = answer
+    bench.docking.works = round_is_through
+    bench.docking._wake.clear()  # from the run before
+    let_checks_take(bench, monkeypatch, 601.0, lambda: None)
+    bench.run_until(lambda: bool(standings))
+    assert standings[0] is Standing.WORKING
+    assert not told(log, "camera.stuck")
 
 
 # What can't be wiped, and what takes long
