@@ -84,7 +84,7 @@ bench: $(VENV)/development
 examples: $(VENV)/runtime
 	$(BIN)/python -m dockd.config > config.example.toml
 	$(BIN)/python -m dockd.receiver.config > receiver.example.toml
-	$(BIN)/python -m dockd.events > docs/events.md
+	$(BIN)/python -m dockd.commands.events_page > docs/events.md
 	$(BIN)/python -m dockd.control.openapi > docs/control-api.json
 
 wheelhouse: WHEELHOUSE ?= dist/wheelhouse

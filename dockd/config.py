@@ -31,6 +31,7 @@ from dockd.fields import (
     TimeOfDay,
     check_recipients,
 )
+from dockd.log_config import LogConfig
 from dockd.settings import Section, Size
 from dockd.timeformats import TimeFormat
 
@@ -422,17 +423,6 @@ class ControlConfig(Section):
         if parts.hostname is None or parts.port is None:
             return None
         return parts.hostname, parts.port
-
-
-class LogConfig(Section):
-    """What is written to standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least serious events that are written."
-    )
-    style: Literal["auto", "json", "text"] = Field(
-        default="auto", description="auto writes text on a terminal and JSON elsewhere."
-    )
 
 
 class Config(Section):

@@ -17,7 +17,6 @@ from dockd.config import (
     Config,
     FolderConfig,
     IngestConfig,
-    LogConfig,
     SpoolConfig,
     TargetConfig,
     UsbCameraConfig,
@@ -26,6 +25,7 @@ from dockd.config import (
     load,
 )
 from dockd.errors import ConfigError
+from dockd.log_config import LogConfig
 from tests.support import write_config
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"

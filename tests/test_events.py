@@ -21,7 +21,10 @@ TYPES = {"str", "int", "float", "bool", "list[str]"}
 
 def test_the_documentation_is_what_the_code_says() -> None:
     made = subprocess.run(
-        [sys.executable, "-m", "dockd.events"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "dockd.commands.events_page"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert DOCUMENTATION.read_text() == made.stdout
 

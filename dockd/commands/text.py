@@ -5,13 +5,11 @@ import pwd
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from dockd.sizes import shown_size
 
-if TYPE_CHECKING:
-    # What it is made of takes long to import, and every command has texts.
-    from dockd.control.views import StateName
+_StateT = TypeVar("_StateT", bound=str)
 
 _BAR = 10
 
@@ -115,7 +113,7 @@ def bar(done: float, total: float) -> str:
     return f"[{'#' * filled}{'.' * (_BAR - filled)}] {math.floor(100 * part):3}%"
 
 
-def counts(clips: Mapping["StateName", int]) -> str:
+def counts(clips: Mapping[_StateT, int]) -> str:
     """Return how many clips are in which state: ``3 found, 1 uploading``."""
     return ", ".join(f"{count:,} {state}" for state, count in clips.items() if count)
 

@@ -4,13 +4,13 @@ import asyncio
 
 import httpx
 
-from dockd.commands.text import size
 from dockd.control.client import Client
 from dockd.control.views import Status, Verdict
 from dockd.doctor.cameras import LEFT_ALONE
 from dockd.doctor.findings import Finding, Findings, error, ok, warning
 from dockd.doctor.subject import Subject
 from dockd.errors import ControlDeniedError, DaemonDownError
+from dockd.sizes import shown_size
 from dockd.timesync import is_synchronised
 
 _RESTART = "journalctl -u dockd; systemctl restart dockd loses nothing"
@@ -60,7 +60,7 @@ def _left_alone(status: Status, subject: Subject) -> Findings:
         left = camera.left_alone
         if camera.id in folders or not left.files:
             continue
-        said = f"{camera.id}: {left.files} files ({size(left.size)}) fit no rule, and are not read"
+        said = f"{camera.id}: {left.files} files ({shown_size(left.size)}) fit no rule, and are not read"
         yield error(said, LEFT_ALONE) if left.suspect else ok(said)
 
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from dockd import settings
-from dockd.config import LogConfig
 from dockd.fields import FilePath, Label, PositiveSeconds, SecretPath
+from dockd.log_config import LogConfig
 from dockd.settings import Section, Size
 
 TokenDigest = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
