@@ -60,7 +60,8 @@ def _left_alone(status: Status, subject: Subject) -> Findings:
         left = camera.left_alone
         if camera.id in folders or not left.files:
             continue
-        said = f"{camera.id}: {left.files} files ({shown_size(left.size)}) fit no rule, and are not read"
+        size = shown_size(left.size)
+        said = f"{camera.id}: {left.files} files ({size}) fit no rule, and are not read"
         yield error(said, LEFT_ALONE) if left.suspect else ok(said)
 
 
