@@ -121,6 +121,8 @@ class Bench:
         self.spool.recover({})
         self.docking = self.ledger.begin_docking(CAMERA, "bay 1")
         self.found: list[FoundFile] = []
+        self.doubts: list[float] = []
+        """When the receiver has said that the journal contradicts itself."""
         self.uploader = Uploader(
             self.ledger,
             self.spool,
@@ -128,7 +130,12 @@ class Bench:
             clock,
             self.activity,
             config=TargetConfig(url="https://evidence.example/files/", **config),
-            confirmations=Confirmations(self.server, [self.receiver.verify_key], clock),
+            confirmations=Confirmations(
+                self.server,
+                [self.receiver.verify_key],
+                clock,
+                forked=lambda: self.doubts.append(clock.monotonic()),
+            ),
             settled=lambda _: None,
         )
 
@@ -475,6 +482,21 @@ def test_a_ledger_that_cannot_be_read_is_told_as_what_it_is_until_it_can(
 
     play(tmp_path, script, readable=False)
     assert said(log) == {"ledger.failed": 1, "ledger.recovered": 1}
+
+
+@pytest.mark.parametrize("at", ["question", "upload"])
+def test_a_receiver_that_contradicts_the_journal_has_it_compared(tmp_path: Path, at: str) -> None:
+    async def script(bench: Bench) -> None:
+        clip_id = bench.bring("a.mp4")
+        refused = TransientError("it was another one")
+        (bench.server.answers if at == "question" else bench.server.failures)[clip_id] = refused
+        await asyncio.sleep(HOUR)
+        assert bench.doubts == []
+        refused.code = "history-forked"
+        await asyncio.sleep(HOUR)
+        assert bench.doubts
+
+    play(tmp_path, script)
 
 
 def test_a_spool_that_cannot_be_read_now_costs_no_ciphertext(tmp_path: Path) -> None:
