@@ -131,10 +131,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("a member stands twice")
     for name, value in pairs:
-        for text in (name, value):
-            if isinstance(text, str):
-                text.encode("utf-8")  # half of a surrogate pair is no text
+        _check_text(name)
+        _check_text(value)
     return members
+
+
+def _check_text(value: object) -> None:
+    if isinstance(value, str):
+        value.encode("utf-8")  # half of a surrogate pair is no text
+    elif isinstance(value, list):  # whose objects have been here
+        for item in value:
+            _check_text(item)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -362,6 +362,8 @@ def members_as_text(**replaced: str) -> bytes:
         payload_of(receipt())[:-1] + b',"later":' + b"9" * 4299 + b"}",
         payload_of(receipt())[:-1] + b',"later":9007199254740993}',
         payload_of(receipt())[:-1] + b',"later":"\\ud800"}',
+        payload_of(receipt())[:-1] + b',"later":["\\ud800"]}',
+        payload_of(receipt())[:-1] + b',"later":[{"a":1},["x",["\\udc00"]]]}',
         b"\xef\xbb\xbf" + payload_of(receipt()),
         payload_of(receipt()).decode().encode("utf-16"),
         payload_of(receipt()) + b"{}",
