@@ -720,11 +720,13 @@ REQUEST_REFUSED = _event(
     "receiver.refused",
     "warning",
     "A request was refused; of each kind and station, or address where that isn't known, the first"
-    " is written at once and further ones at growing intervals.",
+    " is written at once and further ones at growing intervals. Whom it was forwarded for is what"
+    " its headers say, and nobody has checked it.",
     code="str",
     status="int",
     station="str",
     address="str",
+    forwarded="str",
     failures="int",
     exception="str?",
     **_ERROR,

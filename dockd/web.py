@@ -225,7 +225,7 @@ class _BoundedListener(socket.socket):
             ConnectionAbortedError: it was one too many; asyncio goes on.
         """
         connection, address = super().accept()
-        host = _network(str(address[0]) if isinstance(address, tuple) else "")
+        host = network(str(address[0]) if isinstance(address, tuple) else "")
         # What asyncio has done with is closed, whether anything was ever spoken or not.
         count = Counter(at for known, at in self._connections.items() if known.fileno() != -1)
         total, own = count.total(), count[host]
@@ -254,14 +254,14 @@ class _BoundedListener(socket.socket):
     def _make_room(self, host: str) -> bool:
         """Drop the oldest connection from an address on which nothing goes on, if there is one."""
         for protocol in self.protocols:
-            if protocol.is_idle and _network(protocol.host) == host:
+            if protocol.is_idle and network(protocol.host) == host:
                 del self.protocols[protocol]
                 protocol.drop()
                 return True
         return False
 
 
-def _network(host: str) -> str:
+def network(host: str) -> str:
     """Return what one peer can choose its address from: itself, or an IPv6 network of its own."""
     try:
         address = ipaddress.ip_address(host)

@@ -106,9 +106,10 @@ def create_app(
 
     telling = Refusals(clock).telling
 
-    async def disk_failed(_request: Request, error: Exception) -> Response:
+    async def disk_failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
-        return uploads.faults.refusal(error).response()
+        writes = request.url.path.startswith("/files") and request.method != "HEAD"
+        return uploads.faults.refusal(error, "write" if writes else "read").response()
 
     app = Starlette(
         routes=[

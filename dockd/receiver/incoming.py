@@ -80,6 +80,23 @@ class Incoming:
         """Open an upload's part for writing and return the descriptor."""
         return os.open(self.part(upload_id), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
+    def try_write(self) -> None:
+        """Write something small and remove it again; a crash in between leaves nobody's part.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        part = self.part(secrets.token_hex(16))
+        fd = self._files.create(part)
+        try:
+            try:
+                self._files.write_at(fd, [b"\x00"], 0)
+                self._files.fsync(fd)
+            finally:
+                os.close(fd)
+        finally:
+            self._files.remove(part)
+
     def forget(self, upload_id: str) -> None:
         """Remove the record of an upload whose bytes have moved on."""
         self._files.remove(self._record(upload_id))

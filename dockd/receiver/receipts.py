@@ -25,7 +25,8 @@ from dockd.receiver.clocks import check_clocks
 from dockd.receiver.problems import RequestError
 from dockd.receiver.shares import Requests
 from dockd.receiver.stations import Caller, Station, Stations
-from dockd.receiver.uploads import MAX_WAIT, Held, Uploads
+from dockd.receiver.uploads import MAX_WAIT, Held, Uploads, Wait
+from dockd.web import network
 
 STATEMENT_TYPE = "application/jose"
 NONCE_HEADER = "Dockd-Nonce"
@@ -131,9 +132,12 @@ class Receipts:
 
     async def _look_up(self, request: Request, clip_id: str) -> Response:
         caller = self._caller(request)
-        for station, receipt in await self._uploads.stored_receipts(clip_id):
-            if self._stations.may_act(caller, station):
-                return _statement(receipt)
+
+        def own(station: str) -> bool:
+            return self._stations.may_act(caller, station)
+
+        for _, receipt in await self._uploads.stored_receipts(clip_id, own):
+            return _statement(receipt)
         raise RequestError(problems.CLIP_NOT_STORED, f"no upload of {clip_id} by this station")
 
     async def _ask(self, request: Request, clip_id: str) -> Response:
@@ -142,7 +146,7 @@ class Receipts:
         if content_type != STATEMENT_TYPE:
             raise RequestError(problems.MEDIA_TYPE, f"Content-Type has to be {STATEMENT_TYPE}")
         nonce = _nonce(request)
-        who = caller.name or (request.client.host if request.client else "")
+        who = caller.name or network(request.client.host if request.client else "")
         with self._requests.one(who):
             body = await read_small(request.receive, MAX_STATEMENT)
         token = body.decode("ascii", "replace")
@@ -152,8 +156,8 @@ class Receipts:
             raise RequestError(problems.MANIFEST_REFUSED, "it is that of another clip")
         with self._requests.one(manifest.station.id):
             held = await self._uploads.receipt(manifest, token, _wanted_wait(request))
-        if held is None:
-            return Response(status_code=202, headers={"Retry-After": "1"})
+        if isinstance(held, Wait):
+            return Response(status_code=202, headers={"Retry-After": str(held.seconds)})
         response = _statement(held.receipt)
         if nonce is not None:
             answer = self._notary.answer(manifest, token, held, nonce)

@@ -12,6 +12,7 @@ from dockd.events import REQUEST_REFUSED, REQUEST_TAKEN
 from dockd.logs import Repeats
 from dockd.receiver import problems
 from dockd.receiver.problems import RequestError
+from dockd.web import network
 
 _TOLD = {
     problems.MANIFEST_REFUSED,
@@ -29,6 +30,9 @@ _TOLD = {
 }
 """What an operator may have to do something about; the rest is the protocol at work."""
 Serve = Callable[[Request], Awaitable[Response]]
+_QUIET_SECONDS = 60.0
+"""How long a refusal has to be away before something that is taken ends it."""
+_MOST_FORWARDED = 200
 _MOST = 1000
 """Pairs of a refusal and who it was for that are remembered at once."""
 
@@ -38,7 +42,9 @@ class Refusals:
 
     def __init__(self, clock: Clock) -> None:
         self._repeats = Repeats(clock, REQUEST_REFUSED, REQUEST_TAKEN)
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """When each was refused last, oldest first."""
 
     def telling(self, serve: Serve) -> Serve:
         """Return a resource that has its refusals told, and their end."""
@@ -56,9 +62,12 @@ class Refusals:
         return served
 
     def _taken(self, station: str) -> None:
+        """Note that something of a station was taken; what was refused just now may be again."""
+        now = self._clock.monotonic()
         for key in [key for key in self._known if station and key[1] == station]:
-            del self._known[key]
-            self._repeats.success(*key, code=key[0], station=station)
+            if now - self._known[key] >= _QUIET_SECONDS:
+                del self._known[key]
+                self._repeats.success(*key, code=key[0], station=station)
 
     def _tell(self, request: Request, refusal: RequestError) -> None:
         """Note a refusal, and write it if it is time to."""
@@ -66,8 +75,8 @@ class Refusals:
             return
         address = request.client.host if request.client else ""
         station: str = getattr(request.state, "station", "")
-        key = refusal.problem.code, station or address
-        self._known[key] = None
+        key = refusal.problem.code, station or network(address)
+        self._known[key] = self._clock.monotonic()
         self._known.move_to_end(key)
         if len(self._known) > _MOST:
             self._repeats.forget(*self._known.popitem(last=False)[0])
@@ -80,4 +89,12 @@ class Refusals:
             status=refusal.problem.status,
             station=station,
             address=address,
+            forwarded=_forwarded(request),
         )
+
+
+def _forwarded(request: Request) -> str:
+    """Return whom a request is said to come from by a proxy, or by itself: nobody checks it."""
+    headers = request.headers
+    said = headers.get("forwarded") or headers.get("x-forwarded-for") or ""
+    return said[:_MOST_FORWARDED]

@@ -8,7 +8,7 @@ from typing import Self
 
 from dockd.errors import ConfigError, ManifestRefusedError
 from dockd.keys import SigningKey, VerifyKey
-from dockd.manifest import Manifest, verify_manifest
+from dockd.manifest import Manifest, read_unverified_manifest, verify_manifest
 from dockd.receiver import problems
 from dockd.receiver.config import StationEntry
 from dockd.receiver.problems import RequestError
@@ -145,7 +145,7 @@ class Stations:
             manifest = self.verify(token)
         except ManifestRefusedError as error:
             problem, hint = _REFUSALS.get(error.reason, (problems.MANIFEST_REFUSED, ""))
-            raise RequestError(problem, error.detail, hint=hint) from error
+            raise RequestError(problem, f"{error.detail}{_claim(token)}", hint=hint) from error
         self.admit(caller, manifest.station.id)
         return manifest
 
@@ -156,6 +156,15 @@ _REFUSALS = {
     "station": (problems.NOT_ENROLLED, _ENROL),
     "too-large": (problems.TOO_LARGE, ""),
 }
+
+
+def _claim(token: str) -> str:
+    """Return who a manifest that is refused says that it is from, as words to put behind others."""
+    try:
+        signer = read_unverified_manifest(token).station
+    except ManifestRefusedError:
+        return ""
+    return f"; it says that it is from {signer.id}, key {signer.kid}"
 
 
 def _unauthorized(detail: str) -> RequestError:

@@ -211,8 +211,9 @@ class Store:
         if self.take_back(record, manifest):
             # Whatever has kept its last step from ending may have hurt it since.
             copy = self.find(manifest, token)
-            whole = copy is None or self.read_back(copy)
-            return Outcome.STORED if whole else Outcome.STOPPED
+            if copy is None:
+                raise UploadDamagedError("its bytes are gone")
+            return Outcome.STORED if self.read_back(copy) else Outcome.STOPPED
         if not self._verify(record, manifest):
             return Outcome.STOPPED
         damage = ""
@@ -261,36 +262,43 @@ class Store:
                     self.files.fsync_folder(place.folder)
                     self.incoming.forget(record.id)
                     return True
-                if not part.exists() and place.age.exists():
+                if place.age.exists():
+                    if part.exists():
+                        continue  # not this upload's: a copy that is on its way home
                     self.files.publish(place.age, part)
                 self.files.remove(place.manifest)
             return False
 
-    def restore(self) -> None:
-        """Look at what was set aside, and put back what is sound after all.
+    def aside(self) -> list[str]:
+        """Return the names of the copies that were set aside.
 
         Raises:
             OSError: the disk failed.
         """
-        for receipt in sorted(self._damaged.glob(f"*{_RECEIPT}")):
-            stem = receipt.name.removesuffix(_RECEIPT)
-            aside = _Place(self._damaged, stem)
-            if self._stopping.is_set():
-                return
-            home = _Place(self._folder(stem), stem.rpartition(".")[0])
-            # A crash may have left some of them at home already.
-            moves = list(zip(aside.files, home.files, strict=True))
+        found = self._damaged.glob(f"*{_RECEIPT}")
+        return sorted(receipt.name.removesuffix(_RECEIPT) for receipt in found)
+
+    def restore(self, stem: str) -> None:
+        """Look at a copy that was set aside, and put it back if it is sound after all.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        aside = _Place(self._damaged, stem)
+        home = _Place(self._folder(stem), stem.rpartition(".")[0])
+        # A crash may have left some of them at home already.
+        moves = list(zip(aside.files, home.files, strict=True))
+        if any(source.exists() == target.exists() for source, target in moves):
+            return
+        if not self._sound(*(here if here.exists() else there for here, there in moves)):
+            return
+        with self._commit:
             if any(source.exists() == target.exists() for source, target in moves):
-                continue
-            if not self._sound(*(here if here.exists() else there for here, there in moves)):
-                continue
-            with self._commit:
-                if any(source.exists() == target.exists() for source, target in moves):
-                    continue  # another upload has taken its place meanwhile
-                for source, target in moves:
-                    if source.exists():
-                        self.files.publish(source, target)
-            emit(COPY_RESTORED, clip_id=home.stem[:64], file=str(home.age))
+                return  # another upload has taken its place meanwhile
+            for source, target in moves:
+                if source.exists():
+                    self.files.publish(source, target)
+        emit(COPY_RESTORED, clip_id=home.stem[:64], file=str(home.age))
 
     def _sound(self, age: Path, manifest: Path, receipt: Path) -> bool:
         manifest_token, receipt_token = _read(manifest) or "", _read(receipt) or ""
@@ -300,7 +308,7 @@ class Store:
             if named != statement_sha256(manifest_token):
                 return False
             return read_back(age, expected, self._stopping)
-        except (StatementError, UploadDamagedError):
+        except (StatementError, UploadDamagedError):  # what can't be read may be another day
             return False
 
     def _verify(self, record: Record, manifest: Manifest) -> bool:

@@ -46,6 +46,8 @@ LOCK_SECONDS = 5.0
 """How long a request waits for an upload that another one writes to."""
 MAX_WAIT = 30
 """Seconds that a request waits for a verification, at most."""
+QUEUE_SECONDS = 30
+"""When to ask again for a clip that can't even wait to be read back."""
 SWEEP_SECONDS = 60.0
 """How often expired uploads are looked for."""
 RESTORE_SECONDS = 86400.0
@@ -55,7 +57,7 @@ MAX_UNFINISHED = 1000
 MAX_UNFINISHED_BYTES = 8 * 2**20
 """Bytes of their manifests, which are kept in memory."""
 MAX_LISTED = 100
-"""Receipts of one clip that are looked through."""
+"""Receipts of one clip that are returned at once."""
 MAX_REMEMBERED = 1000
 """Stored uploads whose addresses still answer, for clients that missed the last response."""
 
@@ -66,6 +68,14 @@ class Held:
 
     receipt: str
     read_at: datetime
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The clip is here, and its bytes have still to be read back."""
+
+    seconds: int
+    """When to ask again."""
 
 
 class Uploads:
@@ -100,6 +110,7 @@ class Uploads:
         )
         self._stored: dict[str, Stored] = {}
         self._creating: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._slots = FairSlots(config.verify_concurrency, several=stations.several)
         self._verifier = Verifier(
             store,
             sign,
@@ -107,7 +118,7 @@ class Uploads:
             self.faults,
             self.workers,
             clock,
-            FairSlots(config.verify_concurrency, several=stations.several),
+            self._slots,
             self._verified,
         )
 
@@ -124,7 +135,7 @@ class Uploads:
             for task in (
                 self._again_and_again("sweep", SWEEP_SECONDS, self.sweep, SWEEP_SECONDS),
                 self._again_and_again("restore", RESTORE_SECONDS, self._restore),
-                self._again_and_again("room", LOOK_AGAIN_SECONDS, self.room.watch),
+                self._again_and_again("disk", LOOK_AGAIN_SECONDS, self.watch_disk),
             )
         ]
         try:
@@ -316,8 +327,8 @@ class Uploads:
             del self._uploads[upload.id]
             return True
 
-    async def receipt(self, manifest: Manifest, token: str, wait: float) -> Held | None:
-        """Return the receipt of the upload that a manifest brought; None while it is read back.
+    async def receipt(self, manifest: Manifest, token: str, wait: float) -> Held | Wait:
+        """Return the receipt of the upload that a manifest brought, once it is read back.
 
         Args:
             manifest: the manifest, checked.
@@ -337,15 +348,18 @@ class Uploads:
             read_at = self._verifier.read_at(sha256)
             if copy is not None and copy.receipt is not None and read_at is not None:
                 return Held(copy.receipt, read_at)
+            verification: Verification | None
             if (upload := self._arrived(token)) is not None:
                 verification = self._verifier.finish(upload)
             elif copy is not None:
                 verification = self._verifier.confirm(copy)
             else:
                 raise RequestError(problems.CLIP_NOT_STORED, "it has to be uploaded")
+            if verification is None:
+                return Wait(QUEUE_SECONDS)
             await self._wait_for(verification, max(deadline - now(), 0))
             if self.stopping.is_set() or not verification.done():
-                return None
+                return Wait(1)
             self._raise_failure(verification)
 
     def _raise_failure(self, verification: Verification) -> None:
@@ -360,14 +374,21 @@ class Uploads:
                 detail = f"{error.detail}; it has to be uploaded again"
                 raise RequestError(problems.CLIP_NOT_STORED, detail, hint=error.hint)
             case failure:
-                raise self.faults.refusal(failure)
+                raise self.faults.answer(failure)
 
-    async def stored_receipts(self, clip_id: str) -> list[tuple[str, str]]:
-        """Return a clip's newest receipts, newest first, each with the name of its station."""
+    async def stored_receipts(
+        self, clip_id: str, of: Callable[[str], bool] = lambda _station: True
+    ) -> list[tuple[str, str]]:
+        """Return a clip's newest receipts, newest first, each with the name of its station.
+
+        Args:
+            clip_id: which clip.
+            of: says of a station's name whether its receipts are meant.
+        """
 
         def read() -> list[tuple[str, str]]:
-            newest = islice(self.store.receipts(clip_id), MAX_LISTED)
-            return [(station.id, token) for station, token in newest]
+            meant = (one for one in self.store.receipts(clip_id) if of(one[0].id))
+            return [(station.id, token) for station, token in islice(meant, MAX_LISTED)]
 
         return await self.workers.ask(read)
 
@@ -385,19 +406,36 @@ class Uploads:
             except RequestError:
                 pass  # somebody has come back to it
             except OSError as error:
-                self.faults.refusal(error)
+                self.faults.note(error, "write")
 
     async def _restore(self) -> None:
-        try:
-            await self.workers.read(self.store.restore)
-        except OSError as error:
-            self.faults.refusal(error)
+        """Look at what was set aside, one copy at a time, in turns with the stations' clips."""
+        for stem in await self.workers.ask(self.store.aside):
+            if self.stopping.is_set():
+                return
+            try:
+                async with self._slots.slot(""):
+                    await self.workers.read(self.store.restore, stem)
+            except OSError as error:
+                self.faults.note(error, "read")
+
+    async def watch_disk(self) -> None:
+        """Look at the room on the disk, and whether it works again after an error."""
+        await self.room.watch()
+        if self.faults.is_old:
+            try:
+                await self.workers.write(self.store.incoming.try_write)
+            except OSError as error:
+                self.faults.note(error, "write")
+            else:
+                self.faults.none()
 
     async def _again_and_again(
         self, part: str, seconds: float, work: Callable[[], Awaitable[None]], after: float = 0.0
     ) -> None:
         """Do a part of the work at intervals, whatever becomes of it."""
-        await self._clock.sleep(after)
+        if after:
+            await self._clock.sleep(after)
         while True:
             with self._trouble.fence(part, part=part):
                 await work()

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from dockd.clock import Clock
 from dockd.errors import (
@@ -45,7 +46,13 @@ _TRIES = 3
 """How often that has to be tried meanwhile."""
 MAX_QUEUED = 64
 """Stored copies of one station that wait to be read back at once."""
+QUIET_SECONDS = 60.0
+"""How long a disk has to give no error before that counts as the end of them."""
 _MAX_REMEMBERED = 10_000
+
+
+Kind = Literal["read", "write"]
+"""What a disk was asked for."""
 
 
 class Faults:
@@ -53,29 +60,56 @@ class Faults:
 
     def __init__(self, clock: Clock) -> None:
         self._repeats = Repeats(clock, STORE_FAILED, STORE_WORKS)
-        self._failing = False
+        self._clock = clock
+        self._failing: set[Kind] = set()
+        self._failed_at: float | None = None
+        """When it failed last, until that has been told to be over."""
 
-    def refusal(self, error: Exception) -> RequestError:
+    def refusal(self, error: Exception, kind: Kind) -> RequestError:
         """Note a disk error and return what the client is told."""
-        self._failing = True
-        retry = {"Retry-After": "30"}
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            full = StoreFullError(str(error), hint="make room on the store's disk")
-            self._repeats.failure("store", error=full)
-            return RequestError(problems.STORE_FULL, "the disk is full", headers=retry)
-        failed = StoreError(str(error), hint="look at the store's disk and its mount")
-        self._repeats.failure("store", error=failed)
-        return RequestError(problems.STORE_FAILED, "the disk gave an error", headers=retry)
+        self.note(error, kind)
+        return self.answer(error)
+
+    def note(self, error: Exception, kind: Kind) -> None:
+        """Note a disk error."""
+        self._failing.add(kind)
+        self._failed_at = self._clock.monotonic()
+        told = StoreError(str(error), hint="look at the store's disk and its mount")
+        if _is_full(error):
+            told = StoreFullError(str(error), hint="make room on the store's disk")
+        self._repeats.failure("store", error=told)
+
+    def answer(self, error: Exception) -> RequestError:
+        """Return what a client is told of an error that has been noted."""
+        problem, detail = problems.STORE_FAILED, "the disk gave an error"
+        if _is_full(error):
+            problem, detail = problems.STORE_FULL, "the disk is full"
+        return RequestError(problem, detail, headers={"Retry-After": "30"})
 
     @property
     def last(self) -> bool:
-        """Whether the disk's last word was an error."""
-        return self._failing
+        """Whether the disk's last word was an error, in anything that it does."""
+        return bool(self._failing)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the disk has failed, but not lately: it is to be tried."""
+        at = self._failed_at
+        return at is not None and self._clock.monotonic() - at >= QUIET_SECONDS
+
+    def works(self, *kinds: Kind) -> None:
+        """Note that the disk does this now; what it did not do lately may fail again."""
+        self._failing.difference_update(kinds)
 
     def none(self) -> None:
-        """Note that the disk works."""
-        self._failing = False
+        """Note that the disk works again, some time after its last error."""
+        self._failing.clear()
+        self._failed_at = None
         self._repeats.success("store")
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 Verification = asyncio.Task[Exception | None]
@@ -133,48 +167,41 @@ class Verifier:
 
     def finish(self, upload: Upload) -> Verification:
         """Verify a complete upload and store it, unless that runs already."""
-        return self._start(upload.id, upload.manifest.station.id, lambda: self._finish(upload))
+        return self._start(upload.id, upload.station, lambda: self._finish(upload), "write")
 
-    def confirm(self, copy: Copy) -> Verification:
-        """Read a stored copy back, unless that runs already.
-
-        Raises:
-            RequestError: too many of its station's wait for that.
-        """
+    def confirm(self, copy: Copy) -> Verification | None:
+        """Read a stored copy back, unless that runs; None if too many of its station's wait."""
         station = copy.manifest.station.id
         if copy.manifest_sha256 not in self._tasks and self._slots.waiting(station) >= MAX_QUEUED:
-            raise RequestError(
-                problems.TOO_MANY_REQUESTS,
-                f"{MAX_QUEUED} clips of {station} wait to be read back",
-                headers={"Retry-After": "30"},
-            )
-        return self._start(copy.manifest_sha256, station, lambda: self._confirm(copy))
+            return None
+        return self._start(copy.manifest_sha256, station, lambda: self._confirm(copy), "read")
 
     async def close(self) -> None:
         """Wait for what runs; ``Store.stop`` makes that short."""
         await asyncio.gather(*self._tasks.values())
 
     def _start(
-        self, key: str, station: str, work: Callable[[], Awaitable[Exception | None]]
+        self, key: str, station: str, work: Callable[[], Awaitable[Exception | None]], kind: Kind
     ) -> Verification:
         if key not in self._tasks:
-            self._tasks[key] = asyncio.create_task(self._run(key, station, work))
+            self._tasks[key] = asyncio.create_task(self._run(key, station, work, kind))
         return self._tasks[key]
 
     async def _run(
-        self, key: str, station: str, work: Callable[[], Awaitable[Exception | None]]
+        self, key: str, station: str, work: Callable[[], Awaitable[Exception | None]], kind: Kind
     ) -> Exception | None:
         try:
             async with self._slots.slot(station):
                 failure = await work()
         except UploadUnreadableError as error:
-            self._faults.refusal(error)
+            self._faults.note(error, kind)
             return OSError(errno.EIO, error.detail)
         except OSError as error:
-            self._faults.refusal(error)
+            self._faults.note(error, kind)
             return error
         else:
-            self._faults.none()
+            if failure is None:
+                self._faults.works("read", kind)
             return failure
         finally:
             del self._tasks[key]
@@ -187,7 +214,7 @@ class Verifier:
             # Before the long work; what is signed in the end is checked again.
             check_clocks(upload.manifest, self._clock.now())
             # First: an anchor without its clip does no harm, a clip without its anchor would.
-            await self._workers.write(self._admit, upload.manifest, upload.record.manifest_token)
+            await self._workers.record(self._admit, upload.manifest, upload.record.manifest_token)
             outcome = await self._workers.read(
                 store.finish, upload.record, upload.manifest, self._sign
             )

@@ -27,6 +27,7 @@ class Workers:
         self._writers = ThreadPoolExecutor(_WRITERS, "write")
         self._askers = ThreadPoolExecutor(_ASKERS, "ask")
         self._readers = ThreadPoolExecutor(readers, "read-back")
+        self._recorder = ThreadPoolExecutor(1, "record")
         self._probe = ThreadPoolExecutor(1, "probe")
         self._begun: dict[int, float] = {}
         """When each piece of work that should be short was taken to its thread."""
@@ -53,6 +54,12 @@ class Workers:
         """Run what reads whole clips."""
         return _run(self._readers, partial(function, *args, **kwargs))
 
+    def record(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Run what goes into the database, one after the other; it waits for no other writes."""
+        return _run(self._recorder, self._timed(partial(function, *args, **kwargs)))
+
     def probe(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
@@ -72,7 +79,7 @@ class Workers:
 
     def close(self) -> None:
         """Take no more work, and wait for none; see :func:`left_behind`."""
-        for pool in (self._writers, self._askers, self._readers, self._probe):
+        for pool in (self._writers, self._askers, self._readers, self._recorder, self._probe):
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -212,4 +212,4 @@ def test_connections_that_are_over_are_forgotten() -> None:
     ],
 )
 def test_one_peer_has_all_the_addresses_of_its_ipv6_network(host: str, network: str) -> None:
-    assert web._network(host) == network
+    assert web.network(host) == network

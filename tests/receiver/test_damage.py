@@ -15,6 +15,7 @@ import structlog
 
 from dockd.files import read_from_disk
 from dockd.receiver import reading
+from dockd.receiver.store import Store
 from dockd.receiver.verifier import GIVE_UP_SECONDS, READ_AGAIN_SECONDS
 from tests.receiver.support import (
     TUS,
@@ -36,6 +37,7 @@ from tests.support import ALICE, BOB
 
 STATION, OTHER = Station(), Station("soho-01")
 CLIP = STATION.clip(recipients=[ALICE, BOB])
+OTHER_CLIP = STATION.clip(plaintext="another")
 SAME = OTHER.clip(b"and by another", recipients=[ALICE])
 
 
@@ -275,6 +277,55 @@ def test_what_was_set_aside_and_is_sound_comes_back_by_itself(site: Site) -> Non
     assert site.stored() == before
     (told,) = events(log, "receiver.copy_restored")
     assert told["clip_id"] == CLIP.id
+
+
+def test_a_copy_that_can_not_be_looked_at_keeps_no_other_set_aside(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def first(client: httpx.AsyncClient) -> None:
+        await upload(client, CLIP)
+        await upload(client, OTHER_CLIP)
+
+    with_receiver(site, first)
+    damaged = site.store / "damaged"
+    damaged.mkdir()
+    for number, clip in enumerate(sorted([CLIP, OTHER_CLIP], key=lambda clip: clip.id)):
+        for suffix in (".age", ".manifest.jws", ".receipt.jws"):
+            place(site, clip, suffix).rename(damaged / f"{clip.id}.{number:016}{suffix}")
+    bad = min(damaged.glob("*.age"))
+
+    def failing(path: Path) -> None:
+        if path == bad:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    reading_as(monkeypatch, failing)
+
+    async def then(_client: httpx.AsyncClient) -> None:
+        while len(list(damaged.iterdir())) > 3:
+            await a_moment()
+
+    with_receiver(site, then)
+    assert bad.exists()
+
+
+def test_a_copy_that_is_on_its_way_back_is_left_alone_by_the_same_upload(site: Site) -> None:
+    async def first(client: httpx.AsyncClient) -> None:
+        await upload(client, CLIP)
+
+    async def nothing(_client: httpx.AsyncClient) -> None:
+        while aside_receipt.exists():
+            await a_moment()
+
+    with_receiver(site, first)
+    before = site.stored()
+    (site.store / "damaged").mkdir()
+    aside_receipt = site.store / "damaged" / f"{CLIP.id}.{'0' * 16}.receipt.jws"
+    place(site, CLIP, ".receipt.jws").rename(aside_receipt)
+    record = Store(site.store).incoming.create(CLIP.token, "")
+    with_receiver(site, nothing)
+    after = site.stored()
+    assert {name: after[name] for name in before} == before
+    assert f"incoming/{record.id}.part" in after
 
 
 def test_what_was_set_aside_and_is_damaged_stays_there(site: Site) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from dockd.jws import MAX_STATEMENT
 from dockd.manifest import verify_answer
+from dockd.receiver import uploads
 from tests.receiver.support import (
     SlowDisk,
     Station,
@@ -121,6 +122,25 @@ def test_stations_that_bring_one_clip_get_receipts_of_their_own(tmp_path: Path) 
 
     with_receiver(site, scenario, files=files)
     assert len(site.stored()) == 6
+
+
+def test_a_receipt_is_found_among_however_many_of_other_stations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_LISTED", 1)
+    one, other = Station("camden-07", token="camden"), Station("soho-01", token="soho")
+    site = make_site(tmp_path, one, other)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        receipts = []
+        for station in (one, other):
+            headers = {"Authorization": f"Bearer {station.token}"}
+            receipts.append((headers, await upload(client, station.clip(), headers)))
+        for headers, receipt in receipts:
+            found = await client.get(f"/receipts/{one.clip().id}", headers=headers)
+            assert found.text == receipt
+
+    with_receiver(site, scenario)
 
 
 def test_while_verification_runs_the_station_is_told_to_wait(tmp_path: Path) -> None:

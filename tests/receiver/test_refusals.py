@@ -1,5 +1,7 @@
 """What the receiver tells of what it refuses, and of how it stands."""
 
+import asyncio
+import errno
 import json
 import subprocess
 import sys
@@ -12,7 +14,20 @@ import structlog
 from dockd.doctor.findings import Level
 from dockd.keys import SigningKey
 from dockd.receiver.check import check
-from tests.receiver.support import Site, Station, make_site, with_receiver
+from dockd.receiver.verifier import READ_AGAIN_SECONDS
+from tests.receiver.support import (
+    FailingFiles,
+    LaterClock,
+    Site,
+    Station,
+    ask,
+    create,
+    make_site,
+    patch,
+    running,
+    upload,
+    with_receiver,
+)
 
 STATION = Station("camden-07", token="camden's token")
 OTHER = Station("soho-01", token="soho's token")
@@ -48,17 +63,109 @@ def test_refusals_are_told_once_for_each_kind_and_station(tmp_path: Path) -> Non
 
 
 def test_that_a_station_is_taken_again_is_told(tmp_path: Path) -> None:
-    site = make_site(tmp_path, STATION)
+    site, clock = make_site(tmp_path, STATION), LaterClock()
     stranger = Station("camden-07", SigningKey.generate())
 
     async def scenario(client: httpx.AsyncClient) -> None:
         await client.post("/files/", headers=stranger.clip().creation | bearer(STATION))
+        clock.ahead += 60
         await client.post("/files/", headers=STATION.clip().creation | bearer(STATION))
 
     with structlog.testing.capture_logs() as log:
-        with_receiver(site, scenario)
+        with_receiver(site, scenario, clock=clock)
     (line,) = [line for line in log if line["event"] == "receiver.taken"]
     assert (line["code"], line["station"]) == ("not-enrolled", "camden-07")
+
+
+def test_refusals_among_what_is_taken_are_told_at_growing_intervals(tmp_path: Path) -> None:
+    site, clock = make_site(tmp_path, STATION, store={"max_clip_size": "1 KiB"}), LaterClock()
+    good, bad = STATION.clip(), STATION.clip(b"x" * 5000)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await upload(client, good, bearer(STATION))
+        for _ in range(20):
+            clock.ahead += 10
+            await client.post("/files/", headers=bad.creation | bearer(STATION))
+            await ask(client, good, headers=bearer(STATION))
+
+    with structlog.testing.capture_logs() as log:
+        with_receiver(site, scenario, clock=clock)
+    told = [
+        line["event"] for line in log if line["event"].startswith(("receiver.re", "receiver.t"))
+    ]
+    assert told.count("receiver.refused") == 3
+    assert "receiver.taken" not in told
+
+
+def test_errors_of_the_disk_among_what_works_are_told_at_growing_intervals(
+    tmp_path: Path,
+) -> None:
+    site, clock = make_site(tmp_path, STATION), LaterClock()
+    files = FailingFiles(errno.EIO, "write_at")
+    good, bad = STATION.clip(), STATION.clip(plaintext="another")
+
+    async def play() -> None:
+        async with running(site, files=files, clock=clock) as run:
+            error, files.error = files.error, None
+            await upload(run.client, good, bearer(STATION))
+            path = await create(run.client, bad, bearer(STATION))
+            files.error = error
+            for _ in range(20):
+                clock.ahead += READ_AGAIN_SECONDS + 1
+                refused = await patch(run.client, path, bad.data, 0, bearer(STATION))
+                assert refused.status_code == 503
+                assert (await ask(run.client, good, headers=bearer(STATION))).status_code == 200
+                health = await run.client.get("/healthz")
+                assert health.json()["status"] == "failing"
+
+    with structlog.testing.capture_logs() as log:
+        asyncio.run(play())
+    told = [line["event"] for line in log if line["event"].startswith("receiver.store_")]
+    assert "receiver.store_recovered" not in told
+
+
+def test_an_error_of_the_disk_that_is_over_is_forgotten_though_nobody_uploads(
+    tmp_path: Path,
+) -> None:
+    site, clock = make_site(tmp_path, STATION), LaterClock()
+    files = FailingFiles(errno.EIO, "write_at")
+
+    async def play() -> None:
+        async with running(site, files=files, clock=clock) as run:
+            clip = STATION.clip()
+            path = await create(run.client, clip, bearer(STATION))
+            await patch(run.client, path, clip.data, 0, bearer(STATION))
+            clock.ahead += 60
+            await run.receiver.uploads.watch_disk()
+            assert (await run.client.get("/healthz")).json()["status"] == "failing"
+            files.error = None
+            await run.receiver.uploads.watch_disk()
+            assert (await run.client.get("/healthz")).json()["status"] == "failing"
+            clock.ahead += 60
+            await run.receiver.uploads.watch_disk()
+            assert (await run.client.get("/healthz")).json()["status"] == "ok"
+
+    with structlog.testing.capture_logs() as log:
+        asyncio.run(play())
+    told = [line["event"] for line in log if line["event"].startswith("receiver.store_")]
+    assert told.count("receiver.store_recovered") == 1
+    assert len(list((site.store / "incoming").iterdir())) == 2
+
+
+def test_a_refusal_names_whom_a_manifest_and_a_proxy_name(tmp_path: Path) -> None:
+    site = make_site(tmp_path, OTHER)
+    stranger = Station("leeds-03", SigningKey.generate())
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        headers = stranger.clip().creation | bearer(OTHER) | {"X-Forwarded-For": "192.0.2.7"}
+        await client.post("/files/", headers=headers)
+
+    with structlog.testing.capture_logs() as log:
+        with_receiver(site, scenario)
+    (line,) = [line for line in log if line["event"] == "receiver.refused"]
+    assert line["forwarded"] == "192.0.2.7"
+    assert "leeds-03" in line["detail"]
+    assert stranger.key.kid in line["detail"]
 
 
 def test_what_the_protocol_answers_every_day_is_not_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from dockd.receiver import tus, uploads, verifier
 from dockd.receiver.problems import RequestError
 from dockd.receiver.room import KEPT_SECONDS
 from dockd.receiver.shares import FairSlots, Requests
+from dockd.receiver.upload import Upload
 from dockd.receiver.verifier import READ_AGAIN_SECONDS
 from tests.receiver.support import (
     TUS,
     LaterClock,
+    Site,
     SlowDisk,
     Station,
     StuckFiles,
@@ -30,6 +33,7 @@ from tests.receiver.support import (
 from tests.support import small_disk
 
 STATION, OTHER = Station(), Station("soho-01")
+CLIP = STATION.clip()
 MIB = 2**20
 
 
@@ -148,11 +152,41 @@ def test_copies_that_wait_to_be_read_back_are_bounded(
             for clip in clips[:2]:
                 assert (await ask(run.client, clip, wait=0)).status_code == 202
             await a_moment()
-            response = await ask(run.client, clips[2], wait=0)
-            assert (response.status_code, code(response)) == (429, "too-many-requests")
+            response = await ask(run.client, clips[2], wait=20)
             files.release.set()
+            assert (response.status_code, response.headers["Retry-After"]) == (202, "30")
+            while (response := await ask(run.client, clips[2])).status_code == 202:
+                pass
+            site.receipt(response.text, clips[2])
 
     asyncio.run(play())
+
+
+def test_receipts_wait_for_no_write_that_hangs(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION, OTHER)
+    release = threading.Event()
+
+    async def play() -> None:
+        async with running(site) as run:
+            path = await create(run.client, CLIP)
+            assert (await patch(run.client, path, CLIP.data[:-1])).status_code == 204
+            hanging = [run.receiver.uploads.workers.write(release.wait) for _ in range(32)]
+            try:
+                upload = run.receiver.uploads.find(path.removeprefix("/files/"))
+                assert isinstance(upload, Upload)
+                with upload_part(site, upload.id).open("ab") as part:
+                    part.write(CLIP.data[-1:])
+                upload.offset += 1
+                site.receipt((await ask(run.client, CLIP)).text, CLIP)
+            finally:
+                release.set()
+                await asyncio.gather(*hanging)
+
+    asyncio.run(play())
+
+
+def upload_part(site: Site, upload_id: str) -> Path:
+    return site.store / "incoming" / f"{upload_id}.part"
 
 
 def test_slots_go_round_between_stations() -> None:

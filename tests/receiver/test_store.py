@@ -293,7 +293,7 @@ def test_a_part_of_the_work_that_fails_as_nobody_foresaw_is_told_and_ends_nothin
     def fail(_store: Store) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Store, "restore", fail)
+    monkeypatch.setattr(Store, "aside", fail)
 
     async def scenario(client: httpx.AsyncClient) -> None:
         site.receipt(await upload(client, CLIP), CLIP)
@@ -319,6 +319,28 @@ def test_health_tells_of_a_disk_that_gives_errors(tmp_path: Path) -> None:
         assert (await client.get("/healthz")).json()["status"] == "ok"
 
     with_receiver(site, scenario, files=files)
+
+
+def test_a_copy_that_is_gone_before_its_last_step_is_not_told_as_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(tmp_path, STATION)
+
+    def forget(_incoming: Incoming, _upload_id: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        with monkeypatch.context() as failing:
+            failing.setattr(Incoming, "forget", forget)
+            await patch(client, await create(client, CLIP), CLIP.data)
+            assert (await ask(client, CLIP)).status_code == 503
+        place(site, CLIP, ".age").unlink()
+        assert code(await ask(client, CLIP)) == "clip-not-stored"
+        site.receipt(await upload(client, CLIP), CLIP)
+
+    with structlog.testing.capture_logs() as log:
+        with_receiver(site, scenario)
+    assert len([line for line in log if line["event"] == "receiver.clip_stored"]) == 1
 
 
 def test_a_copy_whose_last_step_failed_is_read_back_before_it_is_vouched_for(
