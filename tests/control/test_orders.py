@@ -187,18 +187,27 @@ def test_a_rejected_clip_whose_ciphertext_is_gone_at_the_start_is_read_again_and
 
 
 def test_an_unreadable_clip_is_read_again_by_order(site: Site, start: Start) -> None:
+    site.fill("CAM-1", {"a.mp4": bytes(2**21)})
+    site.start_receiver("camden")
+    station, asking = start(site.configure("camden", "CAM-1", spool='budget = "1 MiB"'))
+    status = status_until(
+        asking, lambda one: bool(one.cameras) and one.cameras[0].stage is Stage.STUCK
+    )
+    assert status.troubles[0].event == "clip.too_large"
+    assert asking.resync(failed=False).clips == []
+    assert asking.resync(clip=1).clips == [1]
+    station.wait_for("clip.unreadable", count=2)
+
+
+def test_an_unreadable_clip_is_read_again_at_the_next_docking(site: Site, start: Start) -> None:
     site.fill("CAM-1", {"a.mp4": b"a"})
     site.start_receiver("camden")
     config = site.configure("camden", "CAM-1")
     ledger_after_one_docking(site, config)
     station, asking = start(config)
-    status = status_until(
-        asking, lambda one: bool(one.cameras) and one.cameras[0].stage is Stage.STUCK
-    )
-    assert status.troubles[0].event == "clip.unreadable"
-    assert asking.resync(clip=1).clips == [1]
     station.wait_for("camera.wiped")
     assert status_until(asking, lambda one: one.verdict is Verdict.WELL).troubles == []
+    assert "clip.taken_up" in [line.event for line in asking.story(1).journal]
 
 
 def ledger_after_one_docking(site: Site, config: Path) -> None:
