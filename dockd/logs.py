@@ -35,6 +35,8 @@ REPEAT_CAP = 3600.0
 _CAUSES = 8
 """Causes of one lasting failure that are told apart; words that never repeat are no flood."""
 _ANY_OTHER = "any other"
+_NUMBER = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+|[0-9a-f:]+::/[0-9]+)|[0-9]+")
+"""A number, which makes no other cause; in its group, an address or a network, which does."""
 _LAST_WORDS_SECONDS = 2.0
 """How long a process that ends waits for its log to be written."""
 
@@ -302,7 +304,7 @@ class _Run:
 
     def is_due(self, error: DockdError, now: float) -> bool:
         """Say whether it is written now: a new cause at once, a known one at its intervals."""
-        cause = re.sub(r"[0-9]+", "0", f"{error.event} {error.message}")
+        cause = _NUMBER.sub(lambda one: one[1] or "0", f"{error.event} {error.message}")
         if cause not in self._due and len(self._due) >= _CAUSES:
             cause = _ANY_OTHER
         due, interval = self._due.get(cause, (now, REPEAT_FIRST))

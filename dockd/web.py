@@ -40,14 +40,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is being asked or answered on it."""
+        """Whether nothing is being asked or answered on it; a body after its answer is nothing."""
         cycle = getattr(self, "cycle", None)
-        return not self._in_message and (cycle is None or cycle.response_complete)
+        return not self._in_message if cycle is None else bool(cycle.response_complete)
 
     @property
     def host(self) -> str:
         """The address that it comes from; empty before it is made."""
         return self.client[0] if self.client else ""
+
+    @property
+    def descriptor(self) -> int:
+        """The number of its socket; -1 once that is closed."""
+        made = self.transport.get_extra_info("socket")
+        return -1 if made is None else int(made.fileno())
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -231,8 +237,9 @@ class _BoundedListener(socket.socket):
         total, own = count.total(), count[host]
         if not self._has_room(total, own, host, count):
             connection.close()
+            crowds = ", ".join(f"{many} from {who}" for who, many in count.most_common(3))
             error = CrowdedError(
-                f"{total} are open, {own} of them from {host}",
+                f"{total} are open, {crowds}; one more from {host} was closed",
                 hint="see who connects (ss -tn); listen.max_connections is the receiver's bound",
             )
             self._refusals.failure(error=error)
@@ -252,11 +259,23 @@ class _BoundedListener(socket.socket):
         )
 
     def _make_room(self, host: str) -> bool:
-        """Drop the oldest connection from an address on which nothing goes on, if there is one."""
-        for protocol in self.protocols:
-            if protocol.is_idle and network(protocol.host) == host:
-                del self.protocols[protocol]
+        """Drop the oldest connection from an address on which nothing goes on, if there is one.
+
+        If there is none, one whose TLS handshake isn't over.
+        """
+        spoken = {protocol.descriptor: protocol for protocol in self.protocols}
+        own = [known for known, at in self._connections.items() if at == host]
+        for connection in own:
+            protocol = spoken.get(connection.fileno())
+            if protocol is not None and protocol.is_idle:
+                del self.protocols[protocol], self._connections[connection]
                 protocol.drop()
+                return True
+        for connection in own:
+            if connection.fileno() != -1 and connection.fileno() not in spoken:
+                del self._connections[connection]
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # which asyncio hears of, and closes
                 return True
         return False
 

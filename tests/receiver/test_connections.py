@@ -129,7 +129,9 @@ def test_a_tls_handshake_that_never_ends_is_given_up(
 
 
 @asynccontextmanager
-async def sharing(most_from_one: int) -> AsyncIterator[tuple[str, int]]:
+async def sharing(
+    most_from_one: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[str, int]]:
     """Serve as a receiver does."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,7 +141,9 @@ async def sharing(most_from_one: int) -> AsyncIterator[tuple[str, int]]:
 
     listener = socket.create_server(("", 0))
     port = listener.getsockname()[1]
-    server = BoundedServer(app, most_connections=MOST, most_from_one=most_from_one, grace_seconds=1)
+    server = BoundedServer(
+        app, most_connections=MOST, most_from_one=most_from_one, tls=tls, grace_seconds=1
+    )
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield "127.0.0.1", port
@@ -178,13 +182,77 @@ def test_one_address_can_not_have_all_connections_at_work() -> None:
                 reader, one_more = await ask_from("127.0.0.9", address)
                 assert await reader.read() == b""
             (line,) = [line for line in log if line["event"] == "connections.refused"]
-            assert "3 of them from 127.0.0.9" in line["detail"]
+            assert "3 from 127.0.0.9" in line["detail"]
             reader, writer = await ask_from("127.0.0.1", address)
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
             for _, open_one in (*busy, (reader, writer), (reader, one_more)):
                 open_one.close()
 
     asyncio.run(play())
+
+
+def test_whoever_gets_answers_to_requests_that_never_end_shuts_nobody_out() -> None:
+    async def play() -> None:
+        async with sharing(MOST // 2) as address:
+            busy = []
+            for number in range(MOST):
+                local = (f"127.0.0.{8 + number % 2}", 0)
+                reader, writer = await asyncio.open_connection(*address, local_addr=local)
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+                busy.append(writer)
+            for _ in range(2 * MOST):
+                reader, writer = await ask_from("127.0.0.1", address)
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+                busy.append(writer)
+            for writer in busy:
+                writer.close()
+
+    asyncio.run(play())
+
+
+def test_handshakes_that_never_end_shut_nobody_out(ca: trustme.CA) -> None:
+    async def play() -> None:
+        certificate = ca.issue_cert("localhost")
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(tls)
+        client = ssl.create_default_context()
+        ca.configure_trust(client)
+        async with sharing(MOST - 1, tls) as address:
+            mute = [
+                await asyncio.open_connection(*address, local_addr=(f"127.0.0.{9 - number % 2}", 0))
+                for number in range(5 * MOST)
+            ]
+            for _ in range(2 * MOST):
+                reader, writer = await asyncio.open_connection(
+                    *address, ssl=client, server_hostname="localhost"
+                )
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+                mute.append((reader, writer))
+            for _, writer in mute:
+                writer.transport.abort()
+
+    asyncio.run(play())
+
+
+def test_each_crowd_is_named_when_its_connections_are_too_many() -> None:
+    async def play() -> None:
+        async with sharing(2) as address:
+            held = []
+            for host in ("127.0.0.8", "127.0.0.9"):
+                held += [await ask_from(host, address, "/wait") for _ in range(2)]
+                reader, writer = await ask_from(host, address)
+                assert await reader.read() == b""
+                held.append((reader, writer))
+            for _, writer in held:
+                writer.close()
+
+    with structlog.testing.capture_logs() as log:
+        asyncio.run(play())
+    told = [line["detail"] for line in log if line["event"] == "connections.refused"]
+    assert len(told) == 2
+    assert "2 from 127.0.0.8, 2 from 127.0.0.9" in told[1]
 
 
 def test_connections_that_are_over_are_forgotten() -> None:
