@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from cryptography import x509
 
 from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
+from dockd.doctor.identity import as_user, can_be
 from dockd.errors import DockdError
-from dockd.keys import SigningKey
+from dockd.keys import SigningKey, pem_path
 from dockd.receiver import config as configuration
 from dockd.receiver.config import Config, ListenConfig
 from dockd.receiver.listening import is_exposed, tls_context
@@ -18,6 +20,8 @@ from dockd.receiver.stations import Station, Stations
 from dockd.sizes import shown_size
 
 _EXPIRES_SOON = timedelta(days=30)
+_SERVICE_USER = "dockd-receiver"
+_SERVICE_STORE = Path("/var/lib/dockd-receiver")
 
 
 def check(config_path: Path) -> Iterator[tuple[str, Finding]]:
@@ -73,7 +77,8 @@ def _listen(config: Config) -> Findings:
 
 def _certificate(listen: ListenConfig) -> Finding:
     assert listen.certificate is not None
-    certificate = x509.load_pem_x509_certificate(listen.certificate.read_bytes())
+    with pem_path(listen.certificate) as plain:
+        certificate = x509.load_pem_x509_certificate(plain.read_bytes())
     ends, now = certificate.not_valid_after_utc, datetime.now(UTC)
     if ends < now:
         return error(f"{listen.certificate} expired on {ends:%Y-%m-%d}", "replace it")
@@ -84,12 +89,18 @@ def _certificate(listen: ListenConfig) -> Finding:
 
 def _store(config: Config) -> Findings:
     path = config.store.path
+    uid = _uid(path)
     if not path.exists():
-        yield ok(f"there is no {path} yet; the first start makes it")
+        yield _missing(path, uid)
         return
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        yield error(f"{path} can't be written", "let the receiver's user write it")
+    if not _can_write(path, uid):
+        yield error(f"{path} can't be written by user {uid}", "let the receiver's user write it")
         return
+    if not can_be(uid):
+        yield warning(
+            f"{path} belongs to user {uid}, and was looked at as user {os.geteuid()}",
+            "run it as the user whom the service runs as, or root",
+        )
     system = os.statvfs(path)
     free, reserve = system.f_bavail * system.f_frsize, config.store.reserve
     about = f"{path}: {shown_size(free)} are free, {shown_size(reserve)} stay in reserve"
@@ -106,3 +117,31 @@ def _store(config: Config) -> Findings:
                 f"{path / 'damaged'} holds {damaged} files that the disk has not kept",
                 "look at the disk (dmesg); docs/formats.md says what they are",
             )
+
+
+def _uid(store: Path) -> int:
+    """Return whom the receiver of a store runs as: the unit's user, or the store's owner."""
+    if store == _SERVICE_STORE:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(_SERVICE_USER).pw_uid
+    try:
+        return store.stat().st_uid
+    except OSError:
+        return os.geteuid()
+
+
+def _missing(store: Path, uid: int) -> Finding:
+    """Say whether the first start can make a store."""
+    parent = next(folder for folder in store.parents if folder.exists())
+    # Systemd makes that of the service itself (StateDirectory=).
+    if store == _SERVICE_STORE or _can_write(parent, uid):
+        return ok(f"there is no {store} yet; the first start makes it")
+    return error(
+        f"there is no {store}, and user {uid} can't make it in {parent}",
+        "make it, and let the receiver's user write it",
+    )
+
+
+def _can_write(folder: Path, uid: int) -> bool:
+    """Say whether a user can use a folder: root may do what that user may not."""
+    return as_user(uid, lambda: os.access(folder, os.R_OK | os.W_OK | os.X_OK))

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
+import trustme
 
 from dockd.doctor.findings import Level
-from dockd.keys import SigningKey
+from dockd.keys import SigningKey, write_secret_file
 from dockd.receiver.check import check
 from dockd.receiver.verifier import READ_AGAIN_SECONDS
 from tests.receiver.support import (
@@ -246,6 +248,38 @@ def test_a_check_says_what_is_wrong_and_changes_nothing(tmp_path: Path) -> None:
     assert "plain HTTP" in said
     assert "damaged holds 1 files" in said
     assert [path.name for path in site.store.iterdir()] == ["damaged"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_certificate_is_looked_at_however_an_editor_has_left_it(
+    tmp_path: Path, encoding: str
+) -> None:
+    certificate = trustme.CA().issue_cert("receiver.example")
+    (tmp_path / "server.pem").write_text(
+        certificate.cert_chain_pems[0].bytes().decode(), encoding=encoding
+    )
+    write_secret_file(tmp_path / "server.key", certificate.private_key_pem.bytes())
+    listen = {"certificate": "server.pem", "certificate_key_file": "server.key"}
+    found = check(make_site(tmp_path, STATION, listen=listen).config_path)
+    said = [finding.what for name, finding in found if name == "listen"]
+    assert "server.pem" in said[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look as another user")
+def test_root_looks_at_the_store_as_the_user_whom_it_belongs_to(tmp_path: Path) -> None:
+    site = make_site(tmp_path, STATION)
+    site.store.mkdir(mode=0o500)
+    os.chown(site.store, 65534, 65534)
+    assert levels(site)["store"] == Level.ERROR
+
+
+def test_a_store_that_can_not_be_made_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(tmp_path, STATION, store={"path": "closed/deep/store"})
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path / "closed")
+    assert levels(site)["store"] == Level.ERROR
 
 
 def test_the_command_prints_it_and_exits_accordingly(tmp_path: Path) -> None:
