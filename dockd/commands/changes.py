@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from dockd.commands import moments, text
 from dockd.commands.connection import Lost, follow
-from dockd.commands.overview import STAGES, next_try, paused, place_of, subject
+from dockd.commands.overview import (
+    is_read_in_full,
+    next_try,
+    paused,
+    place_of,
+    stage_of,
+    subject,
+)
 from dockd.control.client import Client
 from dockd.control.views import CameraView, StationView, Status, Trouble, Verdict
 
@@ -62,8 +69,14 @@ def changes(before: Status | None, after: Status) -> Iterator[str]:
     if before is None or before.target.reachable != after.target.reachable:
         reach = {True: "reachable", False: "not reachable", None: "not tried yet"}
         yield f"server: {reach[after.target.reachable]}"
-    if before is None or before.verdict != after.verdict:
-        yield f"station: {_VERDICTS[after.verdict]}"
+    if before is None or _verdict(before) != _verdict(after):
+        yield f"station: {_verdict(after)}"
+
+
+def _verdict(status: Status) -> str:
+    if status.verdict is Verdict.WELL and not is_read_in_full(status):
+        return "nothing is stuck, not all was read"
+    return _VERDICTS[status.verdict]
 
 
 def began(before: StationView, after: StationView) -> str:
@@ -80,8 +93,8 @@ def _cameras(before: Status | None, after: Status) -> Iterator[str]:
         known = old.get(camera.id)
         if before is not None and (known is None or known.docking != camera.docking):
             yield f"{_name(camera, after)}: docked"
-        if known is None or (known.stage, known.clips) != (camera.stage, camera.clips):
-            stage = "; ".join(filter(None, [STAGES[camera.stage], text.counts(camera.clips)]))
+        if known is None or (stage_of(known), known.clips) != (stage_of(camera), camera.clips):
+            stage = "; ".join(filter(None, [stage_of(camera), text.counts(camera.clips)]))
             yield f"{_name(camera, after)}: {stage}"
     for camera in old.values():
         if camera.id not in new:

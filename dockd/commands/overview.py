@@ -41,6 +41,9 @@ _VERDICTS = {
 }
 
 
+_NOT_ALL_READ = "not all was read"
+
+
 class Tone(Enum):
     """How a line is written on a terminal: the parameters of SGR (ECMA-48, 8.3.117)."""
 
@@ -108,13 +111,27 @@ def _fitted(blocks: Sequence[_Block], room: int) -> list[_Block]:
     return [*kept, [Line(f"  … {left} lines more; dockd status | less shows all", Tone.FAINT)]]
 
 
+def stage_of(camera: CameraView) -> str:
+    """Return what goes on with a camera; nobody is sent off with files that were not read."""
+    is_rest = camera.stage is Stage.DONE and camera.left_alone.files
+    return _NOT_ALL_READ if is_rest else STAGES[camera.stage]
+
+
+def is_read_in_full(status: Status) -> bool:
+    """Say whether no docked camera has files that nobody has read."""
+    return not any(camera.left_alone.files for camera in status.cameras)
+
+
 def _headline(status: Status, now: datetime) -> Line:
     station = status.station
+    words, tone = _VERDICTS[status.verdict], _TONES[status.verdict]
+    if status.verdict is Verdict.WELL and not is_read_in_full(status):
+        words, tone = "NOTHING IS STUCK, NOT ALL WAS READ", Tone.STRONG
     running = text.duration((now - text.moment(station.since)).total_seconds())
-    verdict = f"{text.printable(station.id)}: {_VERDICTS[status.verdict]}"
+    verdict = f"{text.printable(station.id)}: {words}"
     version = f"dockd {text.printable(station.version)}, running for {running}"
     gap = max(WIDTH - text.columns(verdict) - text.columns(version), 2)
-    return Line(f"{verdict}{' ' * gap}{version}", _TONES[status.verdict])
+    return Line(f"{verdict}{' ' * gap}{version}", tone)
 
 
 def _cameras(status: Status) -> Iterator[_Block]:
@@ -144,14 +161,15 @@ def _camera(camera: CameraView) -> Line:
         # Of a port or a folder, the end tells more.
         text.fit(text.cut_start(text.printable(camera.place), 9), 9),
         text.fit(text.printable(camera.serial), 15),
-        text.fit(STAGES[camera.stage], 18),
+        text.fit(stage_of(camera), 18),
         f"{sum(camera.clips.values()):>6,}",
     ]
     if camera.bytes_total and camera.stage is not Stage.DONE:
         cells.append(text.bar(camera.bytes_done, camera.bytes_total))
     if camera.seconds_left is not None and camera.stage is not Stage.DONE:
         cells.append(text.duration(camera.seconds_left))
-    tones = {Stage.DONE: Tone.GOOD, Stage.STUCK: Tone.BAD, Stage.REFUSED: Tone.BAD}
+    done = Tone.PLAIN if camera.left_alone.files else Tone.GOOD
+    tones = {Stage.DONE: done, Stage.STUCK: Tone.BAD, Stage.REFUSED: Tone.BAD}
     return Line(" ".join(cells).rstrip(), tones.get(camera.stage, Tone.PLAIN))
 
 

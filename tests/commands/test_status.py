@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dockd.commands.overview import WIDTH, overview
+from dockd.commands.overview import WIDTH, Tone, overview
 from dockd.commands.text import columns
 from dockd.control.views import LeftAloneView, SpoolView, Stage, Status, Verdict
 from tests.commands.support import (
@@ -180,5 +180,15 @@ def test_one_screen_is_enough_and_says_what_it_leaves_out(height: int) -> None:
 def test_what_nobody_has_read_stands_below_its_camera() -> None:
     left = LeftAloneView(files=1234, size=5 * 2**20, suspect=0)
     lines = shown(status(cameras=[camera(left_alone=left)]))
-    at = lines.index(line_with(lines, "CAM-1", "safe to take"))
+    at = lines.index(line_with(lines, "CAM-1", "not all was read"))
     assert lines[at + 1] == "  left alone: 1,234 files, 5.00 MiB, by no rule"
+
+
+def test_nothing_is_green_over_files_that_nobody_has_read() -> None:
+    for files, tones in ((0, [Tone.GOOD, Tone.GOOD]), (3, [Tone.STRONG, Tone.PLAIN])):
+        left = LeftAloneView(files=files, size=1, suspect=0)
+        lines = overview(status(cameras=[camera(left_alone=left)]))
+        seen = [one for one in lines if "camden-07" in one.words or "CAM-1" in one.words]
+        assert [one.tone for one in seen] == tones
+        assert ("ALL IS WELL" in seen[0].words) == (not files)
+        assert any("safe to take" in one.words for one in lines) == (not files)

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from dockd.control.views import Stage, Verdict
+from dockd.control.views import LeftAloneView, Stage, Verdict
 from tests.display.conftest import Pages
 from tests.display.samples import STUCK, camera, every_stage, pause, status, trouble, work
 from tests.display.serving import serving
@@ -81,6 +81,18 @@ def test_an_idle_station_says_that_all_is_well(pages: Pages) -> None:
         expect(page.locator("#verdict")).to_have_text("All is well.")
         expect(page.locator("#troubles")).to_have_text("Nothing is stuck.")
         expect(page.locator("#server")).to_contain_text("Nothing was sent yet")
+
+
+def test_nothing_is_well_or_safe_over_files_that_nobody_has_read(pages: Pages) -> None:
+    left = LeftAloneView(files=3, size=100)
+    shown = status(camera("Bay 1", Stage.DONE, left_alone=left), verdict=Verdict.WELL)
+    with serving(shown) as daemon:
+        page = open_page(pages, daemon.url)
+        expect(page.locator("#verdict")).to_have_text("Nothing is stuck, but not all was read.")
+        expect(page.locator("#verdict")).not_to_have_attribute("data-verdict", "well")
+        row = page.get_by_role("region", name="Cameras").get_by_role("row").nth(1)
+        expect(row).to_contain_text("Not all was read")
+        expect(row).not_to_contain_text("Safe to take")
 
 
 def test_no_clip_is_named(pages: Pages) -> None:

@@ -7,9 +7,10 @@ function show(status) {
   const title = text("technicians.title", { station: status.station.id });
   document.title = title;
   find("station").textContent = title;
-  const verdict = text(`verdict.${status.verdict}`);
+  const kind = verdictOf(status);
+  const verdict = text(`verdict.${kind}`);
   if (find("verdict").textContent !== verdict) find("verdict").textContent = verdict;
-  find("verdict").dataset.verdict = status.verdict;
+  find("verdict").dataset.verdict = kind;
   showFacts("server", server(status));
   showFacts("spool", spool(status.spool));
   showFacts("clips", clips(status));
@@ -19,6 +20,12 @@ function show(status) {
   showTable("work", ["clip", "camera", "stage", "progress", "rate"], status.work, (one) =>
     work(one, status),
   );
+}
+
+// All is well only where all was read.
+function verdictOf(status) {
+  const isRest = status.verdict === "well" && status.cameras.some((one) => one.left_alone.files);
+  return isRest ? "rest" : status.verdict;
 }
 
 // The four at the top
@@ -80,7 +87,8 @@ function camera(one) {
   const left = one.left_alone.files;
   if (left) counts.push(text("clips.left", { count: number(left) }));
   const name = make("span", {}, one.serial, " ", make("small", {}, one.profile));
-  const stage = text(one.safe_to_take ? "instruction.safe" : `stage.${one.stage}`);
+  const done = left ? "instruction.rest" : "instruction.safe";
+  const stage = text(one.safe_to_take ? done : `stage.${one.stage}`);
   return [
     placeName(one.place),
     name,
