@@ -7,10 +7,12 @@ import { list, number, percent, placeName, text, textsOf, timeLeft } from "./tex
 const AT_AN_END = [null, "done", "stuck", "refused"]; // stages without progress
 
 const TURN_MS = 8_000; // how long each page is shown where one has no room for all bays
+const HELD_MS = 30_000; // how long whoever is at a tile keeps its page
 
 let told = new Map(); // the instruction last shown for each bay
 let current; // what is shown
 let page = 0;
+let heldUntil = 0; // by performance.now()
 
 function instructionFor(tile) {
   if (tile.camera === null) return "empty";
@@ -44,9 +46,11 @@ function troubledFirst(tiles) {
   return [...tiles.filter(isTroubled), ...tiles.filter((tile) => !isTroubled(tile))];
 }
 
-// Whoever is at a tile, with the keyboard or a pointer, keeps it.
+// Whoever is at a tile, with the keyboard or a pointer, keeps it: not whoever has gone, as a touch
+// leaves the focus where it was, and a pointer that nobody moves rests anywhere.
 function turn() {
-  if (find("current").hidden || find("tiles").matches(":focus-within, :hover")) return;
+  if (find("current").hidden || performance.now() < heldUntil) return;
+  if (find("tiles").contains(document.activeElement)) document.activeElement.blur();
   page += 1;
   showPage();
 }
@@ -151,6 +155,11 @@ function topOf(id) {
 window.addEventListener("resize", () => {
   if (!find("current").hidden) showPage();
 });
+for (const sign of ["pointermove", "pointerdown", "keydown", "keyup"]) {
+  window.addEventListener(sign, () => {
+    if (find("tiles").matches(":focus-within, :hover")) heldUntil = performance.now() + HELD_MS;
+  });
+}
 setInterval(turn, TURN_MS);
 find("technicians").hidden = location.pathname === "/kiosk";
 run("/v1/display/events", "display", (display) => display.version, show);
