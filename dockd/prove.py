@@ -29,6 +29,8 @@ class Finding:
     what: str
     holds: bool
     detail: str
+    checked: bool = True
+    """False where something that matters was not looked at; that is no failure."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Exhibits:
     identities: Sequence[Identity] = ()
     journal: Path | None = None
     anchors: Sequence[Path] = ()
-    """Further manifests of the station, whose journal heads the journal has to hold."""
+    """Further manifests of the key, whose journal heads the journal has to hold."""
 
 
 def prove(exhibits: Exhibits) -> Iterator[Finding]:
@@ -79,20 +81,29 @@ def prove(exhibits: Exhibits) -> Iterator[Finding]:
         stored = receipt.ciphertext
     if exhibits.clip is not None:
         yield _ciphertext(exhibits.clip, stored)
-        if exhibits.identities:
-            yield _plaintext(exhibits.clip, exhibits.identities, manifest)
-    heads = [manifest.journal]
+    if exhibits.clip is not None and exhibits.identities:
+        yield _plaintext(exhibits.clip, exhibits.identities, manifest)
+    else:
+        detail = "not checked, no identity was given"
+        yield Finding("plaintext", holds=True, detail=detail, checked=False)
+    heads = _heads(manifest)
     for path in exhibits.anchors:
         try:
             anchor = verify_manifest(_statement(path), station_keys)
         except (OSError, StatementError) as error:
             yield _failed("anchor", path, error)
             continue
-        heads.append(anchor.journal)
+        heads += _heads(anchor)
         detail = f"{anchor.station.id} signed entry {anchor.journal.seq} at {anchor.sealed_at}"
         yield Finding("anchor", holds=True, detail=detail)
     if exhibits.journal is not None:
         yield _journal(exhibits.journal, heads, telling)
+
+
+def _heads(manifest: Manifest) -> list[JournalHead]:
+    """Return where the journal has stood, as a manifest has it."""
+    previous = [] if manifest.previous is None else [manifest.previous]
+    return [*previous, manifest.journal]
 
 
 def _statement(path: Path) -> str:

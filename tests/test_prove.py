@@ -135,11 +135,13 @@ def test_what_belongs_together_is_proved(case: Case) -> None:
 
 def test_what_is_not_handed_in_is_not_checked(case: Case) -> None:
     alone = Exhibits(case.exhibits.manifest, case.exhibits.station_keys)
-    assert [finding.what for finding in prove(alone)] == ["manifest"]
+    assert [finding.what for finding in prove(alone) if finding.checked] == ["manifest"]
     case.exhibits = replace(case.exhibits, identities=())
-    assert ("plaintext", True) not in case.findings()
+    (unseen,) = [finding for finding in prove(case.exhibits) if not finding.checked]
+    assert (unseen.what, unseen.detail) == ("plaintext", "not checked, no identity was given")
     case.exhibits = replace(case.exhibits, receipt=None)
-    assert case.findings() == [("manifest", True), ("ciphertext", True), ("journal", True)]
+    found = [finding.what for finding in prove(case.exhibits) if finding.checked]
+    assert found == ["manifest", "ciphertext", "journal"]
 
 
 def test_a_manifest_by_nobody_known_ends_the_proof(case: Case) -> None:
@@ -235,6 +237,25 @@ def test_an_anchor_by_nobody_known_is_a_finding_and_witnesses_nothing(case: Case
     assert case.failure().what == "anchor"
     assert case.failure().detail.startswith(f"{case.folder}/anchor-0.jws: ")
     assert "witnessed by signed anchors up to entry 1" in case.journal_finding().detail
+
+
+@pytest.mark.parametrize("branch", ["anchor", "manifest"])
+def test_a_journal_that_lacks_what_a_manifest_followed_is_refused(case: Case, branch: str) -> None:
+    """As where the station has gone on twice from one state, and this is the other journal."""
+    previous = JournalHead(seq=1, hash="e" * 64)
+    if branch == "anchor":
+        later = make_manifest(STATION, journal=case.entries[3].head).model_copy(
+            update={"previous": previous}
+        )
+        path = case.write("later.jws", sign(later, STATION))
+        case.exhibits = replace(case.exhibits, anchors=[path])
+    else:
+        head = JournalHead(seq=0, hash="e" * 64)
+        manifest = case.manifest.model_copy(update={"previous": head})
+        case.exhibits = replace(
+            case.exhibits, manifest=case.write("forked.jws", sign(manifest, STATION)), receipt=None
+        )
+    assert case.failure().what == "journal"
 
 
 def test_an_anchor_of_another_stations_journal_is_not_in_this_one(case: Case) -> None:

@@ -72,7 +72,7 @@ def _add_verify(commands: Commands) -> None:
     add_file(parser, "--clip", metavar="FILE", help="the ciphertext")
     add_file(parser, "-i", "--identity", help="opens the clip, to check its plaintext", **several)
     add_file(parser, "--journal", metavar="FILE", help="from dockd journal")
-    add_file(parser, "--anchor", help="a later manifest of the station's", **several)
+    add_file(parser, "--anchor", help="another manifest of the station's key; best all", **several)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=_verify)
 
@@ -128,7 +128,8 @@ def _verify(options: argparse.Namespace) -> int:
         print(json.dumps({"holds": holds, "findings": [asdict(one) for one in findings]}))
     else:
         for finding in findings:
-            print(f"{'ok    ' if finding.holds else 'FAILED'} {finding.what}: {finding.detail}")
+            word = "FAILED" if not finding.holds else "ok" if finding.checked else "-"
+            print(f"{word:6} {finding.what}: {finding.detail}")
     return 0 if holds else StatementError.exit_code
 
 
