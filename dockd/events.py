@@ -342,8 +342,8 @@ DEVICE_IGNORED = _event(
 WATCHES_SHORT = _event(
     "folder.polled",
     "warning",
-    "inotify has no room for a folder's watch, and for so many folders by now: they are polled"
-    " instead.",
+    "A folder can't be watched, as inotify has no room or it can't be read, and so many folders by"
+    " now: they are polled instead.",
     camera="str",
     folders="int",
     failures="int",

@@ -23,7 +23,7 @@ from dockd import threads
 from dockd.board import Board
 from dockd.clock import Clock
 from dockd.config import FolderConfig
-from dockd.errors import CameraLostError, SourceError
+from dockd.errors import CameraHangsError, CameraLostError, SourceError
 from dockd.ledger import Ledger
 from dockd.sources import Look, Media, folder
 from dockd.sources.folder import FolderMedia, FolderSource, Seams, Unwatched, filesystem_types
@@ -677,6 +677,51 @@ def test_a_folder_that_inotify_has_no_room_for_is_polled_and_told_once(
     assert [line["event"] for line in log] == ["folder.polled", "folder.watched"]
     assert "limit reached" in log[0]["detail"]
     assert log[1]["failures"] == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (OSError(errno.ENOSPC, "inotify watch limit reached"), "max_user_watches"),
+        (OSError(errno.EMFILE, "inotify instance limit reached"), "max_user_instances"),
+        (RuntimeError("can't start new thread"), "polling"),
+        (PermissionError(errno.EACCES, "Permission denied"), "may read"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "may read"),
+    ],
+)
+def test_why_a_folder_is_polled_is_told_with_what_can_be_done(
+    log: list[Any], error: Exception, hint: str
+) -> None:
+    Unwatched(Clock()).add("bodycam:CAM-1", error)
+    (line,) = log
+    assert hint in line["hint"]
+    assert ("sysctl" in line["hint"]) == (hint != "may read")
+
+
+def test_a_watch_ends_although_its_folder_hangs_when_it_is_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = Camera(tmp_path / "camera")
+    camera.config = camera.config.model_copy(update={"watch": "inotify"})
+    watched, ended = Watched(camera), threading.Event()
+
+    class Ending(InotifyObserver):
+        def on_thread_stop(self) -> None:
+            super().on_thread_stop()
+            ended.set()
+
+    def hang(_observer: object) -> None:
+        raise CameraHangsError
+
+    monkeypatch.setattr(folder, "Observer", Ending)
+    monkeypatch.setattr(folder, "_end", hang)
+
+    async def scenario() -> None:
+        async with watched.running():
+            await watched.until(lambda: watched.now)
+
+    asyncio.run(scenario())
+    assert ended.wait(PATIENCE)
 
 
 def test_a_docked_folder_that_does_not_answer_is_told_until_it_does(

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +53,11 @@ _LONG_LOOK = 300.0
 """Seconds that it may take to go through all of a folder's folders."""
 _NO_WATCH = (OSError, RuntimeError)
 """Too many watches or instances of this user's, too many descriptors or threads."""
+_SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
+_NO_ROOM = (
+    'raise fs.inotify.max_user_instances and max_user_watches (sysctl), or set watch = "polling"'
+)
+_SHUT = "see that the user dockd may read every folder below it: dockd check looks"
 _AT_MOST_EVERY = 0.1
 _READERS = 64
 _LONG = 600.0
@@ -204,12 +211,11 @@ class Unwatched:
     def add(self, camera: str, error: Exception) -> None:
         """Note that a folder is looked at often instead."""
         self._folders.add(camera)
-        reason = error.strerror if isinstance(error, OSError) else error
-        short = SourceError(
-            f"{camera} is polled: {reason}",
-            hint="raise fs.inotify.max_user_instances and max_user_watches (sysctl), or set"
-            ' watch = "polling"',
-        )
+        reason, hint = str(error), _NO_ROOM
+        if isinstance(error, OSError):
+            reason = error.strerror or reason
+            hint = hint if error.errno in _SHORT_OF else _SHUT
+        short = SourceError(f"{camera} is polled: {reason}", hint=hint)
         self._trouble.failure(error=short, camera=camera, folders=len(self._folders))
 
     def remove(self, camera: str) -> None:
@@ -305,8 +311,11 @@ class FolderSource:
             media.forget()
             self._unwatched.remove(self._camera)
             if observer is not None:
-                with contextlib.suppress(CameraHangsError):
+                try:
                     await self._threads.run(_end, observer)
+                except CameraHangsError:
+                    # Its thread ends by itself once its folder answers; nobody waits for that.
+                    threading.Thread(target=observer.stop, daemon=True).start()
         if not stay.cancelled():
             stay.result()
 
