@@ -72,6 +72,12 @@ class Reader:
         self._db: sqlite3.Connection | None = None
         self._known: tuple[int, Mapping[str, int], Facts] | None = None
 
+    def open(self) -> None:
+        """Read again after ``aclose``; nothing to do if it is open."""
+        if not self._is_open:
+            self._is_open, self._db, self._known = True, None, None
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="control")
+
     async def aclose(self) -> None:
         """End the connection and the thread; a reading that hangs is waited for only so long."""
         if self._is_open:

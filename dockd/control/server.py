@@ -102,6 +102,8 @@ class Control:
 
     async def work(self, parts: Parts, orders: Orders) -> None:
         """Tell of a station that is at work, and take orders for it, until cancelled."""
+        # Closed where it fails and is begun again.
+        self._reader.open()
         self._api.orders = orders
         try:
             await self.feed.run(parts, self._reader)

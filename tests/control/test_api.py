@@ -143,6 +143,30 @@ def test_a_mistake_in_putting_a_status_together_is_an_answer_and_ends_no_work(
     assert "secret-name" not in answer.text
 
 
+def test_what_tells_of_the_station_reads_its_ledger_again_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, runs = feed.StatusFeed.run, 0
+
+    async def fail_once(*args: Any) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise KeyError("x")
+        await run(*args)
+
+    monkeypatch.setattr(feed.StatusFeed, "run", fail_once)
+
+    async def ask() -> httpx.Response:
+        async with at_work(tmp_path) as inside:
+            while runs < 2:  # noqa: ASYNC110  # nothing tells that it is started again
+                await asyncio.sleep(0.01)
+            return await inside.http.get("clips")
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()) == (200, [])
+
+
 def test_what_only_a_person_can_mend_is_shown_wherever_the_station_is(tmp_path: Path) -> None:
     broken = JournalBrokenError("entry 2", hint="see docs/operate.md")
     damaged = WipeDamageError("1 files, first DCIM/secret-name.txt", hint="take it out of service")
