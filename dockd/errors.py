@@ -55,6 +55,7 @@ DockdError
 │   └── UploadDamagedError    what arrived is not what the manifest says
 │       └── UploadUnreadableError can't be read back at all
 └── ControlError              the daemon can't be asked
+    ├── OrderHeldError        an order is taken, and waits for the ledger
     ├── DaemonDownError       it isn't running, or doesn't answer
     ├── ControlDeniedError    its socket may not be used
     ├── ControlVersionError   it speaks another version
@@ -428,6 +429,12 @@ class ControlError(DockdError):
     summary = "The daemon can't be asked"
     exit_code = 69
     event = "control.failed"
+
+
+class OrderHeldError(ControlError):
+    summary = "The order is not carried out yet"
+    exit_code = 75
+    event = "control.held"
 
 
 class DaemonDownError(ControlError):

@@ -110,6 +110,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "ListenError": (75, "listen.failed"),
         "ManifestRefusedError": (65, "manifest.refused"),
         "MountError": (66, "camera.unmountable"),
+        "OrderHeldError": (75, "control.held"),
         "OrderRefusedError": (65, "control.refused"),
         "ReceiptRefusedError": (65, "receipt.refused"),
         "RejectedError": (76, "clip.rejected"),

@@ -15,7 +15,7 @@ from dockd.errors import OrderRefusedError
 
 _LIMIT = 1000
 _MOST = 1_000_000
-"""What the daemon lists at once."""
+"""More than can be asked for; the daemon lists them page by page."""
 
 
 def add_to(commands: Commands) -> None:

@@ -13,6 +13,7 @@ from dockd.errors import ControlError
 
 EXITS = {
     69: "the daemon is not running, or does not answer",
+    75: "an order is taken, and carried out as soon as the ledger answers",
     76: "the daemon is of another version, and not understood",
     77: "the control socket may not be used: join the group dockd",
 }

@@ -32,6 +32,7 @@ from dockd.errors import (
     ControlError,
     ControlVersionError,
     DaemonDownError,
+    OrderHeldError,
     OrderRefusedError,
 )
 
@@ -196,6 +197,8 @@ class Client:
                 f"{self._socket} answers {response.status_code} to {response.url.path}",
                 hint=_RESTART,
             ) from error
+        if problem.error == "busy" and response.request.method == "POST":
+            raise OrderHeldError(problem.detail, hint=problem.hint)
         if response.is_server_error:
             raise ControlError(problem.detail, hint=problem.hint)
         raise OrderRefusedError(problem.detail, hint=problem.hint)

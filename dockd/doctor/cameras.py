@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -33,6 +34,7 @@ _MANAGER = "/org/freedesktop/UDisks2/Manager"
 
 def check(subject: Subject) -> Findings:
     """Say of each folder and each USB storage device which camera it is, if it is one."""
+    yield from _shared_names(subject)
     for folder in subject.config.folders:
         yield from fenced(f"folder {folder.path}", _folder(folder, subject))
     if not subject.uses_usb:
@@ -48,6 +50,19 @@ def check(subject: Subject) -> Findings:
     marked = asyncio.run(_marked(devices, subject.machine.bus_address))
     for device, verdict in recognise(devices, subject.config.profiles).items():
         yield _device(place_of(device, subject.config.bays), device, verdict, marked)
+
+
+def _shared_names(subject: Subject) -> Findings:
+    """Say which bays can't be told apart by their name."""
+    config = subject.config
+    names = [folder.bay for folder in config.folders if folder.bay]
+    names += [bay.name for bay in config.bays]
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield warning(
+                f"{count} folders or ports are called bay {name}: people can't tell which is meant",
+                "give each folders.bay and bays.name a name of its own",
+            )
 
 
 def _folder(folder: FolderConfig, subject: Subject) -> Findings:

@@ -9,13 +9,14 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from dockd.config import ControlConfig
 from dockd.control.client import DEFAULT_SOCKET, Client, socket_path
-from dockd.control.views import ClipQuery
+from dockd.control.views import ClipQuery, ResyncOrder
 from dockd.errors import (
     ConfigError,
     ControlDeniedError,
     ControlError,
     ControlVersionError,
     DaemonDownError,
+    OrderHeldError,
     OrderRefusedError,
 )
 from tests.commands.support import Daemon, clip, refuse, status
@@ -145,6 +146,19 @@ def test_a_daemon_that_has_not_begun_is_as_good_as_none(client: Client, daemon: 
     with pytest.raises(ControlError, match="the work has not begun") as raised:
         client.status()
     assert raised.value.exit_code == 69
+
+
+def test_an_order_that_the_ledger_holds_up_is_not_told_as_a_daemon_that_is_away(
+    client: Client, daemon: Daemon
+) -> None:
+    held = {"error": "busy", "detail": "it is taken", "hint": "dockd status"}
+    daemon.refusal = JSONResponse(held, 503)
+    with pytest.raises(OrderHeldError, match="it is taken") as raised:
+        client.resync(ResyncOrder())
+    assert raised.value.exit_code == 75
+    with pytest.raises(ControlError) as raised_by_question:
+        client.status()
+    assert raised_by_question.value.exit_code == 69
 
 
 def test_the_socket_is_the_one_that_the_configuration_names(tmp_path: Path) -> None:

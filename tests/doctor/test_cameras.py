@@ -81,6 +81,17 @@ def test_a_folder_that_cannot_be_looked_at_hides_no_other(
     assert "CAM-2" in good.what
 
 
+def test_a_name_that_two_bays_have_is_a_warning(patient: Patient) -> None:
+    for other in (
+        FOLDER.replace("CAM-1", "CAM-2") + 'bay = "3"',
+        '[[bays]]\nname = "3"\nport = "1"',
+    ):
+        patient.usb = f'{FOLDER}bay = "3"\n{other}\n'
+        found = worst(patient.findings(cameras.check))
+        assert found.level is Level.WARNING
+        assert "bay 3" in found.what
+
+
 def test_what_the_daemon_has_left_alone_on_a_plugged_in_camera_is_told(patient: Patient) -> None:
     for suspect, level in ((0, Level.OK), (3, Level.ERROR)):
         left = LeftAloneView(files=3, size=5, suspect=suspect)
