@@ -610,6 +610,27 @@ def test_another_inode_number_means_another_folder_where_the_file_system_keeps_t
     assert camera.media.is_there() is stays
 
 
+@pytest.mark.parametrize("where", [".", "DCIM"])
+def test_another_mount_is_another_folder_although_all_its_numbers_are_the_same(
+    tmp_path: Path, where: str
+) -> None:
+    """As of a card that is swapped between two questions, for another of the same kind."""
+    (tmp_path / "card" / "DCIM").mkdir(parents=True)
+    bound = tmp_path / "bound"
+    seen = []
+    for _ in range(2):
+        with mounted(bound, "--bind", str(tmp_path / "card")):
+            seen.append(folder.identity_of(bound / where))
+            assert seen[-1] == folder.identity_of(bound / where)
+    first, second = seen
+    assert first is not None
+    assert second is not None
+    if max(first[2], default=0) < 2**31:
+        pytest.skip("this kernel gives its mounts no ids of their own")
+    assert first[:2] == second[:2]
+    assert first != second
+
+
 def test_a_folder_stays_docked_while_others_beside_it_come_and_go(tmp_path: Path) -> None:
     camera = Camera(tmp_path / "camera")
     watched = Watched(camera)

@@ -29,7 +29,7 @@ from dockd.model import Camera, display_path
 from dockd.sources import Dock, Left, Look, tell_nobody
 from dockd.sources.devices import FORGETFUL
 from dockd.sources.medium import CountErrors, count_errors, look_through
-from dockd.sources.mounting import Mount, mounts_below, read_mounts
+from dockd.sources.mounting import Mount, mounts_of, read_mounts
 from dockd.sources.places import Places
 from dockd.sources.profile import Profile
 from dockd.sources.settling import HasWriter, Reason, Settling
@@ -65,7 +65,7 @@ _LONG = 600.0
 
 
 Identity = tuple[int, int, frozenset[int]]
-"""A folder's device and inode, and what is mounted on and below it."""
+"""A folder's device and inode, and what it is on and what is mounted on and below it."""
 
 
 @dataclass(frozen=True)
@@ -405,7 +405,7 @@ def identity_of(path: Path) -> Identity | None:
         ) from error
     if not stat.S_ISDIR(status.st_mode):
         return None
-    return status.st_dev, status.st_ino, mounts_below(path)
+    return status.st_dev, status.st_ino, mounts_of(path)
 
 
 def filesystem_types(path: Path) -> frozenset[str]:

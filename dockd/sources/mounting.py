@@ -1,5 +1,6 @@
 """Mounting cameras' file systems: the seam, and what must hold for every mount."""
 
+import ctypes
 import os
 import re
 from dataclasses import dataclass
@@ -12,6 +13,14 @@ from dockd.sources.devices import Volume
 from dockd.tree import NOT_PERMITTED
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
+_libc = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD = -100
+_AT_NO_AUTOMOUNT = 0x800
+_AT_STATX_DONT_SYNC = 0x4000
+_STATX_MNT_ID_UNIQUE = 0x4000
+_STATX_WORDS = 32
+"""The size of ``struct statx``, in words of 64 bits."""
+_STATX_MNT_ID = 18
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _SAFE = {"nosuid", "nodev", "noexec"}
 
@@ -69,17 +78,31 @@ def read_mounts() -> list[Mount]:
     return parse_mountinfo(_MOUNTINFO.read_bytes())
 
 
-def mounts_below(folder: Path) -> frozenset[int]:
-    """Return the ids of what is mounted on a folder or below it; quick, as it is asked often."""
+def mounts_of(folder: Path) -> frozenset[int]:
+    """Return the ids of what a folder is on, and of what is mounted on it or below it.
+
+    Quick, as it is asked often. The ids in mountinfo are used again: a card that another takes
+    the place of between two questions may leave its device, inode and id to that one.
+    """
     place = os.path.realpath(os.fsencode(folder))
-    found = set()
+    found = {_unique_id(place)}
     for line in _MOUNTINFO.read_bytes().split(b"\n"):
         fields = line.split(b" ", 5)
         if len(fields) > 5:
             point = _unescape(fields[4])
             if point == place or point.startswith(place.rstrip(b"/") + b"/"):
-                found.add(int(fields[0]))
-    return frozenset(found)
+                found |= {int(fields[0]), _unique_id(point)}
+    return frozenset(found - {0})
+
+
+def _unique_id(path: bytes) -> int:
+    """Return the id that no other mount ever has, see statx(2); 0 before Linux 6.8."""
+    answer = (ctypes.c_uint64 * _STATX_WORDS)()
+    flags = _AT_NO_AUTOMOUNT | _AT_STATX_DONT_SYNC
+    if _libc.statx(_AT_FDCWD, path, flags, _STATX_MNT_ID_UNIQUE, ctypes.byref(answer)):
+        return 0
+    mask = ctypes.c_uint32.from_buffer(answer).value
+    return int(answer[_STATX_MNT_ID]) if mask & _STATX_MNT_ID_UNIQUE else 0
 
 
 def parse_mountinfo(text: bytes) -> list[Mount]:
