@@ -1,6 +1,8 @@
 """The bay display in a real browser, on made-up statuses."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -177,6 +179,25 @@ def test_a_small_screen_turns_pages_with_trouble_first_and_names_it(
             seen |= {*texts_of(page, ".bay")}
         assert len(seen) == 64
         expect(page.locator("#page")).to_have_text("Page 1 of 4")
+
+
+@pytest.mark.parametrize("sign", ["touch", "pointer"])
+def test_pages_turn_again_once_nobody_is_at_a_tile_any_more(
+    pages: Pages, tmp_path: Path, sign: str
+) -> None:
+    """A touch leaves the focus behind, and a pointer rests where it was left."""
+    hasty = shutil.copytree(str(FOLDER), tmp_path / "display") / "bays.js"
+    hasty.write_text(hasty.read_text().replace("8_000", "1_000").replace("30_000", "3_000"))
+    with serving(many(64), folder=hasty.parent) as daemon:
+        page = pages.open(daemon.url, width=800, height=480)
+        first = page.locator(".tile").first
+        if sign == "touch":
+            first.focus()
+            first.dispatch_event("pointerdown")
+        else:
+            first.hover()
+        shown = page.locator("#page").inner_text()
+        expect(page.locator("#page")).not_to_have_text(shown)
 
 
 @pytest.mark.parametrize("count", [3, 12, 24, 33])
