@@ -1,6 +1,7 @@
 """A clock that is wrong: nothing is signed by it that no station would take."""
 
 import asyncio
+import errno
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dockd.clock import Clock
 from dockd.manifest import sign
 from tests.receiver.support import (
     Clip,
+    FailingFiles,
     Site,
     Station,
     ask,
@@ -135,6 +137,24 @@ def test_a_receipt_that_no_station_takes_is_renewed_when_the_copy_was_read_back(
         if ".receipt." in path.name and not path.name.endswith(".receipt.jws")
     ]
     assert kept.read_text() == old
+    assert len(site.stored()) == 4
+
+
+@pytest.mark.parametrize("operation", ["publish", "published .jws"])
+def test_a_receipt_that_could_not_be_renewed_is_renewed_later(site: Site, operation: str) -> None:
+    files = FailingFiles(errno.EIO, operation)
+    error, files.error = files.error, None
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await upload(client, CLIP)
+        place(site, ".receipt.jws").write_text(early())
+        files.error = error
+        assert code(await ask(client, CLIP)) == "store-failed"
+        assert place(site, ".receipt.jws").read_text() == early()
+        files.error = None
+        site.receipt((await ask(client, CLIP)).text, CLIP)
+
+    with_receiver(site, scenario, files=files)
     assert len(site.stored()) == 4
 
 
