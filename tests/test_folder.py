@@ -275,7 +275,7 @@ def test_a_file_that_somebody_else_closes_is_not_taken_from_its_writer(
 # Network file systems, and polling
 
 
-@pytest.mark.parametrize("filesystem", ["nfs4", "cifs", "fuse"])
+@pytest.mark.parametrize("filesystem", ["nfs4", "cifs", "fuse", "gpfs", "vmhgfs"])
 def test_on_a_network_a_refused_lease_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str
 ) -> None:

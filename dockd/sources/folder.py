@@ -37,8 +37,9 @@ from dockd.threads import Threads
 from dockd.tree import Root
 
 NETWORK_TYPES = {
-    *("9p", "afs", "ceph", "cifs", "fuse", "fuseblk", "gfs2", "lustre", "nfs", "nfs4", "ocfs2"),
-    *("orangefs", "smb3", "vboxsf", "virtiofs"),
+    *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "fuse", "fuseblk", "gfs2", "gpfs", "lustre"),
+    *("ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb3", "smbfs"),
+    *("vboxsf", "virtiofs", "vmhgfs"),
 }
 """File systems that others change as well, unseen by inotify and by this kernel's leases."""
 _FORGETFUL = FORGETFUL | {"fuse", "fuseblk"}
