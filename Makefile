@@ -38,9 +38,9 @@ help:
 	@echo 'make test-slow  the slower ones: kill -9 at every step, other people'"'"'s clients and servers'
 	@echo 'make test-vm    the station in a virtual machine, with emulated cameras (20 minutes, root)'
 	@echo 'make test-vm-thorough  more of the same: ten power cuts, every stage (40 minutes, root)'
-	@echo 'make test-one TEST=tests/test_journal.py   one file, or FILE::NAME'
+	@echo 'make test-one TEST=tests/evidence/test_journal.py   one file, or FILE::NAME'
 	@echo 'make test-page PAGE=operate   what is claimed in a page of docs/, its commands run'
-	@echo 'make lint       ruff and mypy'
+	@echo 'make lint       ruff, mypy and import-linter'
 	@echo 'make bench      the benchmark; writes docs/performance.md (16 GiB of tmpfs)'
 	@echo 'make examples   write what docs and examples show of the code anew'
 	@echo 'make wheelhouse dockd and what it needs as wheels, for machines without a network'
@@ -77,15 +77,16 @@ lint: $(VENV)/development
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/development
 	$(BIN)/python -m benchmarks $(ARGS)
 
 examples: $(VENV)/runtime
-	$(BIN)/python -m dockd.config > config.example.toml
+	$(BIN)/python -m dockd.station.config > config.example.toml
 	$(BIN)/python -m dockd.receiver.config > receiver.example.toml
-	$(BIN)/python -m dockd.commands.events_page > docs/events.md
-	$(BIN)/python -m dockd.control.openapi > docs/control-api.json
+	$(BIN)/python -m dockd.cli.events_page > docs/events.md
+	$(BIN)/python -m dockd.station.control.openapi > docs/control-api.json
 
 wheelhouse: WHEELHOUSE ?= dist/wheelhouse
 wheelhouse: | $(VENV)
@@ -121,7 +122,7 @@ endif
 	install -D -m 644 -t '$(DESTDIR)$(DOC)' $(wildcard *.md) LICENSE \
 		config.example.toml receiver.example.toml systemd/dockd-power-off.polkit.rules
 	install -D -m 644 -t '$(DESTDIR)$(DOC)/docs' docs/*
-	umask 022; '$(DESTDIR)$(APP)/bin/python' -I -m dockd.commands.man '$(DESTDIR)$(MAN)'
+	umask 022; '$(DESTDIR)$(APP)/bin/python' -I -m dockd.cli.man '$(DESTDIR)$(MAN)'
 	umask 022; set -e; for pair in $(COMPLETIONS); do \
 		file="$(DESTDIR)$${pair#*:}"; mkdir -p "$${file%/*}"; \
 		'$(DESTDIR)$(APP)/bin/python' -I -m dockd completion "$${pair%%:*}" > "$$file"; \
@@ -160,8 +161,8 @@ $(VENV)/development: pyproject.toml constraints.txt | $(VENV)
 	@touch $@ $(VENV)/runtime
 
 # A Go module; without Go its tests are skipped.
-.cache/age-vectors: tests/age/vectors/go.mod
-	@mkdir -p .cache; cd tests/age/vectors; ! command -v go >/dev/null || ! go mod download \
+.cache/age-vectors: tests/evidence/age/vectors/go.mod
+	@mkdir -p .cache; cd tests/evidence/age/vectors; ! command -v go >/dev/null || ! go mod download \
 		|| ln -sfn "$$(go list -m -f '{{.Dir}}' c2sp.org/CCTV/age)/testdata" '$(CURDIR)/$@'
 
 # Debian keeps the venv module in a package of its own.

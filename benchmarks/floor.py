@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import fill
-from dockd.age import CHUNK, TAG, Sealer, X25519Identity
+from dockd.evidence.age import CHUNK, TAG, Sealer, X25519Identity
 
 _SIZE = 2**30
 _BLOCK = 4 * CHUNK

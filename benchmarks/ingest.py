@@ -5,8 +5,8 @@ import threading
 from pathlib import Path
 
 from benchmarks.measure import Comparison, Contender, compare, fill, shell
-from dockd.age import Recipient, X25519Identity
-from dockd.ingest import ingest
+from dockd.evidence.age import Recipient, X25519Identity
+from dockd.station.pipeline.ingest import ingest
 
 CLIP_SIZE = 2 * 2**30
 

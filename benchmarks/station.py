@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measure import Comparison, Contender, compare, fill, peak_rss
-from dockd.age import X25519Identity
 from dockd.demo.stage import Receiver
-from dockd.keys import SigningKey, write_secret_file
+from dockd.evidence.age import X25519Identity
+from dockd.evidence.keys import SigningKey, write_secret_file
 
 RCLONE = str(Path(sys.executable).with_name("rclone"))
 CLIPS = 16

@@ -2,7 +2,7 @@
 
 import sys
 
-from dockd.cli import main
+from dockd.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from dockd.clock import Clock
+from dockd.base.clock import Clock
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.station.support import Site
+from tests.processes.support import Site
 
 # Whoever starts the tests in the background may ignore signals, and so would every process that
 # a test starts; what has a handler here has its default there.

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dockd.files import Files
+from dockd.host.files import Files
 
 
 class Crossings:

@@ -19,7 +19,7 @@ from pathlib import Path
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        *("dockd.cli", "dockd.daemon", "dockd.receiver.server"),
+        *("dockd.cli.main", "dockd.station.daemon", "dockd.receiver.server"),
         # What these import once they work.
         *("_strptime", "anyio._backends._asyncio", "encodings.idna", "httpcore", "socksio"),
         "uvicorn.lifespan.off",

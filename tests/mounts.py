@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dockd.sources.devices import Volume
+from dockd.station.cameras.devices import Volume
 
 
 def volume(number: int) -> Volume:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from dockd.age import X25519Identity
-from dockd.keys import SigningKey
-from dockd.manifest import (
+from dockd.evidence.age import X25519Identity
+from dockd.evidence.keys import SigningKey
+from dockd.evidence.statements import (
     Answer,
     CameraIdentity,
     Content,
@@ -26,7 +26,7 @@ from dockd.manifest import (
     sign,
     statement_sha256,
 )
-from dockd.spool import Part, Spool
+from dockd.station.spool import Part, Spool
 
 ALICE, BOB, CAROL = "a" * 64, "b" * 64, "c" * 64
 """Digests of three recipients."""

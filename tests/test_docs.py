@@ -15,17 +15,17 @@ from typing import Any, TypeVar, get_args
 import pytest
 from pydantic import BaseModel
 
-from dockd import cli
-from dockd.config import Config
-from dockd.events import EVENTS
-from dockd.journal_entries import KINDS
-from dockd.manifest import Anchor, Answer, Manifest, Receipt
+from dockd.base.events import EVENTS
+from dockd.base.settings import Section
+from dockd.cli import main as cli
+from dockd.evidence.statements import Anchor, Answer, Manifest, Receipt
 from dockd.receiver import config as receiver_config
-from dockd.receiver import problems
-from dockd.receiver.problems import Problem
-from dockd.settings import Section
+from dockd.receiver.http import problems
+from dockd.receiver.http.problems import Problem
+from dockd.station.config import Config
+from dockd.station.ledger.journal_kinds import KINDS
+from tests.base.test_errors import classes
 from tests.pages import FENCE, PAGES, ROOT, blocks, links, prose
-from tests.test_errors import classes
 
 STORY = ["try", "prove", "formats", "protocol", "configure", "operate"]
 """The pages whose ``sh`` blocks are run, one after the other, in one folder."""

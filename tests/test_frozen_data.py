@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from dockd.age import X25519Identity, parse_identities
-from dockd.clock import Clock
-from dockd.keys import VerifyKey
-from dockd.ledger import Ledger
-from dockd.manifest import read_unverified_manifest
-from dockd.model import State
-from dockd.prove import Exhibits, prove
+from dockd.base.clock import Clock
+from dockd.evidence.age import X25519Identity, parse_identities
+from dockd.evidence.keys import VerifyKey
+from dockd.evidence.statements import read_unverified_manifest
+from dockd.evidence.verify import Exhibits, prove
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.model import State
 from tests.pages import ROOT
-from tests.station.support import Site
+from tests.processes.support import Site
 
 V1 = ROOT / "testdata" / "v1"
 MANIFESTS = sorted((V1 / "store" / "clips").rglob("*.manifest*.jws"))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dockd.manifest import read_unverified_manifest
-from dockd.model import State
+from dockd.evidence.statements import read_unverified_manifest
+from dockd.station.model import State
 from tests.mounts import mounted
-from tests.test_docking import Bench
+from tests.station.pipeline.test_docking import Bench
 
 _MANY = 100_000
 _MEMORY = 512 << 20

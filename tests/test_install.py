@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dockd import __version__
-from dockd.commands import man
+from dockd.cli import man
 from tests.fetching import alone
 from tests.pages import PAGES, ROOT, links
 

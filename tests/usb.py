@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from dockd.board import Board
-from dockd.config import BayConfig, ProfileConfig, UsbConfig
-from dockd.errors import CameraLostError, MountError, SourceError
-from dockd.sources import Media
-from dockd.sources.devices import Device, Volume
-from dockd.sources.usb import UsbSource
+from dockd.base.board import Board
+from dockd.base.errors import CameraLostError, MountError, SourceError
+from dockd.station.cameras import Media
+from dockd.station.cameras.devices import Device, Volume
+from dockd.station.cameras.usb import UsbSource
+from dockd.station.config import BayConfig, ProfileConfig, UsbConfig
 from tests.clocks import FakeClock
 
 _numbers = itertools.count(1)

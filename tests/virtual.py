@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, TypeVarTuple
 
-from dockd.clock import Clock
+from dockd.base.clock import Clock
 from tests.clocks import START
 
 T = TypeVar("T")

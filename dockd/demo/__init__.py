@@ -16,21 +16,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dockd import config as configuration
-from dockd.age import open_stream
-from dockd.clock import Clock
-from dockd.config import TargetConfig
+from dockd.base.clock import Clock
+from dockd.base.errors import StatementError
+from dockd.base.logs import configure as configure_logs
 from dockd.demo.proxy import BreakingProxy
 from dockd.demo.show import Display, print_report
 from dockd.demo.stage import LaidOut, Stage
-from dockd.errors import StatementError
-from dockd.keys import VerifyKey
-from dockd.ledger import Ledger
-from dockd.logs import configure as configure_logs
-from dockd.manifest import verify_receipt
-from dockd.model import Clip, State
-from dockd.notify import Notifier
-from dockd.station import Station
+from dockd.evidence.age import open_stream
+from dockd.evidence.keys import VerifyKey
+from dockd.evidence.statements import verify_receipt
+from dockd.host.notify import Notifier
+from dockd.station import config as configuration
+from dockd.station.app import Station
+from dockd.station.config import TargetConfig
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.model import Clip, State
 
 _REFRESH = 0.1
 _CHUNK: int = TargetConfig.model_fields["chunk_size"].default

@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from dockd.activity import Work
-from dockd.model import State
+from dockd.station.model import State
+from dockd.station.pipeline.activity import Work
 
 if TYPE_CHECKING:
     from dockd.demo import Report

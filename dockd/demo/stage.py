@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dockd.age import X25519Identity
-from dockd.errors import StoreError, UsageError
-from dockd.keys import Role, SigningKey, write_secret_file
-from dockd.model import Camera
+from dockd.base.errors import StoreError, UsageError
+from dockd.evidence.age import X25519Identity
+from dockd.evidence.keys import Role, SigningKey, write_secret_file
+from dockd.station.model import Camera
 
 _MIB = 2**20
 _CLIPS = [  # camera, path, bytes

@@ -12,23 +12,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dockd import logs
-from dockd.clock import Clock
-from dockd.files import Files
-from dockd.keys import SigningKey
-from dockd.notify import Notifier
-from dockd.receiver import problems
-from dockd.receiver.anchors import Anchors
+from dockd.base import logs
+from dockd.base.clock import Clock
+from dockd.evidence.keys import SigningKey
+from dockd.host.files import Files
+from dockd.host.notify import Notifier
 from dockd.receiver.config import Config
-from dockd.receiver.problems import RequestError
-from dockd.receiver.receipts import Notary, Receipts
-from dockd.receiver.refusals import Refusals
-from dockd.receiver.room import SILENT_SECONDS
-from dockd.receiver.shares import Requests
-from dockd.receiver.stations import Station, Stations
-from dockd.receiver.store import Store
-from dockd.receiver.tus import Tus, TusMiddleware
-from dockd.receiver.uploads import Uploads
+from dockd.receiver.core.anchors import Anchors
+from dockd.receiver.core.room import SILENT_SECONDS
+from dockd.receiver.core.shares import Requests
+from dockd.receiver.core.uploads import Uploads
+from dockd.receiver.http import problems
+from dockd.receiver.http.problems import RequestError
+from dockd.receiver.http.receipts import Notary, Receipts
+from dockd.receiver.http.refusals import Refusals
+from dockd.receiver.http.stations import Station, Stations
+from dockd.receiver.http.tus import Tus, TusMiddleware
+from dockd.receiver.store.disk import Store
 
 START_SECONDS = 600.0
 """What the service manager is asked for again and again while a start gets on."""

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from cryptography import x509
 
-from dockd.doctor.findings import Finding, Findings, error, failure, ok, warning
-from dockd.doctor.identity import as_user, can_be
-from dockd.errors import DockdError
-from dockd.keys import SigningKey, pem_path
+from dockd.base.errors import DockdError
+from dockd.base.findings import Finding, Findings, error, failure, ok, warning
+from dockd.base.sizes import shown_size
+from dockd.evidence.keys import SigningKey, pem_path
+from dockd.host.users import as_user, can_be
 from dockd.receiver import config as configuration
 from dockd.receiver.config import Config, ListenConfig
+from dockd.receiver.http.stations import Station, Stations
 from dockd.receiver.listening import is_exposed, tls_context
-from dockd.receiver.stations import Station, Stations
-from dockd.sizes import shown_size
 
 _EXPIRES_SOON = timedelta(days=30)
 _SERVICE_USER = "dockd-receiver"

@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from dockd import settings
-from dockd.fields import FilePath, Label, PositiveSeconds, SecretPath
-from dockd.log_config import LogConfig
-from dockd.settings import Section, Size
+from dockd.base import settings
+from dockd.base.log_config import LogConfig
+from dockd.base.settings import Section, Size
+from dockd.evidence.fields import FilePath, Label, PositiveSeconds, SecretPath
 
 TokenDigest = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 

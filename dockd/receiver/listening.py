@@ -5,10 +5,10 @@ import ipaddress
 import socket
 import ssl
 
-from dockd.errors import ConfigError, KeyFileError, ListenError
-from dockd.keys import pem_path
+from dockd.base.errors import ConfigError, KeyFileError, ListenError
+from dockd.base.web import BACKLOG
+from dockd.evidence.keys import pem_path
 from dockd.receiver.config import ListenConfig
-from dockd.web import BACKLOG
 
 _PASSING = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, socket.EAI_AGAIN}
 """Why an address may not be listened on yet: it is taken, not there, or can't be looked up."""

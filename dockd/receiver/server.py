@@ -10,26 +10,27 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from dockd import __version__, logs
-from dockd.clock import Clock
-from dockd.errors import ConfigError, StoreError
-from dockd.events import (
+from dockd import __version__
+from dockd.base import logs
+from dockd.base.clock import Clock
+from dockd.base.errors import ConfigError, StoreError
+from dockd.base.events import (
     RECEIVER_CUT_SHORT,
     RECEIVER_FAILED,
     RECEIVER_STARTED,
     RECEIVER_STOPPED,
     RECEIVER_UNENCRYPTED,
 )
-from dockd.fencing import explained
-from dockd.logs import configure, emit, emit_error, last_words
-from dockd.memory import keep_buffers
-from dockd.notify import Heartbeats, Notifier, feed
+from dockd.base.fencing import explained
+from dockd.base.logs import configure, emit, emit_error, last_words
+from dockd.base.web import BoundedServer
+from dockd.host.memory import keep_buffers
+from dockd.host.notify import Heartbeats, Notifier, feed
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
+from dockd.receiver.core.uploads import Uploads
+from dockd.receiver.core.workers import left_behind
 from dockd.receiver.listening import is_exposed, open_listener, tls_context
-from dockd.receiver.uploads import Uploads
-from dockd.receiver.workers import left_behind
-from dockd.web import BoundedServer
 
 GRACE_SECONDS = 5
 """How long requests may take to end once a stop was asked for."""

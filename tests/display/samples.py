@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dockd.control.views import (
+from dockd.station.control.views import (
     CameraView,
     PauseView,
     SpoolView,

@@ -10,8 +10,8 @@ from importlib.resources.abc import Traversable
 import uvicorn
 from starlette.applications import Starlette
 
-from dockd.control import pages
-from dockd.control.views import Status
+from dockd.station.control import pages
+from dockd.station.control.views import Status
 
 
 class SetFeed:

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from dockd.control.views import Verdict
+from dockd.station.control.views import Verdict
 from tests.display.conftest import Pages, keep_screenshot
 from tests.display.samples import every_stage, many, pause, work
 from tests.display.serving import serving

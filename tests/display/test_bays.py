@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from dockd.control.pages import FOLDER
-from dockd.control.views import LeftAloneView, Stage, Status, Verdict
+from dockd.station.control.pages import FOLDER
+from dockd.station.control.views import LeftAloneView, Stage, Status, Verdict
 from tests.display.conftest import Pages, keep_screenshot
 from tests.display.samples import camera, every_stage, many, pause, status
 from tests.display.serving import Daemon, serving

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.display.conftest import Pages, keep_screenshot
-from tests.station.support import Process, Site
+from tests.processes.support import Process, Site
 from tests.support import unreadable
 
 pytestmark = pytest.mark.slow

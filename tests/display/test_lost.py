@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from dockd.control.views import Stage, Status
+from dockd.station.control.views import Stage, Status
 from tests.display.conftest import Pages
 from tests.display.samples import camera, status
 from tests.display.serving import serving

@@ -8,9 +8,9 @@ from typing import get_args
 import httpx
 import pytest
 
-from dockd.control import pages
-from dockd.control.pages import display_of, redacted
-from dockd.control.views import Display, Stage, StateName, Status, Verdict
+from dockd.station.control import pages
+from dockd.station.control.pages import display_of, redacted
+from dockd.station.control.views import Display, Stage, StateName, Status, Verdict
 from tests.display.samples import STUCK, camera, every_stage, pause, status, trouble, work
 from tests.display.serving import Daemon, serving
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from dockd.control.views import LeftAloneView, Stage, Verdict
+from dockd.station.control.views import LeftAloneView, Stage, Verdict
 from tests.display.conftest import Pages
 from tests.display.samples import STUCK, camera, every_stage, pause, status, trouble, work
 from tests.display.serving import serving

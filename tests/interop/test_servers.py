@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dockd.keys import SigningKey, write_secret_file
+from dockd.evidence.keys import SigningKey, write_secret_file
 from tests.interop.servers import Command, Relay, TusServer, tus_node_server, tusd
-from tests.station.support import Process, Site
+from tests.processes.support import Process, Site
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dockd.logs import configure
+from dockd.base.logs import configure
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import load
 from dockd.receiver.server import serve

@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 
-from dockd.files import Files
+from dockd.host.files import Files
 from dockd.receiver.server import run
 
 _LONG = 3600.0

@@ -15,12 +15,19 @@ from typing import Any
 
 import httpx
 
-from dockd.age import CHUNK, TAG, Stanza, ciphertext_size
-from dockd.age.header import serialize_header
-from dockd.clock import Clock
-from dockd.files import Files
-from dockd.keys import SigningKey, write_secret_file
-from dockd.manifest import Content, Manifest, Receipt, sign, statement_sha256, verify_receipt
+from dockd.base.clock import Clock
+from dockd.evidence.age import CHUNK, TAG, Stanza, ciphertext_size
+from dockd.evidence.age.header import serialize_header
+from dockd.evidence.keys import SigningKey, write_secret_file
+from dockd.evidence.statements import (
+    Content,
+    Manifest,
+    Receipt,
+    sign,
+    statement_sha256,
+    verify_receipt,
+)
+from dockd.host.files import Files
 from dockd.receiver.app import Receiver, open_receiver
 from dockd.receiver.config import Config, load
 from tests.forking import Forked

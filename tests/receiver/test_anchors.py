@@ -7,9 +7,9 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from dockd.journal import GENESIS
-from dockd.manifest import JournalHead, sign, verify_anchor
-from dockd.receiver.anchors import Anchors
+from dockd.evidence.journal import GENESIS
+from dockd.evidence.statements import JournalHead, sign, verify_anchor
+from dockd.receiver.core.anchors import Anchors
 from tests.receiver.support import (
     Clip,
     LaterClock,
@@ -204,7 +204,7 @@ def test_files_that_are_no_manifests_are_told_so_many_times_at_most(tmp_path: Pa
 def test_that_it_is_made_anew_is_told_as_it_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockd.receiver.anchors._BATCH", 2)
+    monkeypatch.setattr("dockd.receiver.core.anchors._BATCH", 2)
     keep(tmp_path, *HONEST)
     clock, alive = LaterClock(), []
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import trustme
 
-from dockd.errors import ConfigError, KeyFileError
+from dockd.base.errors import ConfigError, KeyFileError
 from dockd.receiver.listening import tls_context
 from tests.receiver.support import (
     PATCH,

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import structlog
 
-from dockd.clock import Clock
-from dockd.manifest import sign
+from dockd.base.clock import Clock
+from dockd.evidence.statements import sign
 from tests.receiver.support import (
     Clip,
     FailingFiles,
@@ -86,7 +86,7 @@ def test_nothing_is_stored_if_the_clock_goes_wrong_while_a_clip_is_read_back(
         async with running(site, clock=clock) as run:
             path = await create(run.client, CLIP)
             with monkeypatch.context() as patched:
-                patched.setattr("dockd.receiver.store.read_back", read)
+                patched.setattr("dockd.receiver.store.disk.read_back", read)
                 assert (await patch(run.client, path, CLIP.data)).status_code == 204
                 assert code(await ask(run.client, CLIP)) == "clocks-differ"
             assert not place(site, suffix).exists()

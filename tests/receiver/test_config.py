@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dockd.errors import ConfigError
+from dockd.base.errors import ConfigError
 from dockd.receiver.config import load
 
 EXAMPLE = Path(__file__).parents[2] / "receiver.example.toml"

@@ -13,8 +13,8 @@ import trustme
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from dockd import web
-from dockd.web import BoundedProtocol, BoundedServer
+from dockd.base import web
+from dockd.base.web import BoundedProtocol, BoundedServer
 
 MOST = 4
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -13,10 +13,10 @@ import httpx
 import pytest
 import structlog
 
-from dockd.files import read_from_disk
-from dockd.receiver import reading
-from dockd.receiver.store import Store
-from dockd.receiver.verifier import GIVE_UP_SECONDS, READ_AGAIN_SECONDS
+from dockd.host.files import read_from_disk
+from dockd.receiver.core.verifier import GIVE_UP_SECONDS, READ_AGAIN_SECONDS
+from dockd.receiver.store import reading
+from dockd.receiver.store.disk import Store
 from tests.receiver.support import (
     TUS,
     Clip,

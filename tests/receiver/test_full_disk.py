@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dockd.receiver.upload import Upload
+from dockd.receiver.core.upload import Upload
 from tests.receiver.support import (
     TUS,
     Clip,

@@ -6,16 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.receiver.support import (
-    TUS,
-    Station,
-    ask,
-    code,
-    create,
-    make_site,
-    patch,
-    with_receiver,
-)
+from tests.receiver.support import TUS, Station, ask, code, create, make_site, patch, with_receiver
 
 STATION = Station()
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from dockd.receiver import body, problems
-from dockd.receiver.body import Body, End
-from dockd.receiver.problems import RequestError
-from dockd.web import BoundedProtocol
+from dockd.base.web import BoundedProtocol
+from dockd.receiver.http import body, problems
+from dockd.receiver.http.body import Body, End
+from dockd.receiver.http.problems import RequestError
 from tests.receiver.support import Running, Station, create, make_site, process, running
 
 STATION = Station()

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from dockd.manifest import sign
-from dockd.receiver import uploads
-from dockd.receiver.upload import Upload
+from dockd.evidence.statements import sign
+from dockd.receiver.core import uploads
+from dockd.receiver.core.upload import Upload
 from tests.receiver.support import (
     PATCH,
     TUS,

@@ -10,11 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dockd.keys import SigningKey
-from dockd.manifest import Content, sign
-from dockd.receiver import store, uploads
-from dockd.receiver.reading import read_back
-from dockd.receiver.upload import Upload
+from dockd.evidence.keys import SigningKey
+from dockd.evidence.statements import Content, sign
+from dockd.receiver.core import uploads
+from dockd.receiver.core.upload import Upload
+from dockd.receiver.store import disk as store
+from dockd.receiver.store.reading import read_back
 from tests.receiver.support import (
     PATCH,
     TUS,

@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dockd.jws import MAX_STATEMENT
-from dockd.manifest import verify_answer
-from dockd.receiver import uploads
+from dockd.evidence.jws import MAX_STATEMENT
+from dockd.evidence.statements import verify_answer
+from dockd.receiver.core import uploads
 from tests.receiver.support import (
     SlowDisk,
     Station,

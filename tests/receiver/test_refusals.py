@@ -13,10 +13,10 @@ import pytest
 import structlog
 import trustme
 
-from dockd.doctor.findings import Level
-from dockd.keys import SigningKey, write_secret_file
+from dockd.base.findings import Level
+from dockd.evidence.keys import SigningKey, write_secret_file
 from dockd.receiver.check import check
-from dockd.receiver.verifier import READ_AGAIN_SECONDS
+from dockd.receiver.core.verifier import READ_AGAIN_SECONDS
 from tests.receiver.support import (
     FailingFiles,
     LaterClock,

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dockd.receiver import tus, uploads, verifier
-from dockd.receiver.problems import RequestError
-from dockd.receiver.room import KEPT_SECONDS
-from dockd.receiver.shares import FairSlots, Requests
-from dockd.receiver.upload import Upload
-from dockd.receiver.verifier import READ_AGAIN_SECONDS
+from dockd.receiver.core import uploads, verifier
+from dockd.receiver.core.room import KEPT_SECONDS
+from dockd.receiver.core.shares import FairSlots, Requests
+from dockd.receiver.core.upload import Upload
+from dockd.receiver.core.verifier import READ_AGAIN_SECONDS
+from dockd.receiver.http import tus
+from dockd.receiver.http.problems import RequestError
 from tests.receiver.support import (
     TUS,
     LaterClock,

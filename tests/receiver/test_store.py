@@ -10,10 +10,10 @@ import httpx
 import pytest
 import structlog
 
-from dockd.errors import StoreBusyError
-from dockd.files import Files
-from dockd.receiver.incoming import Incoming
-from dockd.receiver.store import Store
+from dockd.base.errors import StoreBusyError
+from dockd.host.files import Files
+from dockd.receiver.store.disk import Store
+from dockd.receiver.store.incoming import Incoming
 from tests.receiver.support import (
     TUS,
     Clip,

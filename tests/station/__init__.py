@@ -1,1 +1,1 @@
-"""The daemon as its user runs it."""
+"""Tests of the package of this name."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dockd.age import X25519Identity, open_stream
-from dockd.clock import Clock
-from dockd.keys import SigningKey, VerifyKey
-from dockd.ledger import Ledger
-from dockd.manifest import read_unverified_manifest, verify_receipt
-from dockd.model import Clip, State
+from dockd.base.clock import Clock
+from dockd.evidence.age import X25519Identity, open_stream
+from dockd.evidence.keys import SigningKey, VerifyKey
+from dockd.evidence.statements import read_unverified_manifest, verify_receipt
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.model import Clip, State
 from tests.vm.journal import Event
 from tests.vm.machine import Camera, Machine
 from tests.vm.media import Card, FileSystem, make_card

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from dockd.model import State
+from dockd.station.model import State
 from tests.vm.fat import Fat
 from tests.vm.media import clip
 from tests.vm.station import Bodycam, Station

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from dockd.model import State
+from dockd.station.model import State
 from tests.vm.fat import END, Fat
 from tests.vm.media import Card, clip
 from tests.vm.station import Bodycam, Station

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, time, tasks, settings, the log."""

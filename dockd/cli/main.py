@@ -1,0 +1,154 @@
+"""The command line.
+
+How dockd speaks: results go to standard output, everything else to standard error, as
+``dockd: …`` in lower case and without a full stop, a hint on a line of its own. Exit codes
+are those of sysexits(3), as dockd.errors names them.
+"""
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from dockd import __version__
+from dockd.base.errors import DockdError, UnforeseenError
+from dockd.cli.parser import Parser
+from dockd.cli.text import printable
+
+_MODULES = {
+    "status": ["status"],
+    "watch": ["watch"],
+    "clips": ["clips"],
+    "show": ["show"],
+    "resync": ["resync"],
+    "pause": ["pause", "resume"],
+    "check": ["check"],
+    "profile": ["profile"],
+    "evidence": ["decrypt", "verify", "journal"],
+    "keygen": ["keygen"],
+    "run": ["run"],
+    "receiver": ["receiver"],
+    "demo": ["demo"],
+    "completion": ["completion"],
+}
+"""The modules of dockd.commands, and which commands each adds."""
+_EX_IOERR = 74
+_INTERRUPTED = 130
+_EXITS = {
+    0: "done, and all is well",
+    64: "the command was called wrongly",
+    65: "data are wrong, or what was named does not exist",
+    69: "the daemon is not running, or does not answer",
+    70: "a mistake in dockd, please report what it printed",
+    74: "a disk or a file can't be used",
+    75: "not now: another dockd is at it",
+    76: "the daemon is of another version, and not understood",
+    77: "permission is missing, or no identity opens the file",
+    78: "the configuration has mistakes, or a key can't be used",
+    130: "Ctrl-C was pressed",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    _open_standard_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks is no reason to stop.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        options = _parser_for(sys.argv[1:] if arguments is None else arguments).parse_args(
+            arguments
+        )
+        return int(options.run(options))
+    except DockdError as error:
+        return _failed(error)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away; a second complaint at exit would only confuse.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EX_IOERR
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _complain(f"dockd: {place}{error.strerror}")
+        return _EX_IOERR
+    except Exception as error:  # noqa: BLE001  # the boundary of the program
+        _complain(_clean(traceback.format_exc()))
+        return _failed(UnforeseenError(type(error).__name__, hint="please report what is above"))
+
+
+def _failed(error: DockdError) -> int:
+    message = _clean(error.message)
+    _complain(f"dockd: {message[0].lower()}{message[1:]}")
+    if error.hint:
+        _complain(f"dockd: hint: {_clean(error.hint)}")
+    return error.exit_code
+
+
+def _complain(words: str) -> None:
+    """Write to standard error; without a reader there, the exit code has to do."""
+    with contextlib.suppress(OSError):
+        print(words, file=sys.stderr)
+
+
+def _open_standard_streams() -> None:
+    """Let no file that is opened later get the number of a standard stream that is closed.
+
+    What libraries write to standard error would go into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is the one.
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  # open to the end
+
+
+def parser() -> Parser:
+    """Return the parser of all commands."""
+    return _parser(_MODULES)
+
+
+def _parser_for(arguments: Sequence[str]) -> Parser:
+    """Return the parser of all commands, or, as imports take long, only of the one called."""
+    if arguments[:1] == ["--version"]:
+        return _parser([])
+    for module, names in _MODULES.items():
+        if arguments and arguments[0] in names and module != "completion":
+            return _parser([module])
+    return parser()
+
+
+def _parser(modules: Iterable[str]) -> Parser:
+    root = Parser(
+        prog="dockd",
+        description=(
+            "Takes evidence off body-worn cameras: sealed, acknowledged, provable.\n\n"
+            "dockd COMMAND --help says more of each command."
+        ),
+        examples={
+            "dockd status": "what is docked, what is stuck, and what to do",
+            "dockd check": "what is wrong with this station's set-up",
+        },
+        exits=_EXITS,
+    )
+    root.add_argument("--version", action="version", version=f"dockd {__version__}")
+    commands = root.add_commands()
+    for module in modules:
+        importlib.import_module(f"dockd.cli.{module}").add_to(commands)
+    return root
+
+
+def _clean(message: str) -> str:
+    """Return lines without what a terminal would obey."""
+    return "\n".join(printable(line) for line in message.splitlines())

@@ -1,0 +1,98 @@
+"""dockd pause and dockd resume: hold uploads, wipes or both."""
+
+import argparse
+from typing import Literal
+
+from dockd.base.clock import timestamp
+from dockd.base.errors import UsageError
+from dockd.cli import connection, moments, output
+from dockd.cli.overview import Line, paused
+from dockd.cli.parser import Commands, Parser, words
+from dockd.station.control.views import PauseOrder, PauseView, ResumeOrder
+
+_What = Literal["uploads", "wipes"]
+_BOTH: list[_What] = ["uploads", "wipes"]
+
+
+def add_to(commands: Commands) -> None:
+    """Add both commands."""
+    pause = commands.add_parser(
+        "pause",
+        help="hold uploads, wipes or both",
+        description=(
+            "Holds what is named, both if nothing is. Cameras still are read, and clips are"
+            " sealed into the spool while it has room. A pause lasts until its end, if it has"
+            " one, or dockd resume; it survives restarts, and is shown wherever the station is,"
+            " with its reason and who ordered it."
+        ),
+        examples={
+            "dockd pause uploads --reason 'the line is needed until noon' --until 12:00": (
+                "hold uploads"
+            ),
+            "dockd pause wipes --for 2h --reason 'case 4711: keep the cameras as they are'": (
+                "leave acknowledged clips on their cameras for two hours"
+            ),
+        },
+        exits={0: "it is held", **connection.EXITS},
+    )
+    _add_what(pause)
+    pause.add_argument(
+        "--reason", type=words, required=True, metavar="TEXT", help="why; everybody sees it"
+    )
+    end = pause.add_mutually_exclusive_group()
+    end.add_argument(
+        "--until",
+        type=moments.future,
+        metavar="TIME",
+        help="when it ends: 07:00, 2026-11-22 or '2026-11-22 07:00'",
+    )
+    end.add_argument(
+        "--for", dest="until", type=moments.ahead, metavar="SPAN", help="30m, 2h or 3d"
+    )
+    connection.add_options(pause)
+    pause.set_defaults(run=_pause)
+
+    resume = commands.add_parser(
+        "resume",
+        help="end pauses",
+        description="Lets what is named go on, both uploads and wipes if nothing is.",
+        examples={"dockd resume": "let everything go on", "dockd resume wipes": "only wipes"},
+        exits={0: "it goes on", **connection.EXITS},
+    )
+    _add_what(resume)
+    connection.add_options(resume)
+    resume.set_defaults(run=_resume)
+
+
+def _add_what(parser: Parser) -> None:
+    parser.add_argument(
+        "what", nargs="?", choices=_BOTH, metavar="WHAT", help="uploads or wipes; without it, both"
+    )
+
+
+def _pause(options: argparse.Namespace) -> int:
+    until = options.until
+    reason = options.reason.strip()
+    if not 1 <= len(reason) <= 200:
+        raise UsageError("--reason has 1 to 200 characters", hint="dockd pause --help")
+    order = PauseOrder(
+        what=_chosen(options), reason=reason, until=timestamp(until) if until else None
+    )
+    with connection.connect(options) as client:
+        _say(client.pause(order))
+    return 0
+
+
+def _resume(options: argparse.Namespace) -> int:
+    with connection.connect(options) as client:
+        _say(client.resume(ResumeOrder(what=_chosen(options))))
+    return 0
+
+
+def _chosen(options: argparse.Namespace) -> list[_What]:
+    return [options.what] if options.what else _BOTH
+
+
+def _say(pauses: list[PauseView]) -> None:
+    now = moments.now()
+    output.say([Line(paused(pause, now)) for pause in pauses] or [Line("nothing is paused")])

@@ -1,0 +1,150 @@
+"""dockd profile: what to write into the configuration for a camera."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from dockd.base.errors import SourceError, UsageError
+from dockd.cli import text
+from dockd.cli.parser import DEFAULT_CONFIG, Commands, add_file
+from dockd.station import config as configuration
+from dockd.station.cameras.fitting import fits
+from dockd.station.cameras.leftovers import weigh
+from dockd.station.cameras.profile import Fit, Profile
+from dockd.station.cameras.suggest import suggest
+from dockd.station.cameras.tree import Failures
+from dockd.station.cameras.udev import SystemUdev
+from dockd.station.config import Config, ProfileConfig
+from dockd.station.model import display_path
+
+_LEFT = "LEFT"
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command and those below it."""
+    profile = commands.add_parser(
+        "profile",
+        help="write profiles of cameras",
+        description="Helps to write the profiles that decide what is a camera.",
+        examples={},
+        exits={},
+    )
+    below = profile.add_commands()
+    parser = below.add_parser(
+        "suggest",
+        help="print a profile for what is plugged in",
+        description=(
+            "Prints, as TOML for /etc/dockd/config.toml, a profile for each kind of USB storage"
+            " device that is plugged in now, and a bay for each port that one is in. Every"
+            " device counts, memory sticks too: keep what is a camera, and look over the rules,"
+            " which say what files are clips.\n\n"
+            "It asks udev, opens no device, and needs neither the daemon nor any right."
+        ),
+        examples={"dockd profile suggest": "plug one camera in, and see what to write"},
+        exits={0: "printed", 66: "the devices can't be listed"},
+    )
+    parser.set_defaults(run=_suggest)
+    parser = below.add_parser(
+        "test",
+        help="show what a profile makes of the files in a folder",
+        description=(
+            "Lists each file below a folder, such as a camera's root or a copy of it: whether it"
+            " is a clip (video or sidecar), is ignored or is left alone (LEFT), by which rule of"
+            " the profile, and what its name says. A camera with files that are left alone is not"
+            " safe to take if they may be recordings.\n\n"
+            "It reads the configuration and the folder, and changes nothing."
+        ),
+        examples={
+            "dockd profile test /media/camera": "by the only profile there is",
+            "dockd profile test --profile bodycam /media/camera | grep ^LEFT": (
+                "what the profile bodycam does not know"
+            ),
+        },
+        exits={
+            0: "a rule fits every file",
+            10: "files are left alone, and none of them looks like a recording",
+            20: "files that may be recordings are left alone, or some can't be looked at",
+            64: "there are several profiles, and --profile names none of them",
+            66: "the folder can't be read",
+            78: "the configuration has mistakes",
+        },
+    )
+    add_file(parser, "folder", metavar="DIR", help="the folder that stands for a camera's root")
+    parser.add_argument("--profile", metavar="NAME", help="the profile, if there are several")
+    add_file(
+        parser,
+        "--config",
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help="the station's configuration; %(default)s without it",
+    )
+    parser.set_defaults(run=_test)
+
+
+def _suggest(_options: argparse.Namespace) -> int:
+    sys.stdout.write(suggest(SystemUdev().devices()))
+    return 0
+
+
+def _test(options: argparse.Namespace) -> int:
+    folder: Path = options.folder
+    config = configuration.load(options.config)
+    profile = _chosen(config, options.profile, folder)
+    failures: Failures = {}
+    left: dict[bytes, int] = {}
+    kinds: Counter[str] = Counter()
+    try:
+        for path, size, fit in fits(folder, Profile(profile), failures):
+            print(_line(path, size, fit))
+            kinds[fit.config.kind if fit else _LEFT] += 1
+            left |= {path: size} if fit is None else {}
+    except OSError as error:
+        raise SourceError(f"{folder}: {error.strerror}") from error
+    for path, problem in failures.items():
+        print(f"{'FAILS':8} {'':8} {display_path(path)}: {problem.strerror}")
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "no files"
+    print(f"{text.printable(profile.name)}: {counted}")
+    if failures or weigh(left).suspect:
+        return 20
+    return 10 if left else 0
+
+
+def _chosen(config: Config, name: str | None, folder: Path) -> ProfileConfig:
+    """Return the profile that is named, or that of a configured folder, or the only one."""
+    known = {profile.name: profile for profile in config.profiles}
+    if name is None:
+        of_folders = {
+            one.profile for one in config.folders if one.path.absolute() == folder.absolute()
+        }
+        names: Sequence[str] = list(of_folders or known)
+        name = names[0] if len(names) == 1 else None
+    if name not in known:
+        raise UsageError(
+            "--profile has to name one of the profiles", hint=f"there are {', '.join(known)}"
+        )
+    return known[name]
+
+
+def _line(path: bytes, size: int, fit: Fit | None) -> str:
+    kind, rule = (fit.config.kind, f"rule {fit.number}") if fit else (_LEFT, "no rule")
+    cells = [f"{kind:8} {rule:8} {display_path(path)} ({text.size(size)})"]
+    if fit is None or fit.match is None:
+        return cells[0]
+    match = fit.match
+    cells += ["event"] if match.event else []
+    cells += [f"{name}={value}" for name, value in match.metadata.items()]
+    if match.recorded_at is not None:
+        cells.append(f"recorded {_local(match.recorded_at)}")
+    elif fit.config.time_format and "time" in match.metadata:
+        cells.append(f"its time is not written as {fit.config.time_format}")
+    return "  ".join(cells)
+
+
+def _local(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %z}"
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} s after 1970"  # a year that no calendar here has

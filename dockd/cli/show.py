@@ -1,0 +1,115 @@
+"""dockd show: one clip's whole story."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from dockd.cli import connection, moments, output, text
+from dockd.cli.overview import Line, Tone, next_try
+from dockd.cli.parser import Commands, clip_name
+from dockd.station.control.views import ClipStory, ClipView
+from dockd.station.model import shorten
+
+_MOST_OF_TOKEN = 40
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "show",
+        help="tell a clip's whole story",
+        description=(
+            "Shows all that is known of a clip: its state, what the journal says of it, what"
+            " the station signed (manifest), and what the receiver signed (receipt).\n\n"
+            "Times are UTC where they are quoted from journal, manifest and receipt. To prove"
+            " a clip to somebody else, use dockd verify."
+        ),
+        examples={
+            "dockd show 17": "by its number at this station, as the log and dockd clips give it",
+            "dockd show 0007.mp4": "by its file's name, if no other has it",
+            "dockd show 17 --json | jq .receipt": "the receipt alone",
+        },
+        exits={
+            0: "shown",
+            65: "there is no such clip, or several are called that",
+            **connection.EXITS,
+        },
+    )
+    parser.add_argument(
+        "clip",
+        type=clip_name,
+        metavar="CLIP",
+        help="its number, its clip id or the beginning of it, its path or its file's name",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    connection.add_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    with connection.connect(options) as client:
+        story = client.story(options.clip)
+    if options.json:
+        output.say_json(story)
+    else:
+        output.say(_told(story, moments.now()))
+    return 0
+
+
+def _told(story: ClipStory, now: datetime) -> Iterator[Line]:
+    yield from _clip(story.clip, now)
+    yield from (Line(), Line("journal", Tone.STRONG))
+    for entry in story.journal:
+        detail = "  ".join(f"{name}={_brief(name, value)}" for name, value in entry.detail.items())
+        yield Line(text.printable(f"  {entry.at}  {entry.event}  {detail}").rstrip())
+    yield from _statement("manifest", story.manifest, "it has not been sealed")
+    yield from _statement("receipt", story.receipt, "there is none: nothing releases its wipe")
+
+
+def _clip(clip: ClipView, now: datetime) -> Iterator[Line]:
+    yield Line(text.printable(f"clip {clip.id}  {clip.camera}, {clip.path}"), Tone.STRONG)
+    facts = {
+        "state": f"{clip.state} {text.since(text.moment(clip.since), now)}",
+        "found": text.local(text.moment(clip.found), now),
+        "kind": clip.kind + (", event-flagged" if clip.event else ""),
+        "size": f"{text.size(clip.size)} ({clip.size} bytes)",
+        "clip id": clip.clip_id or "none yet: it has not been read",
+        "on camera": "yes" if clip.present else "no",
+    }
+    if clip.trouble is not None:
+        since = text.since(text.moment(clip.trouble.since), now)
+        facts["stuck"] = f"{since}, {next_try(clip.trouble, now)}: {clip.trouble.what}"
+        facts["to do"] = clip.trouble.hint or "nothing is known"
+    yield from (_fact(name, value) for name, value in facts.items())
+
+
+def _statement(name: str, payload: Mapping[str, object] | None, absent: str) -> Iterator[Line]:
+    yield from (Line(), Line(name, Tone.STRONG))
+    if payload is None:
+        yield Line(f"  {absent}")
+    else:
+        yield from (_fact(member, value) for member, value in _flat(payload))
+
+
+def _flat(members: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every member of an object, those of objects in it as ``object.member``."""
+    for name, value in members.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, _value(value)
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _brief(name: str, value: object) -> str:
+    """Return a value; of a signed statement that was replaced, no more than tells it apart."""
+    return shorten(_value(value), _MOST_OF_TOKEN if name.startswith("former_") else sys.maxsize)
+
+
+def _fact(name: str, value: str) -> Line:
+    return Line(f"  {text.printable(name):<22}  {text.printable(value)}")

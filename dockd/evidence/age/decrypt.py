@@ -1,0 +1,92 @@
+"""Decryption of whole files that lets nothing half-done or unauthenticated out."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from dockd.base.errors import UsageError
+from dockd.evidence.age.keys import Identity
+from dockd.evidence.age.stream import open_stream
+from dockd.host.files import Files
+
+_FILES = Files()
+
+
+def decrypt_file(
+    source: Path,
+    output: Path | BinaryIO,
+    identities: Sequence[Identity],
+    *,
+    files: Files = _FILES,
+) -> None:
+    """Open an age file, binary or armored, all of it or nothing.
+
+    A path appears, durable and with mode 0600, only once it is whole. A stream can't be
+    taken back, so the file is authenticated to its end before the first byte is written
+    to one; ciphertext that can be read only once, from a pipe, is kept in a temporary
+    file for that.
+
+    Raises:
+        UsageError: the output exists already.
+        AgeError: as ``open_stream`` does.
+        OSError: the source can't be read or the output can't be written.
+    """
+    with source.open("rb") as ciphertext:
+        if isinstance(output, Path):
+            _decrypt_to_path(ciphertext, output, identities, files)
+        elif ciphertext.seekable():
+            _decrypt_to_stream(ciphertext, output, identities)
+        else:
+            with tempfile.TemporaryFile() as copy:
+                shutil.copyfileobj(ciphertext, copy)
+                copy.seek(0)
+                _decrypt_to_stream(copy, output, identities)
+
+
+def _decrypt_to_path(
+    ciphertext: BinaryIO, output: Path, identities: Sequence[Identity], files: Files
+) -> None:
+    if os.path.lexists(output):
+        raise _exists(output)
+    part = output.with_name(f".{os.urandom(8).hex()}.part")
+    fd = files.create(part)
+    try:
+        try:
+            for chunk in open_stream(ciphertext, identities):
+                files.write(fd, chunk)
+            files.fsync(fd)
+        finally:
+            os.close(fd)
+        _publish(files, part, output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _publish(files: Files, part: Path, output: Path) -> None:
+    # A rename would replace a file that has come up meanwhile; this takes the name first.
+    try:
+        output.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        raise _exists(output) from None
+    try:
+        files.publish(part, output)
+    except OSError:
+        output.unlink(missing_ok=True)
+        raise
+
+
+def _exists(output: Path) -> UsageError:
+    return UsageError(f"{output} exists already", hint="name another output, or move it away")
+
+
+def _decrypt_to_stream(
+    ciphertext: BinaryIO, output: BinaryIO, identities: Sequence[Identity]
+) -> None:
+    for _ in open_stream(ciphertext, identities):
+        pass
+    ciphertext.seek(0)
+    output.writelines(open_stream(ciphertext, identities))
+    output.flush()

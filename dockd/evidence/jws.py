@@ -1,0 +1,161 @@
+"""Signed statements at the level of bytes: compact JWS, read so that two readers agree.
+
+JSON Web Signatures in compact form (RFC 7515) with ``EdDSA`` over Ed25519 (RFC 8037). What
+the specifications leave to a reader is refused here: members that stand twice, numbers that
+JSON doesn't know or that not every reader holds exactly, base64url in another form than the
+one that an encoder makes (RFC 7515, section 2: without padding).
+"""
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from cryptography.exceptions import InvalidSignature
+from jwt.api_jws import PyJWS
+
+from dockd.base.errors import StatementError
+from dockd.evidence.keys import SigningKey, VerifyKey
+
+MAX_STATEMENT = 64 * 1024
+"""Characters of the longest statement that is looked at."""
+_MAX_NUMBER = 2**53
+"""Integers beyond this are not exact everywhere (RFC 8259, section 6)."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A compact JWS taken apart; nobody has checked its signature yet."""
+
+    header: Mapping[str, Any]
+    payload: bytes
+    signed: bytes
+    """What the signature covers."""
+    signature: bytes
+
+    @property
+    def kid(self) -> str:
+        """The name of the key that is said to have signed it."""
+        return str(self.header.get("kid", ""))
+
+
+def sign(payload: str, typ: str, key: SigningKey) -> str:
+    """Sign a payload and return the compact form."""
+    headers = {"kid": key.kid, "typ": typ}
+    return PyJWS().encode(payload.encode(), key.private, algorithm="EdDSA", headers=headers)
+
+
+def read(token: str, refused: type[StatementError]) -> Statement:
+    """Take a compact JWS apart.
+
+    Raises:
+        StatementError: it isn't one, of the given class.
+    """
+    if len(token) > MAX_STATEMENT:
+        raise refused(f"it is longer than {MAX_STATEMENT} characters", reason="too-large")
+    try:
+        head, payload, signature = token.split(".")
+        return Statement(
+            header=_text_only(load_json(_decode(head))),
+            payload=_decode(payload),
+            signed=f"{head}.{payload}".encode("ascii"),
+            signature=_decode(signature),
+        )
+    except ValueError as error:
+        raise refused("it is not a signed statement", reason="malformed") from error
+
+
+def verify(token: str, keys: Mapping[str, VerifyKey], refused: type[StatementError]) -> Statement:
+    """Take a compact JWS apart and check its signature by one of ``keys``, by kid.
+
+    Raises:
+        StatementError: it can't be relied on, of the given class; ``reason`` says why.
+    """
+    statement = read(token, refused)
+    if statement.header.get("alg") != "EdDSA":
+        raise refused("it is not signed with EdDSA", reason="algorithm")
+    if "crit" in statement.header or "b64" in statement.header:
+        raise refused("it needs an extension that dockd does not know", reason="extension")
+    key = keys.get(statement.kid)
+    if key is None:
+        raise refused("it is signed by a key that is not known here", reason="unknown-key")
+    try:
+        key.public.verify(statement.signature, statement.signed)
+    except InvalidSignature as error:
+        raise refused("its signature does not match its content", reason="signature") from error
+    return statement
+
+
+def load_json(data: bytes) -> dict[str, Any]:
+    """Read a JSON object in which two readers see the same (I-JSON, RFC 7493).
+
+    Raises:
+        ValueError: it isn't one.
+    """
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse,
+            parse_int=_integer,
+            parse_float=_finite,
+        )
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004  # what callers expect
+    return value
+
+
+def _text_only(header: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(header.get("kid", ""), str):
+        raise ValueError("the kid is no text")  # noqa: TRY004  # what callers expect
+    return header
+
+
+def _decode(part: str) -> bytes:
+    try:
+        data = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64url") from error
+    if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != part:
+        raise ValueError("not base64url as an encoder makes it")
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member stands twice")
+    for name, value in pairs:
+        _check_text(name)
+        _check_text(value)
+    return members
+
+
+def _check_text(value: object) -> None:
+    if isinstance(value, str):
+        value.encode("utf-8")  # half of a surrogate pair is no text
+    elif isinstance(value, list):  # whose objects have been here
+        for item in value:
+            _check_text(item)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 17 or abs(int(digits)) > _MAX_NUMBER:
+        raise ValueError("a number is too large")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value

@@ -1,0 +1,203 @@
+"""Proves offline that a clip, its manifest, its receipt and the journal belong together."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockd.base.errors import DockdError, JournalBrokenError, StatementError
+from dockd.evidence import journal
+from dockd.evidence.age import Identity, open_stream
+from dockd.evidence.jws import MAX_STATEMENT
+from dockd.evidence.keys import VerifyKey
+from dockd.evidence.statements import (
+    Content,
+    JournalHead,
+    Manifest,
+    statement_sha256,
+    verify_manifest,
+    verify_receipt,
+)
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked."""
+
+    what: str
+    holds: bool
+    detail: str
+    checked: bool = True
+    """False where something that matters was not looked at; that is no failure."""
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """The files that were handed in, and whose words count; what is missing is not checked."""
+
+    manifest: Path
+    station_keys: Sequence[VerifyKey]
+    receipt: Path | None = None
+    receiver_keys: Sequence[VerifyKey] = ()
+    clip: Path | None = None
+    identities: Sequence[Identity] = ()
+    journal: Path | None = None
+    anchors: Sequence[Path] = ()
+    """Further manifests of the key, whose journal heads the journal has to hold."""
+
+
+def prove(exhibits: Exhibits) -> Iterator[Finding]:
+    """Check the exhibits one after the other; one that can't be read is a finding as well.
+
+    A finding that the others build on and that doesn't hold ends the proof.
+    """
+    station_keys = {key.kid: key for key in exhibits.station_keys}
+    try:
+        token = _statement(exhibits.manifest)
+        manifest = verify_manifest(token, station_keys)
+    except (OSError, StatementError) as error:
+        yield _failed("manifest", exhibits.manifest, error)
+        return
+    yield Finding(
+        "manifest", holds=True, detail=f"clip {manifest.clip_id}, signed by {manifest.station.id}"
+    )
+    telling = _Telling(clip_spooled=token)
+    stored = manifest.ciphertext
+    if exhibits.receipt is not None:
+        try:
+            receipt_token = _statement(exhibits.receipt)
+            receipt = verify_receipt(receipt_token, exhibits.receiver_keys, token)
+        except (OSError, StatementError) as error:
+            yield _failed("receipt", exhibits.receipt, error)
+            return
+        detail = (
+            f"{receipt.receiver.id} re-read and kept the upload of {receipt.station.id}"
+            f" at {receipt.stored_at}"
+        )
+        yield Finding("receipt", holds=True, detail=detail)
+        telling.expect_acknowledged(receipt_token)
+        stored = receipt.ciphertext
+    if exhibits.clip is not None:
+        yield _ciphertext(exhibits.clip, stored)
+    if exhibits.clip is not None and exhibits.identities:
+        yield _plaintext(exhibits.clip, exhibits.identities, manifest)
+    else:
+        detail = "not checked, no identity was given"
+        yield Finding("plaintext", holds=True, detail=detail, checked=False)
+    heads = _heads(manifest)
+    for path in exhibits.anchors:
+        try:
+            anchor = verify_manifest(_statement(path), station_keys)
+        except (OSError, StatementError) as error:
+            yield _failed("anchor", path, error)
+            continue
+        heads += _heads(anchor)
+        detail = f"{anchor.station.id} signed entry {anchor.journal.seq} at {anchor.sealed_at}"
+        yield Finding("anchor", holds=True, detail=detail)
+    if exhibits.journal is not None:
+        yield _journal(exhibits.journal, heads, telling)
+
+
+def _heads(manifest: Manifest) -> list[JournalHead]:
+    """Return where the journal has stood, as a manifest has it."""
+    previous = [] if manifest.previous is None else [manifest.previous]
+    return [*previous, manifest.journal]
+
+
+def _statement(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(2 * MAX_STATEMENT).decode("ascii", "replace").strip()
+
+
+def _ciphertext(clip: Path, expected: Content) -> Finding:
+    try:
+        with clip.open("rb") as file:
+            content = _content(iter(lambda: file.read(_BLOCK), b""))
+    except OSError as error:
+        return _failed("ciphertext", clip, error)
+    return _compare("ciphertext", content, expected)
+
+
+def _plaintext(clip: Path, identities: Sequence[Identity], manifest: Manifest) -> Finding:
+    try:
+        with clip.open("rb") as file:
+            content = _content(open_stream(file, identities))
+    except (OSError, DockdError) as error:
+        return _failed("plaintext", clip, error)
+    return _compare("plaintext", content, manifest.plaintext)
+
+
+class _Telling:
+    """What a journal tells of one clip from its ``clip.spooled`` on.
+
+    What it tells before that, the clip's own manifest anchors.
+    """
+
+    def __init__(self, *, clip_spooled: str) -> None:
+        self.missing = {"clip.spooled": ("manifest_sha256", statement_sha256(clip_spooled))}
+        """What it still has to tell: events, and the digest that each has to name."""
+        self.last = 0
+        """The number of the clip's last entry."""
+        self._clip: int | None = None
+
+    def expect_acknowledged(self, receipt: str) -> None:
+        """Have it tell of a receipt as well."""
+        self.missing["clip.acknowledged"] = ("receipt_sha256", statement_sha256(receipt))
+
+    def heard(self, entries: Iterable[journal.Entry]) -> Iterator[journal.Entry]:
+        """Pass entries on, and note those of the clip."""
+        for entry in entries:
+            member, digest = self.missing.get(entry.event, ("", ""))
+            named = bool(member) and entry.detail.get(member) == digest
+            if named and entry.event == "clip.spooled":
+                self._clip = entry.clip
+            if self._clip is not None and entry.clip == self._clip:
+                self.last = entry.seq
+                if named:
+                    del self.missing[entry.event]
+            yield entry
+
+
+def _journal(path: Path, heads: Sequence[JournalHead], telling: _Telling) -> Finding:
+    """Check the chain, that the anchors are in it, and that it tells of the clip."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            end = journal.verify(telling.heard(map(journal.parse, lines)), heads)
+    except (OSError, JournalBrokenError, UnicodeDecodeError) as error:
+        return _failed("journal", path, error)
+    if telling.missing:
+        missing = " and no ".join(telling.missing)
+        return Finding("journal", holds=False, detail=f"it has no {missing} for this clip")
+    witnessed = max(head.seq for head in heads)
+    detail = (
+        f"unbroken up to entry {end.seq}, witnessed by signed anchors up to entry {witnessed};"
+        f" of this clip it tells up to entry {telling.last}, which is"
+        f" {'within' if telling.last <= witnessed else 'beyond'} that"
+    )
+    return Finding("journal", holds=True, detail=detail)
+
+
+def _content(blocks: Iterable[bytes]) -> Content:
+    digest, size = hashlib.sha256(), 0
+    for block in blocks:
+        digest.update(block)
+        size += len(block)
+    return Content(sha256=digest.hexdigest(), size=size)
+
+
+def _compare(what: str, content: Content, expected: Content) -> Finding:
+    if content == expected:
+        return Finding(what, holds=True, detail=f"{content.size} bytes, SHA-256 {content.sha256}")
+    return Finding(
+        what,
+        holds=False,
+        detail=f"{content.size} bytes with SHA-256 {content.sha256},"
+        f" instead of {expected.size} with {expected.sha256}",
+    )
+
+
+def _failed(what: str, path: Path, error: Exception) -> Finding:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return Finding(what, holds=False, detail=f"{path}: {reason}")

@@ -1,0 +1,1 @@
+"""The machine: durable files, systemd, D-Bus."""

@@ -1,0 +1,149 @@
+"""What dockd tells systemd: ready, status, stopping, and that its work gets on.
+
+The protocol is that of sd_notify(3), the watchdog that of sd_watchdog_enabled(3).
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from dockd.base.clock import Clock
+from dockd.base.events import WATCHDOG_STARVED
+from dockd.base.logs import emit
+
+STATUS_SECONDS = 5.0
+"""How often the status is told, and the watchdog fed unless it wants that sooner."""
+_UNWATCHED_SECONDS = 60.0
+"""What counts as stuck where no watchdog says so."""
+
+
+class Notifier:
+    """Messages to the service manager; without one, nothing happens."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        environment = os.environ if environment is None else environment
+        address = environment.get("NOTIFY_SOCKET", "")
+        # "@" stands for the NUL byte of an abstract address, unix(7).
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self.watchdog_seconds = _watchdog_seconds(environment) if address else None
+        """Within what time the watchdog wants to be fed; None where there is none."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether a service manager listens."""
+        return bool(self._address)
+
+    def ready(self) -> None:
+        """Say that the start, or a reload, is over."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """Say that the configuration is read anew; ``ready`` ends that."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Say that the stop has begun."""
+        self._send("STOPPING=1")
+
+    def extend(self, seconds: float) -> None:
+        """Ask for so many seconds from now, for a start or a stop that gets on but takes long."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
+
+    def status(self, text: str) -> None:
+        """Say in a sentence what goes on; a line break would end it."""
+        self._send(f"STATUS={' '.join(text.split())}")
+
+    def feed_watchdog(self) -> None:
+        """Say that all is well, for another while."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, *assignments: str) -> None:
+        if not self._address:
+            return
+        # A manager that is gone or starts anew is no reason to stop the work; when it
+        # misses a message, its own time limits decide.
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
+        ):
+            sender.settimeout(1)
+            sender.sendto("\n".join(assignments).encode(), self._address)
+
+
+def _watchdog_seconds(environment: Mapping[str, str]) -> float | None:
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    meant_for = environment.get("WATCHDOG_PID", str(os.getpid()))
+    if not microseconds.isdecimal() or int(microseconds) == 0 or meant_for != str(os.getpid()):
+        return None
+    return int(microseconds) / 1_000_000
+
+
+class Heartbeats:
+    """The parts whose work has to get on, and when each last showed that it does."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._within: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+
+    def part(self, name: str, within: float) -> Callable[[], None]:
+        """Add a part; it has to call what is returned again ``within`` so many seconds."""
+
+        def beat() -> None:
+            self._last[name] = self._clock.monotonic()
+
+        self._within[name] = within
+        beat()
+        return beat
+
+    def overdue(self) -> list[str]:
+        """Return the parts that have been silent for too long."""
+        now = self._clock.monotonic()
+        return [name for name, last in self._last.items() if now - last > self._within[name]]
+
+
+async def feed(
+    notifier: Notifier,
+    heartbeats: Heartbeats,
+    probe: Callable[[], Awaitable[None]],
+    status: Callable[[], str],
+    clock: Clock,
+) -> None:
+    """Tell the status, and feed the watchdog while the work gets on; runs until cancelled.
+
+    A feeding is earned: the probe, a small piece of real work, has just been done, and no
+    part is overdue. Otherwise that is logged once, and systemd's patience runs out.
+
+    Raises:
+        Whatever the probe raises.
+    """
+    if not notifier.listening:
+        return
+    limit = notifier.watchdog_seconds or _UNWATCHED_SECONDS
+    starved = False
+    while True:
+        await _answered(probe, limit / 2, clock)
+        notifier.status(status())
+        overdue = heartbeats.overdue()
+        if not overdue:
+            notifier.feed_watchdog()
+        elif not starved:
+            emit(WATCHDOG_STARVED, parts=overdue)
+        starved = bool(overdue)
+        await clock.sleep(min(STATUS_SECONDS, limit / 4))
+
+
+async def _answered(probe: Callable[[], Awaitable[None]], patience: float, clock: Clock) -> None:
+    """Wait for the probe, however long; log it once when it takes longer than ``patience``."""
+    probing = asyncio.ensure_future(probe())
+    over = asyncio.Event()
+    probing.add_done_callback(lambda _: over.set())
+    try:
+        if not await clock.wait(over, patience):
+            emit(WATCHDOG_STARVED, parts=["probe"])
+        await probing
+    finally:
+        probing.cancel()

@@ -1,0 +1,1 @@
+"""What becomes of uploads: received, verified, signed for."""

@@ -1,0 +1,347 @@
+"""What the receiver knows of each station key's journal: anchors that only grow and never fork.
+
+Every manifest carries the head of its station's journal, and the head in the manifest before
+it, so that the anchors of one key form a chain whatever order they arrive in. A station that
+was set back to an older state, or goes on twice, signs an anchor that contradicts that chain.
+
+They are kept in ``anchors.db`` (SQLite), which is made anew from the stored manifests where
+it is missing or damaged.
+"""
+
+import contextlib
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+from dockd.base.clock import Clock, timestamp
+from dockd.base.errors import HistoryForkedError, ManifestRefusedError
+from dockd.base.events import (
+    ANCHORS_DAMAGED,
+    ANCHORS_REBUILDING,
+    ANCHORS_REBUILT,
+    HISTORY_FORKED,
+    LEFTOVER,
+)
+from dockd.base.logs import emit
+from dockd.evidence.statements import (
+    JournalHead,
+    Manifest,
+    read_unverified_manifest,
+    statement_sha256,
+)
+
+_TABLE = (
+    """
+CREATE TABLE IF NOT EXISTS anchors (
+    kid TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    previous_seq INTEGER,
+    previous_hash TEXT,
+    sealed_at TEXT NOT NULL,
+    manifest_sha256 TEXT NOT NULL,
+    PRIMARY KEY (kid, seq, manifest_sha256)
+) STRICT, WITHOUT ROWID
+""",
+    "CREATE INDEX IF NOT EXISTS anchors_by_previous ON anchors (kid, previous_seq)",
+)
+_SIDE_BY_SIDE = timedelta(minutes=10)
+"""How far the times of clips that were sealed side by side may be from their order."""
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_VERSION = 2
+"""Of what is read when they are made anew: 2 knows what version 0.1 of dockd has kept."""
+_BATCH = 1000
+_MOST_TOLD = 20
+"""Files that can't be read and are named, when they are made anew."""
+_TELL_SECONDS = 60.0
+_FORKS = """
+SELECT kid, MIN(seq) FROM (
+    SELECT kid, seq FROM anchors GROUP BY kid, seq HAVING COUNT(DISTINCT hash) > 1
+    UNION ALL
+    SELECT kid, previous_seq FROM anchors WHERE previous_seq IS NOT NULL
+        GROUP BY kid, previous_seq HAVING COUNT(DISTINCT previous_hash) > 1
+    UNION ALL
+    SELECT kid, seq FROM anchors WHERE previous_seq >= seq
+    UNION ALL
+    SELECT one.kid, one.seq FROM anchors AS one JOIN anchors AS other
+        ON other.kid = one.kid AND other.seq = one.previous_seq
+        AND other.hash != one.previous_hash
+    UNION ALL
+    SELECT kid, seq FROM anchors AS one WHERE EXISTS (
+        SELECT 1 FROM anchors AS other WHERE other.kid = one.kid
+        AND other.seq > one.previous_seq AND other.seq < one.seq)
+    UNION ALL
+    SELECT kid, seq FROM (
+        SELECT kid, seq, previous_seq, sealed_at, MIN(sealed_at) OVER (
+            PARTITION BY kid ORDER BY seq GROUPS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+        ) AS later FROM anchors
+    ) WHERE previous_seq IS NULL
+        AND later <= strftime('%Y-%m-%dT%H:%M:%fZ', sealed_at, '-10 minutes')
+) GROUP BY kid
+"""
+"""The keys whose anchors contradict each other in any of the ways of ``_contradictions``."""
+_HINT = (
+    "its ledger was set back, or two stations use one key: give the station a new key; see"
+    " docs/operate.md"
+)
+
+
+class Anchors:
+    """The anchors of every station key; safe to use from any thread."""
+
+    def __init__(
+        self, store: Path, alive: Callable[[], None] = lambda: None, clock: Clock | None = None
+    ) -> None:
+        """Open them, and make them anew if need be.
+
+        Args:
+            store: the folder of the store.
+            alive: is called as that gets on, which may take hours in a large store.
+            clock: how long it takes.
+
+        Raises:
+            OSError: they can't be opened.
+        """
+        self._lock, self._asking = threading.Lock(), threading.Lock()
+        path = store / "anchors.db"
+        alive()
+        with _as_os_error(path):
+            self._db = _opened(path)
+            if self._db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+                self._rebuild(store, alive, clock or Clock())
+            # In WAL, who reads doesn't wait for who writes.
+            self._reader = _connect(path)
+
+    def close(self) -> None:
+        """Close them."""
+        with self._lock, self._asking:
+            self._reader.close()
+            self._db.close()
+
+    def newest(self, kid: str) -> JournalHead | None:
+        """Return the newest anchor of a key, if it has one.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        with self._reading() as reader:
+            row = reader.execute(
+                "SELECT seq, hash FROM anchors WHERE kid = ? ORDER BY seq DESC LIMIT 1", (kid,)
+            ).fetchone()
+        return None if row is None else JournalHead(seq=row[0], hash=row[1])
+
+    def check(self, manifest: Manifest, token: str) -> None:
+        """Check that a manifest's anchor agrees with all that its key has signed before.
+
+        Raises:
+            HistoryForkedError: it doesn't.
+            OSError: the disk failed.
+        """
+        with self._reading() as reader:
+            _check(reader, manifest, statement_sha256(token))
+
+    def record(self, manifest: Manifest, token: str) -> None:
+        """Keep a manifest's anchor durably; raises as :meth:`check` does."""
+        sha256 = statement_sha256(token)
+        with self._lock, _as_os_error(Path("anchors.db")):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                _check(self._db, manifest, sha256)
+                self._insert(manifest, sha256)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _insert(self, manifest: Manifest, sha256: str) -> None:
+        head, previous = manifest.journal, manifest.previous
+        self._db.execute(
+            "INSERT OR IGNORE INTO anchors VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                manifest.station.kid,
+                head.seq,
+                head.hash,
+                None if previous is None else previous.seq,
+                None if previous is None else previous.hash,
+                manifest.sealed_at,
+                sha256,
+            ),
+        )
+
+    def _rebuild(self, store: Path, alive: Callable[[], None], clock: Clock) -> None:
+        """Read the stored manifests; what can't be read now is read at the next start."""
+        for statement in _TABLE:
+            self._db.execute(statement)
+        reading = _Reading(alive)
+        told = clock.monotonic()
+        emit(ANCHORS_REBUILDING, manifests=0)
+        manifests = reading.manifests(store / "clips")
+        while batch := list(islice(manifests, _BATCH)):
+            self._db.execute("BEGIN IMMEDIATE")
+            for manifest, sha256 in batch:
+                self._insert(manifest, sha256)
+            self._db.execute("COMMIT")
+            if clock.monotonic() - told >= _TELL_SECONDS:
+                told = clock.monotonic()
+                emit(ANCHORS_REBUILDING, manifests=reading.read)
+        for kid, seq in self._db.execute(_FORKS).fetchall():
+            station = reading.stations.get(kid, "")
+            emit(HISTORY_FORKED, station=station, kid=kid, seq=seq, hint=_HINT)
+        emit(ANCHORS_REBUILT, manifests=reading.read, unreadable=reading.failed)
+        if not reading.failed:
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._asking, _as_os_error(Path("anchors.db")):
+            yield self._reader
+
+
+class _Reading:
+    """Goes through the manifests of a store."""
+
+    def __init__(self, alive: Callable[[], None]) -> None:
+        self._alive = alive
+        self._told = 0
+        self.read = 0
+        self.failed = 0
+        """How many files and folders the disk could not give back."""
+        self.stations: dict[str, str] = {}
+        """Whose key each is, by its manifests."""
+
+    def manifests(self, clips: Path) -> Iterator[tuple[Manifest, str]]:
+        """Yield all that can be read, each with its name; others are told of."""
+        for folder in self._names(clips):
+            for subfolder in self._names(folder):
+                self._alive()
+                for path in self._names(subfolder):
+                    # Version 0.1 kept further ones as <clip_id>.manifest.<16 digits>.jws.
+                    if path.match("*.manifest*.jws"):
+                        yield from self._manifest(path)
+
+    def _names(self, folder: Path) -> list[Path]:
+        try:
+            return list(folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._fails(folder, error)
+            return []
+
+    def _manifest(self, path: Path) -> Iterator[tuple[Manifest, str]]:
+        try:
+            token = path.read_text(encoding="ascii", errors="replace")
+            manifest = read_unverified_manifest(token)
+        except OSError as error:
+            self._fails(path, error)
+        except ManifestRefusedError as error:
+            self._tell(path, error)
+        else:
+            self.read += 1
+            self.stations[manifest.station.kid] = manifest.station.id
+            yield manifest, statement_sha256(token)
+
+    def _fails(self, path: Path, error: OSError) -> None:
+        self.failed += 1
+        self._tell(path, error)
+
+    def _tell(self, path: Path, error: Exception) -> None:
+        if self._told < _MOST_TOLD:
+            self._told += 1
+            emit(LEFTOVER, file=str(path), detail=str(error))
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open a database; a damaged one is set aside, and an empty one takes its place."""
+    try:
+        return _sound(path)
+    except sqlite3.OperationalError:
+        raise  # the disk, not what is on it
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.damaged")
+        # The log first: it would be taken for that of the new database.
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        emit(ANCHORS_DAMAGED, file=str(aside), detail=str(error))
+        return _sound(path)
+
+
+def _sound(path: Path) -> sqlite3.Connection:
+    db = _connect(path)
+    try:
+        path.chmod(0o600)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        # SQLite's own quick_check takes sound tables without row ids for damaged (3.40).
+        if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'anchors_by_previous'").fetchone():
+            db.execute("SELECT SUM(LENGTH(hash)) FROM anchors").fetchone()
+            db.execute(
+                "SELECT SUM(previous_seq) FROM anchors INDEXED BY anchors_by_previous"
+            ).fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def _check(db: sqlite3.Connection, manifest: Manifest, sha256: str) -> None:
+    def first(where: str, *arguments: object) -> int | None:
+        row = db.execute(
+            f"SELECT seq FROM anchors WHERE kid = ? AND {where} LIMIT 1",  # noqa: S608  # literals
+            (manifest.station.kid, *arguments),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    if first("seq = ? AND manifest_sha256 = ?", manifest.journal.seq, sha256) is not None:
+        return
+    if manifest.previous is not None and manifest.previous.seq >= manifest.journal.seq:
+        raise _forked(manifest, f"after one at entry {manifest.previous.seq}")
+    for where, arguments, why in _contradictions(manifest):
+        other = first(where, *arguments)
+        if other is not None:
+            raise _forked(manifest, f"and one that it signed names entry {other}: {why}")
+
+
+@contextlib.contextmanager
+def _as_os_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from error
+
+
+def _contradictions(manifest: Manifest) -> Iterator[tuple[str, tuple[object, ...], str]]:
+    """Yield what no anchor of the same key may be, as SQL, its arguments and its meaning."""
+    head, previous = manifest.journal, manifest.previous
+    here = head.seq, head.hash
+    yield "seq = ? AND hash != ?", here, "the same with another content"
+    yield "previous_seq = ? AND previous_hash != ?", here, "it followed another content"
+    yield "previous_seq < ? AND seq > ?", (head.seq, head.seq), "it says that none came before it"
+    if previous is None:
+        # Without a chain, only the order of sealing tells a late arrival from a step back.
+        sealed_at = datetime.fromisoformat(manifest.sealed_at)
+        if sealed_at - _BEGINNING >= _SIDE_BY_SIDE:
+            earlier = timestamp(sealed_at - _SIDE_BY_SIDE)
+            yield "seq > ? AND sealed_at <= ?", (head.seq, earlier), "that was sealed before"
+    else:
+        before = previous.seq, previous.hash
+        yield "seq = ? AND hash != ?", before, "this follows another content"
+        yield "seq > ? AND seq < ?", (previous.seq, head.seq), "this says that none came before it"
+
+
+def _forked(manifest: Manifest, why: str) -> HistoryForkedError:
+    return HistoryForkedError(
+        f"{manifest.station.id} brings a manifest at entry {manifest.journal.seq} of its journal,"
+        f" {why}",
+        hint=_HINT,
+    )

@@ -1,0 +1,49 @@
+"""What an earlier run of the receiver left unfinished, however it ended."""
+
+from dockd.base.errors import ManifestRefusedError
+from dockd.base.events import LEFTOVER, RECEIVER_RECOVERED, UPLOAD_REFUSED
+from dockd.base.logs import emit, emit_error
+from dockd.evidence.statements import read_unverified_manifest
+from dockd.receiver.core.upload import Upload
+from dockd.receiver.http.stations import Stations
+from dockd.receiver.store.disk import Store
+from dockd.receiver.store.incoming import Record
+
+
+def recover(store: Store, stations: Stations) -> list[Upload]:
+    """Return the uploads that go on, some of them complete, and remove what can't.
+
+    Raises:
+        OSError: the disk fails altogether; a single upload that it fails is logged and left.
+    """
+    records, junk = store.incoming.load()
+    uploads = []
+    for record in records:
+        try:
+            upload = _pick_up(record, store, stations)
+        except OSError as error:
+            emit(LEFTOVER, file=str(store.incoming.part(record.id)), detail=str(error))
+            continue
+        if upload is not None:
+            uploads.append(upload)
+    complete = sum(upload.complete for upload in uploads)
+    emit(RECEIVER_RECOVERED, unfinished=len(uploads) - complete, complete=complete, junk=junk)
+    return uploads
+
+
+def _pick_up(record: Record, store: Store, stations: Stations) -> Upload | None:
+    try:
+        manifest = read_unverified_manifest(record.manifest_token)
+        if store.take_back(record, manifest):
+            return None
+        # A station may have been struck off since.
+        stations.verify(record.manifest_token)
+    except ManifestRefusedError as error:
+        emit_error(UPLOAD_REFUSED, error, upload=record.id, clip_id="", station="")
+        store.incoming.discard(record.id)
+        return None
+    offset = store.incoming.offset(record.id)
+    if offset is None or offset > manifest.ciphertext.size:
+        store.incoming.discard(record.id)
+        return None
+    return Upload(record, manifest, offset, store.incoming.touched(record.id))

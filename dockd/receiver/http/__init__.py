@@ -1,0 +1,1 @@
+"""The receiver's protocol: tus, receipts, who may, what is refused."""

@@ -1,0 +1,100 @@
+"""What the receiver refuses, told in its log: to whom, and why, at growing intervals."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dockd.base.clock import Clock
+from dockd.base.errors import RequestRefusedError
+from dockd.base.events import REQUEST_REFUSED, REQUEST_TAKEN
+from dockd.base.logs import Repeats
+from dockd.base.web import network
+from dockd.receiver.http import problems
+from dockd.receiver.http.problems import RequestError
+
+_TOLD = {
+    problems.MANIFEST_REFUSED,
+    problems.TOKEN_REFUSED,
+    problems.NOT_ENROLLED,
+    problems.OTHER_STATION,
+    problems.HISTORY_FORKED,
+    problems.TOO_LARGE,
+    problems.NOT_SEALED,
+    problems.TOO_MANY_REQUESTS,
+    problems.TOO_MANY_UPLOADS,
+    problems.CLOCKS_DIFFER,
+    problems.STORE_FULL,
+    problems.SHARE_FULL,
+}
+"""What an operator may have to do something about; the rest is the protocol at work."""
+Serve = Callable[[Request], Awaitable[Response]]
+_QUIET_SECONDS = 60.0
+"""How long a refusal has to be away before something that is taken ends it."""
+_MOST_FORWARDED = 200
+_MOST = 1000
+"""Pairs of a refusal and who it was for that are remembered at once."""
+
+
+class Refusals:
+    """Tells of each kind of refusal and each peer once, and again while it goes on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._repeats = Repeats(clock, REQUEST_REFUSED, REQUEST_TAKEN)
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """When each was refused last, oldest first."""
+
+    def telling(self, serve: Serve) -> Serve:
+        """Return a resource that has its refusals told, and their end."""
+
+        async def served(request: Request) -> Response:
+            try:
+                response = await serve(request)
+            except RequestError as refusal:
+                self._tell(request, refusal)
+                raise
+            if request.method in {"POST", "PUT"}:
+                self._taken(getattr(request.state, "station", ""))
+            return response
+
+        return served
+
+    def _taken(self, station: str) -> None:
+        """Note that something of a station was taken; what was refused just now may be again."""
+        now = self._clock.monotonic()
+        for key in [key for key in self._known if station and key[1] == station]:
+            if now - self._known[key] >= _QUIET_SECONDS:
+                del self._known[key]
+                self._repeats.success(*key, code=key[0], station=station)
+
+    def _tell(self, request: Request, refusal: RequestError) -> None:
+        """Note a refusal, and write it if it is time to."""
+        if refusal.problem not in _TOLD:
+            return
+        address = request.client.host if request.client else ""
+        station: str = getattr(request.state, "station", "")
+        key = refusal.problem.code, station or network(address)
+        self._known[key] = self._clock.monotonic()
+        self._known.move_to_end(key)
+        if len(self._known) > _MOST:
+            self._repeats.forget(*self._known.popitem(last=False)[0])
+        self._repeats.failure(
+            *key,
+            error=RequestRefusedError(
+                f"{refusal.problem.title}: {refusal.detail}", hint=refusal.hint
+            ),
+            code=refusal.problem.code,
+            status=refusal.problem.status,
+            station=station,
+            address=address,
+            forwarded=_forwarded(request),
+        )
+
+
+def _forwarded(request: Request) -> str:
+    """Return whom a request is said to come from by a proxy, or by itself: nobody checks it."""
+    headers = request.headers
+    said = headers.get("forwarded") or headers.get("x-forwarded-for") or ""
+    return said[:_MOST_FORWARDED]

@@ -1,0 +1,1 @@
+"""Where ciphertext and statements are kept: a folder."""

@@ -1,0 +1,148 @@
+"""Unfinished uploads on disk: ``<id>.part`` holds the bytes, ``<id>.json`` says of what.
+
+A part is created before its record, so that a record without a part belongs to an upload
+whose bytes have moved on into the store; a part without a record is nobody's.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dockd.base.events import LEFTOVER
+from dockd.base.logs import emit
+from dockd.host.files import Files
+
+_VERSION = 1
+_OWN_NAME = re.compile(r"[0-9a-f]{32}\.(json|part)|.+\.(json|jws)\.[0-9a-f]{8}\.part")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of an upload for as long as it lasts."""
+
+    id: str
+    manifest_token: str
+    """The compact manifest that it was created with."""
+
+
+class Incoming:
+    """The folder of unfinished uploads; nothing else of the receiver's in it outlives a start."""
+
+    def __init__(self, folder: Path, files: Files) -> None:
+        self.folder = folder
+        self._files = files
+
+    def part(self, upload_id: str) -> Path:
+        """Return where an upload's bytes are until they are stored."""
+        return self.folder / f"{upload_id}.part"
+
+    def _record(self, upload_id: str) -> Path:
+        return self.folder / f"{upload_id}.json"
+
+    def create(self, manifest_token: str, metadata: str) -> Record:
+        """Begin an upload, durably, under an id that can't be guessed."""
+        record = Record(secrets.token_hex(16), manifest_token)
+        os.close(self._files.create(self.part(record.id)))
+        content = {"v": _VERSION, "manifest": manifest_token, "metadata": metadata}
+        text = json.dumps(content, indent=1).encode() + b"\n"
+        try:
+            self._files.publish_bytes(text, self._record(record.id))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.discard(record.id)
+            raise
+        return record
+
+    def metadata(self, upload_id: str) -> str:
+        """Return the ``Upload-Metadata`` that an upload was created with."""
+        try:
+            return str(json.loads(self._record(upload_id).read_bytes())["metadata"])
+        except FileNotFoundError:
+            return ""  # its bytes have moved on
+
+    def offset(self, upload_id: str) -> int | None:
+        """Return how many bytes have arrived; None where there is no part."""
+        try:
+            return self.part(upload_id).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def touched(self, upload_id: str) -> datetime:
+        """Return when the last byte arrived."""
+        return datetime.fromtimestamp(self.part(upload_id).stat().st_mtime, UTC)
+
+    def open(self, upload_id: str) -> int:
+        """Open an upload's part for writing and return the descriptor."""
+        return os.open(self.part(upload_id), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def try_write(self) -> None:
+        """Write something small and remove it again; a crash in between leaves nobody's part.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        part = self.part(secrets.token_hex(16))
+        fd = self._files.create(part)
+        try:
+            try:
+                self._files.write_at(fd, [b"\x00"], 0)
+                self._files.fsync(fd)
+            finally:
+                os.close(fd)
+        finally:
+            self._files.remove(part)
+
+    def forget(self, upload_id: str) -> None:
+        """Remove the record of an upload whose bytes have moved on."""
+        self._files.remove(self._record(upload_id))
+
+    def discard(self, upload_id: str) -> None:
+        """Remove an upload, bytes and all."""
+        self.forget(upload_id)
+        self._files.remove(self.part(upload_id))
+
+    def load(self) -> tuple[list[Record], int]:
+        """Return the uploads of earlier runs, and how many leftovers were removed.
+
+        What has no name of the receiver's, or can't be read or removed, is logged and left.
+        """
+        records: dict[str, Record | None] = {}
+        junk = 0
+        # An upload's record sorts before its part.
+        for path in sorted(self.folder.iterdir()):
+            if not _OWN_NAME.fullmatch(path.name):
+                emit(LEFTOVER, file=str(path), detail="the receiver gives no such names")
+                continue
+            try:
+                junk += self._clear(path, records)
+            except OSError as error:
+                emit(LEFTOVER, file=str(path), detail=str(error.strerror))
+        return [record for record in records.values() if record is not None], junk
+
+    def _clear(self, path: Path, records: dict[str, Record | None]) -> bool:
+        """Remember a record, and remove what belongs to none; return whether it did."""
+        if path.suffix == ".json":
+            records[path.stem] = None  # of a record that can't be read, the part stays as well
+            if (record := _parse(path)) is not None:
+                records[path.stem] = record
+                return False
+            del records[path.stem]
+        elif path.stem in records:
+            return False
+        self._files.remove(path)
+        return True
+
+
+def _parse(path: Path) -> Record | None:
+    try:
+        content = json.loads(path.read_bytes())
+        if content["v"] != _VERSION:
+            return None
+        return Record(path.stem, str(content["manifest"]))
+    except (ValueError, KeyError, TypeError):
+        return None

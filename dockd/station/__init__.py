@@ -1,0 +1,1 @@
+"""The station: cameras in, ciphertext out, cameras wiped."""

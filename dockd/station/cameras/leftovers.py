@@ -1,0 +1,49 @@
+"""What is left alone on a camera: files that no rule of its profile selects or ignores.
+
+A rule can be wrong, and a camera's next firmware can name its folders anew. So a file that
+nobody has thought of may be a recording, and nobody may be told that all of it is safe.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dockd.station.model import display_path
+
+_RECORDINGS = frozenset(
+    b"3g2 3gp 264 265 360 aac amr asf av1 avc avi braw dav divx dng dv f4v flac flv h264 h265 hevc"
+    b" heic insv ivf jpeg jpg lrv m2t m2ts m2v m4a m4v mjpeg mjpg mkv mov mp2 mp3 mp4 mpe mpeg mpg"
+    b" mts mxf nut oga ogg ogv opus pcm png qt r3d raw rm rmvb tif tiff tod trp ts vob wav webm wma"
+    b" wmv y4m".split()
+)
+"""What the names of video, sound and pictures end with."""
+_LARGE = 1 << 20
+"""Bytes of a file that is no mere setting or index, whatever its name is."""
+_BULK = 16 << 20
+"""Bytes of all files together that are none."""
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What was left alone at one look."""
+
+    files: int = 0
+    size: int = 0
+    suspect: int = 0
+    """How many of the files may be recordings: by their name, or because they are large."""
+    named: tuple[str, ...] = ()
+    """Some of them, the suspect ones first."""
+
+
+def weigh(files: Mapping[bytes, int]) -> Leftovers:
+    """Return what files that were left alone, with their sizes, amount to."""
+    size = sum(files.values())
+    suspect = [path for path in files if _is_suspect(path, files[path], size)]
+    first = sorted(suspect or files)[:_NAMED]
+    return Leftovers(len(files), size, len(suspect), tuple(map(display_path, first)))
+
+
+def _is_suspect(path: bytes, size: int, together: int) -> bool:
+    _, dot, suffix = path.rpartition(b"/")[2].rpartition(b".")
+    is_recording = bool(dot) and suffix.lower() in _RECORDINGS
+    return is_recording or size >= _LARGE or together >= _BULK

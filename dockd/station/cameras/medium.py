@@ -1,0 +1,104 @@
+"""Looking through a medium that may fail: what the kernel counts, and FAT keeps to itself."""
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockd.station.cameras.profile import Profile
+from dockd.station.cameras.tree import MAIN, Failures, Root, walk
+from dockd.station.model import FileStat, FoundFile
+
+_SYSFS = Path("/sys")
+
+CountErrors = Callable[[int], int | None]
+"""Tells, by a block device's number, how often it has failed; a test replaces it."""
+
+
+def count_errors(device: int, sysfs: Path = _SYSFS) -> int | None:
+    """Return how many commands a block device's disk has failed; None where nobody counts.
+
+    The SCSI layer counts every command that ends with an error, and the retries of it
+    (Linux, drivers/scsi/scsi_lib.c: ``scsi_complete``); USB storage is SCSI.
+
+    Args:
+        device: the number (``os.makedev``) of the disk or of a partition of it.
+        sysfs: where sysfs is.
+
+    Raises:
+        OSError: the disk is gone, or answers no longer.
+    """
+    devices = sysfs / "dev/block"
+    # Major 0 is that of file systems without a block device: of a network, in memory.
+    if os.major(device) == 0 or not devices.is_dir():
+        return None
+    block = (devices / f"{os.major(device)}:{os.minor(device)}").resolve(strict=True)
+    disk = (block.parent if (block / "partition").exists() else block) / "device"
+    if not (disk / "ioerr_cnt").exists():
+        return None
+    if (disk / "state").read_text() != "running\n":
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    return int((disk / "ioerr_cnt").read_text(), base=16)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What there is below a root."""
+
+    clips: Mapping[bytes, tuple[FoundFile, FileStat]]
+    """The files that a profile selects, by path."""
+    left_alone: Mapping[bytes, int]
+    """The sizes of the files that none of its rules selects or ignores, by path."""
+    failures: Failures
+    """Files, folders and volumes that could not be looked at, and why."""
+
+
+def look_through(root: Root, profile: Profile, errors: CountErrors) -> Sight:
+    """Look through a root; blocks.
+
+    Of a folder on FAT, the kernel leaves out what it can't read, without a word (Linux,
+    fs/fat/dir.c: ``fat__get_entry``). So a look during which a disk has failed counts for
+    nothing: it is done again, as the failure may have been a passing one, and where that
+    fails as well, the whole volume is among the failures.
+
+    Raises:
+        OSError: a volume could not be read, or its disk is gone.
+    """
+    first = _count(root, errors)
+    sight = _look(root, profile)
+    second = _count(root, errors)
+    if second == first:
+        return sight
+    sight = _look(root, profile)
+    third = _count(root, errors)
+    for place, count in third.items():
+        counted_no_more = count is None and first[place] is not None
+        if count != second[place] or counted_no_more:
+            sight.failures[place] = OSError(
+                errno.EIO, "the medium has read errors, and may hold more than is listed"
+            )
+    return sight
+
+
+def _look(root: Root, profile: Profile) -> Sight:
+    clips, left_alone = {}, {}
+    failures: Failures = {}
+    for listed in walk(root, failures):
+        rule = profile.find(listed.path)
+        stat = FileStat.of(listed.status)
+        if rule is None:
+            left_alone[listed.path] = stat.size
+            continue
+        if (match := rule.match) is None:
+            continue
+        found = FoundFile(listed.path, stat.size, stat.modified_ns, match, root.known_by(stat))
+        clips[listed.path] = (found, stat)
+    return Sight(clips, left_alone, failures)
+
+
+def _count(root: Root, errors: CountErrors) -> dict[bytes, int | None]:
+    return {
+        prefix.rstrip(b"/") or MAIN: errors(folder.stat().st_dev)
+        for prefix, folder in root.folders()
+    }

@@ -1,0 +1,184 @@
+"""Mounting cameras' file systems: the seam, and what must hold for every mount."""
+
+import ctypes
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dockd.base.errors import MountError
+from dockd.station.cameras.devices import Volume
+from dockd.station.cameras.tree import NOT_PERMITTED
+from dockd.station.model import display_path
+
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_libc = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD = -100
+_AT_NO_AUTOMOUNT = 0x800
+_AT_STATX_DONT_SYNC = 0x4000
+_STATX_MNT_ID_UNIQUE = 0x4000
+_STATX_WORDS = 32
+"""The size of ``struct statx``, in words of 64 bits."""
+_STATX_MNT_ID = 18
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_SAFE = {"nosuid", "nodev", "noexec"}
+
+NOT_ALONE = "unmount it there, and keep automounters away from cameras"
+"""What a person can do about a volume that somebody else has mounted."""
+WRITE_PROTECTED = "look for a lock switch on the card, and check its file system"
+"""What a person can do about a volume that is read-only against dockd's will."""
+_NOT_SEEN = "dockd.service must see what the host mounts: docs/install.md"
+_NOT_AS_ASKED = "see which mount options /etc/udisks2/mount_options.conf or udev rules change"
+
+
+class Mounter(Protocol):
+    """Mounts cameras' file systems; a test replaces it."""
+
+    async def mount(self, volume: Volume, *, writable: bool) -> Path:
+        """Mount a volume, and return where.
+
+        Raises:
+            MountError: it can't be mounted, or not as it must be.
+            CameraLostError: it went away.
+        """
+
+    async def unmount(self, volume: Volume) -> None:
+        """Write what is unwritten and unmount; nothing to do if it isn't mounted, or gone.
+
+        Raises:
+            MountError: it is still mounted, by whomever.
+        """
+
+    async def power_off(self, volume: Volume) -> None:
+        """Switch the whole device off, with all its volumes; nothing to do if it is gone.
+
+        Raises:
+            MountError: it is still on.
+        """
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mount in this process's mount namespace."""
+
+    id: int
+    device: int
+    """The ``st_dev`` of what is mounted."""
+    point: Path
+    filesystem: str
+    options: frozenset[str]
+    """Those of this mount: ``ro``, ``nosuid``."""
+    super_options: frozenset[str]
+    """Those of the file system, whichever of its mounts one looks through."""
+
+
+def read_mounts() -> list[Mount]:
+    """Return what is mounted in this process's mount namespace."""
+    return parse_mountinfo(_MOUNTINFO.read_bytes())
+
+
+def mounts_of(folder: Path) -> frozenset[int]:
+    """Return the ids of what a folder is on, and of what is mounted on it or below it.
+
+    Quick, as it is asked often. The ids in mountinfo are used again: a card that another takes
+    the place of between two questions may leave its device, inode and id to that one.
+    """
+    place = os.path.realpath(os.fsencode(folder))
+    found = {_unique_id(place)}
+    for line in _MOUNTINFO.read_bytes().split(b"\n"):
+        fields = line.split(b" ", 5)
+        if len(fields) > 5:
+            point = _unescape(fields[4])
+            if point == place or point.startswith(place.rstrip(b"/") + b"/"):
+                found |= {int(fields[0]), _unique_id(point)}
+    return frozenset(found - {0})
+
+
+def _unique_id(path: bytes) -> int:
+    """Return the id that no other mount ever has, see statx(2); 0 before Linux 6.8."""
+    answer = (ctypes.c_uint64 * _STATX_WORDS)()
+    flags = _AT_NO_AUTOMOUNT | _AT_STATX_DONT_SYNC
+    if _libc.statx(_AT_FDCWD, path, flags, _STATX_MNT_ID_UNIQUE, ctypes.byref(answer)):
+        return 0
+    mask = ctypes.c_uint32.from_buffer(answer).value
+    return int(answer[_STATX_MNT_ID]) if mask & _STATX_MNT_ID_UNIQUE else 0
+
+
+def parse_mountinfo(text: bytes) -> list[Mount]:
+    """Read the lines of /proc/<pid>/mountinfo, see proc_pid_mountinfo(5)."""
+    return [_parse_line(line) for line in text.split(b"\n") if line]
+
+
+def _parse_line(line: bytes) -> Mount:
+    fields = line.split(b" ")
+    # The optional fields are as many as there are, and end with a hyphen.
+    rest = fields.index(b"-", 6)
+    major, _, minor = fields[2].partition(b":")
+    return Mount(
+        id=int(fields[0]),
+        device=os.makedev(int(major), int(minor)),
+        point=Path(os.fsdecode(_unescape(fields[4]))),
+        filesystem=os.fsdecode(_unescape(fields[rest + 1])),
+        options=frozenset(os.fsdecode(fields[5]).split(",")),
+        super_options=frozenset(os.fsdecode(fields[rest + 3]).split(",")),
+    )
+
+
+def _unescape(field: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)
+
+
+def check_mount(point: Path, volume: Volume, *, writable: bool) -> None:
+    """Check that what is seen at a mount point is a volume, mounted as a camera must be.
+
+    Whoever mounted it may have been wrong or have been lied to: the mount must be of that
+    very block device, be seen by this process, be the only one, be ``nosuid``, ``nodev``
+    and ``noexec``, and be read-only as a file system, not just in this place, unless it is
+    wanted ``writable``.
+
+    Raises:
+        MountError: it is not.
+    """
+    try:
+        mount = _mount_at(point)
+    except OSError as error:
+        what = f"can't be reached at {shown(point)}: {error.strerror}"
+        raise _wrong(volume, what, hint=_NOT_SEEN) from error
+    if mount is None or mount.device != volume.number:
+        raise _wrong(volume, f"is not what is seen at {shown(point)}", hint=_NOT_SEEN)
+    if elsewhere := sorted(
+        shown(other.point)
+        for other in read_mounts()
+        if other.device == volume.number and other.point != mount.point
+    ):
+        raise _wrong(volume, f"is mounted at {', '.join(elsewhere)} as well", hint=NOT_ALONE)
+    access = "rw" if writable else "ro"
+    if missing := (_SAFE | {access}) - mount.options | {access} - mount.super_options:
+        raise _wrong(
+            volume,
+            f"is mounted without {', '.join(sorted(missing))}",
+            hint=WRITE_PROTECTED if missing == {"rw"} else _NOT_AS_ASKED,
+        )
+    if not os.access(point, os.R_OK | os.X_OK):
+        raise _wrong(volume, f"lets user {os.geteuid()} read nothing", hint=NOT_PERMITTED)
+
+
+def _mount_at(point: Path) -> Mount | None:
+    """Return the mount that is seen at a path; None if it was just taken away."""
+    fd = os.open(point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        facts = Path(f"/proc/self/fdinfo/{fd}").read_text().split()
+    finally:
+        os.close(fd)
+    number = int(facts[facts.index("mnt_id:") + 1])
+    return next((mount for mount in read_mounts() if mount.id == number), None)
+
+
+def shown(point: Path) -> str:
+    """Return a path as a person can read it, whatever bytes it has."""
+    return display_path(os.fsencode(point))
+
+
+def _wrong(volume: Volume, what: str, *, hint: str) -> MountError:
+    return MountError(f"{volume.node} {what}", hint=hint)

@@ -1,0 +1,105 @@
+"""Which files of a folder are complete: they rest, and nobody writes to them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dockd.base.clock import Clock
+from dockd.station.cameras.tree import Root, open_file
+from dockd.station.model import FileStat
+
+_WRITER = "see who writes to it, and end that"
+_QUIET = (
+    "see who changes it again and again; better, let whoever writes there do so as the user dockd:"
+    " docs/configure.md, In folders"
+)
+
+HasWriter = Callable[[int], bool | None]
+"""Tells whether a file is open for writing, or that it can't be told; a test replaces it."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a file is not complete yet."""
+
+    what: str
+    hint: str
+    within: float
+    """Seconds in which it would be, if nothing were done to it any more."""
+
+
+class Settling:
+    """The files of one folder, from look to look."""
+
+    def __init__(
+        self, clock: Clock, settle_seconds: float, quiet_seconds: float, has_writer: HasWriter
+    ) -> None:
+        """Begin to look at a folder.
+
+        Args:
+            clock: how long files rest.
+            settle_seconds: for how long they have to.
+            quiet_seconds: the same where nobody can tell whether somebody writes to one.
+            has_writer: tells.
+        """
+        self.settle_seconds = settle_seconds
+        self.quiet_seconds = max(settle_seconds, quiet_seconds)
+        self.again_in = settle_seconds
+        """Seconds after which a file that was not complete at the last look may be."""
+        self._clock = clock
+        self._has_writer = has_writer
+        self._seen: dict[bytes, tuple[FileStat, float]] = {}
+        """How each file was, and since when, by the monotonic clock."""
+
+    def unsettled(
+        self, root: Root, files: Mapping[bytes, FileStat], *, is_local: bool
+    ) -> dict[bytes, Reason]:
+        """Return which of a look's files are not complete, and why; blocks.
+
+        Args:
+            root: where they are.
+            files: all files of the look.
+            is_local: whether they are changed by this machine alone, and by its clock.
+        """
+        now = self._clock.monotonic()
+        before, self._seen = self._seen, {}
+        for path, stat in files.items():
+            known, since = before.get(path, (None, now))
+            self._seen[path] = (stat, since if known == stat else now)
+        self.again_in = self.quiet_seconds
+        reasons = {path: self._reason(root, path, is_local=is_local) for path in files}
+        return {path: reason for path, reason in reasons.items() if reason}
+
+    def _reason(self, root: Root, path: bytes, *, is_local: bool) -> Reason | None:
+        stat, since = self._seen[path]
+        unchanged = self._clock.monotonic() - since
+        if is_local:
+            newest = max(stat.modified_ns, stat.changed_ns) / 1e9
+            age = self._clock.now().timestamp() - newest
+            # A clock that was set forward makes what was written just before look old.
+            unchanged = max(unchanged, min(age, self._clock.steady()))
+        if unchanged < self.settle_seconds:
+            return self._writer("it keeps changing", self.settle_seconds - unchanged)
+        is_open = self._is_open(root, path) if is_local else None
+        if is_open:
+            return self._writer("somebody has it open for writing", self.settle_seconds)
+        # Nor does a close that inotify saw: somebody else may have closed it, not its writer.
+        if is_open is None and unchanged < self.quiet_seconds:
+            what = (
+                "nobody can tell whether it is still being written, so it has to stay unchanged"
+                f" for {self.quiet_seconds:.0f} s"
+            )
+            self.again_in = min(self.again_in, self.quiet_seconds - unchanged)
+            return Reason(what, _QUIET, self.quiet_seconds)
+        return None
+
+    def _writer(self, what: str, again_in: float) -> Reason:
+        self.again_in = min(self.again_in, again_in)
+        return Reason(what, _WRITER, self.settle_seconds)
+
+    def _is_open(self, root: Root, path: bytes) -> bool | None:
+        try:
+            with open_file(root, path) as fd:
+                return self._has_writer(fd)
+        except OSError:
+            # Perhaps only for now: too few descriptors, or a mode that its writer sets last.
+            return None

@@ -1,0 +1,279 @@
+"""The server: reached, trusted, speaking tus, taking the token, signing with a pinned key.
+
+What is sent to it changes nothing there: OPTIONS, a HEAD of an upload that does not exist,
+and the question for a receipt that it has given before.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+from cryptography import x509
+
+from dockd.base.clock import Clock
+from dockd.base.errors import KeyFileError, LedgerError, StatementError, TargetError, TransientError
+from dockd.base.findings import Finding, Findings, error, failure, ok, warning
+from dockd.evidence.keys import SigningKey, VerifyKey
+from dockd.evidence.statements import JournalHead, verify_anchor, verify_answer, verify_receipt
+from dockd.station.check.credentials import located
+from dockd.station.check.subject import Subject
+from dockd.station.config import TargetConfig
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.model import Clip
+from dockd.station.targets import fresh_nonce
+from dockd.station.targets.http import Reply, ask, open_client, to_error
+from dockd.station.targets.tus import RECEIPT_WAIT_SECONDS, TUS_VERSION, Abilities
+
+_EXPIRES_SOON = timedelta(days=30)
+_SKEW = timedelta(seconds=10)
+"""What the way there and the Date header's whole seconds don't account for."""
+_EXPIRED = 10
+"""X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL's x509_vfy.h."""
+_NO_UPLOAD = "dockd-check"
+_NO_CLIP = "0" * 64
+
+
+def check(subject: Subject) -> Findings:
+    """Ask the server what can be asked without an upload."""
+    target, clock = _with_located_secrets(subject), subject.machine.clock
+    if target.client_certificate is not None:
+        yield _client_certificate(target.client_certificate, clock.now())
+    if target.receipts_url is None:
+        yield warning(
+            "the server gives no receipts, so nothing is ever wiped",
+            "set target.receipts_url, unless that is meant",
+        )
+    try:
+        yield from asyncio.run(_ask_server(target, clock, _own(subject)))
+    except KeyFileError as problem:
+        yield failure(problem)
+
+
+def _with_located_secrets(subject: Subject) -> TargetConfig:
+    target, root = subject.config.target, subject.machine.root
+    secrets = {
+        name: located(path, root)
+        for name in ("token_file", "client_key_file")
+        if (path := getattr(target, name)) is not None
+    }
+    return target.model_copy(update=secrets)
+
+
+def _client_certificate(path: Path, now: datetime) -> Finding:
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as problem:
+        return error(f"{path} can't be read: {problem}", "check target.client_certificate")
+    return _expiry(f"the station's certificate {path}", certificate.not_valid_after_utc, now)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What this station knows, to hold the server's words against."""
+
+    ledger: Path
+    clock: Clock
+    clip: Clip | None
+    """One that the server has given a receipt for."""
+    kid: str | None
+    """The key that this station signs with."""
+
+    def holds(self, head: JournalHead) -> bool:
+        """Say whether the journal has an entry; blocks.
+
+        Raises:
+            LedgerError: it can't be read.
+        """
+        with closing(Ledger(self.ledger, self.clock, read_only=True)) as ledger:
+            return ledger.holds(head)
+
+
+def _own(subject: Subject) -> _Own:
+    """Read what can be read; what can't is told by checks of its own."""
+    path, clock = subject.config.ledger_path, subject.machine.clock
+    clip = kid = None
+    with suppress(KeyFileError):
+        kid = SigningKey.load(located(subject.config.station.key_file, subject.machine.root)).kid
+    try:
+        with closing(Ledger(path, clock, read_only=True)) as ledger:
+            clip = ledger.newest_receipt()
+    except LedgerError:
+        pass
+    return _Own(path, clock, clip, kid)
+
+
+async def _ask_server(target: TargetConfig, clock: Clock, own: _Own) -> list[Finding]:
+    async with open_client(target) as client:
+        try:
+            return [finding async for finding in _Server(target, client, clock).look_over(own)]
+        except TransientError as problem:
+            return [_unreachable(problem)]
+
+
+class _Server:
+    """Conversations with one server."""
+
+    def __init__(self, target: TargetConfig, client: httpx.AsyncClient, clock: Clock) -> None:
+        self._target = target
+        self._client = client
+        self._clock = clock
+        self._tls: ssl.SSLObject | None = None
+        client.event_hooks = {"response": [self._note_tls]}
+
+    async def _note_tls(self, response: httpx.Response) -> None:
+        self._tls = response.extensions["network_stream"].get_extra_info("ssl_object")
+
+    async def _ask(
+        self, method: str, url: str, headers: dict[str, str], content: str = ""
+    ) -> Reply:
+        request = self._client.build_request(method, url, headers=headers, content=content.encode())
+        return await ask(self._client, request, self._clock)
+
+    async def look_over(self, own: _Own) -> AsyncIterator[Finding]:
+        """Yield what there is to say of the server.
+
+        Raises:
+            TransientError: there was no answer.
+        """
+        url, receipts_url = self._target.url, self._target.receipts_url
+        options = await self._ask("OPTIONS", url, {})
+        yield _speaks(url, options)
+        now = self._clock.now()
+        if self._tls is not None:
+            yield ok(f"{self._tls.version()}: the server's certificate has its name and is trusted")
+            peer = self._tls.getpeercert() or {}
+            ends = ssl.cert_time_to_seconds(str(peer["notAfter"]))
+            yield _expiry("the server's certificate", datetime.fromtimestamp(ends, UTC), now)
+        yield _skew(options, now)
+        tus = {"Tus-Resumable": TUS_VERSION}
+        head = await self._ask("HEAD", url + _NO_UPLOAD, tus)
+        yield _let_in("uploads", head, known=head.status in {404, 410})
+        if receipts_url is None:
+            return
+        answer = await self._ask("GET", receipts_url + _NO_CLIP, {})
+        known = answer.problem.code == "clip-not-stored"
+        yield _let_in("receipts", answer, known=known)
+        if known:
+            yield await self._receipt(receipts_url, own.clip)
+            if own.kid is not None and own.ledger.exists():
+                yield await self._anchor(receipts_url, own, own.kid)
+
+    async def _anchor(self, url: str, own: _Own, kid: str) -> Finding:
+        """Hold the journal against the newest anchor of it that the server has."""
+        nonce = fresh_nonce()
+        reply = await self._ask("GET", f"{url}anchors/{kid}", {"Dockd-Nonce": nonce})
+        if reply.status != 200:
+            return failure(to_error(reply))
+        keys = [VerifyKey.load(path) for path in self._target.receiver_keys]
+        try:
+            token = reply.body.decode("ascii", "replace")
+            head = verify_anchor(token, keys, nonce=nonce, kid=kid).journal
+            if head is None:
+                return ok("the server has no manifest that this station's key has signed")
+            if await asyncio.to_thread(own.holds, head):
+                return ok(f"the journal holds entry {head.seq}, the newest that the server knows")
+        except (StatementError, LedgerError) as problem:
+            return failure(problem)
+        return error(
+            f"the server knows an entry {head.seq} of the journal that is not here: the ledger was"
+            " set back, or another station uses this key",
+            "see journal.forked in docs/operate.md; wipes are held",
+        )
+
+    async def _receipt(self, url: str, clip: Clip | None) -> Finding:
+        if clip is None or clip.manifest is None:
+            return ok(
+                "no clip has a receipt yet: that the server signs with a pinned key, and knows"
+                " this station's, shows with the first"
+            )
+        nonce = fresh_nonce()
+        headers = {
+            "Content-Type": "application/jose",
+            "Prefer": f"wait={RECEIPT_WAIT_SECONDS}",
+            "Dockd-Nonce": nonce,
+        }
+        reply = await self._ask("PUT", f"{url}{clip.clip_id}", headers, clip.manifest)
+        if reply.status == 202:
+            return ok(f"the server has clip {clip.id}, and is reading it back")
+        if reply.problem.code == "clip-not-stored":
+            return error(
+                f"the server no longer has clip {clip.id}, for which it gave a receipt",
+                "find out what happened to its store before any camera is wiped",
+            )
+        if reply.status != 200:
+            return failure(to_error(reply))
+        keys = [VerifyKey.load(path, "receiver") for path in self._target.receiver_keys]
+        try:
+            token = reply.body.decode("ascii", "replace")
+            receipt = verify_receipt(token, keys, clip.manifest)
+            answer = reply.headers.get("Dockd-Answer", "")
+            verify_answer(answer, keys, nonce=nonce, receipt_token=token)
+        except StatementError as problem:
+            return failure(problem, "check target.receiver_keys, and who answers there")
+        return ok(
+            f"the receipt of clip {clip.id}, asked for again, is signed by the pinned key"
+            f" {receipt.receiver.kid}; which key signs the next shows with it"
+        )
+
+
+def _speaks(url: str, reply: Reply) -> Finding:
+    try:
+        Abilities.of(reply)
+    except TransientError as problem:
+        return failure(problem)
+    if "Tus-Version" in reply.headers:
+        return ok(f"{url} answers, and speaks tus {TUS_VERSION}")
+    if reply.is_redirect or reply.status >= 400:
+        return failure(to_error(reply))
+    return warning(
+        f"{url} answers, but does not say that it speaks tus",
+        "check target.url, and that a proxy before it lets OPTIONS through",
+    )
+
+
+def _let_in(what: str, reply: Reply, *, known: bool) -> Finding:
+    if known:
+        return ok(f"the server lets this station in, as far as {what} go")
+    return failure(to_error(reply))
+
+
+def _skew(reply: Reply, now: datetime) -> Finding:
+    try:
+        there = parsedate_to_datetime(reply.headers.get("Date", ""))
+    except ValueError:
+        return ok("the server does not tell its time")
+    skew = now - there.astimezone(UTC)
+    if abs(skew) > _SKEW:
+        apart = (
+            f"{abs(skew.total_seconds()):.0f} s {'ahead of' if skew > timedelta() else 'behind'}"
+        )
+        return warning(
+            f"this station's clock is {apart} the server's",
+            "see which of them is wrong: timedatectl, on both",
+        )
+    return ok("this station's clock and the server's agree")
+
+
+def _expiry(what: str, ends: datetime, now: datetime) -> Finding:
+    days = (ends - now).days
+    renew = "renew it, then restart the service that shows it: see docs/operate.md, Rotation"
+    if ends <= now:
+        return error(f"{what} has expired on {ends:%Y-%m-%d}", renew)
+    if ends - now < _EXPIRES_SOON:
+        return warning(f"{what} expires in {days} days, on {ends:%Y-%m-%d}", renew)
+    return ok(f"{what} is valid until {ends:%Y-%m-%d}, {days} days")
+
+
+def _unreachable(problem: TargetError) -> Finding:
+    cause: BaseException | None = problem
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code == _EXPIRED:
+            return error(problem.message, "renew the server's certificate, or its CA's")
+        cause = cause.__cause__ or cause.__context__
+    return failure(problem)

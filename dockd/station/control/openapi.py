@@ -1,0 +1,130 @@
+"""The control API as an OpenAPI document: ``python -m dockd.control.openapi``.
+
+Source: OpenAPI Specification 3.1.0.
+"""
+
+import json
+import sys
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from dockd.station.control import views
+from dockd.station.control.views import ClipQuery
+
+_REF = "#/components/schemas/{model}"
+
+
+def document() -> dict[str, Any]:
+    """Return the document."""
+    models = [
+        one
+        for one in vars(views).values()
+        if isinstance(one, type) and issubclass(one, views.View) and one is not views.View
+    ]
+    _, schema = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "dockd control API",
+            "version": str(views.VERSION),
+            "description": "Offered on the daemon's Unix socket. Errors are a Problem.",
+        },
+        "paths": {
+            "/v1/status": {"get": _answer("How the station is.", views.Status)},
+            "/v1/events": {
+                "get": _operation(
+                    "The same at once and on every change, at most four times a second: events"
+                    " named status whose data is a Status; a comment at least every 10 seconds.",
+                    {"text/event-stream": {"schema": {"type": "string"}}},
+                )
+            },
+            "/v1/clips": {
+                "get": _answer(
+                    "Clips, the newest first, at most 1000; with the header Dockd-More: true,"
+                    " there are more, of smaller numbers (before).",
+                    views.ClipView,
+                    many=True,
+                )
+                | {"parameters": _parameters()}
+            },
+            "/v1/clips/{name}": {
+                "get": _answer("All that is known of a clip.", views.ClipStory)
+                | {
+                    "parameters": [
+                        {
+                            "name": "name",
+                            "in": "path",
+                            "required": True,
+                            "description": "Its number, its clip id or the beginning of it, its"
+                            " path or its file's name; 409 where several are called that.",
+                            "schema": {"type": "string"},
+                        }
+                    ]
+                }
+            },
+            "/v1/resync": {
+                "post": _answer("Look again now.", views.ResyncAnswer, order=views.ResyncOrder)
+            },
+            "/v1/pause": {
+                "post": _answer(
+                    "Hold uploads or wipes; what is held.",
+                    views.PauseView,
+                    many=True,
+                    order=views.PauseOrder,
+                )
+            },
+            "/v1/resume": {
+                "post": _answer(
+                    "Go on with uploads or wipes; what still is held.",
+                    views.PauseView,
+                    many=True,
+                    order=views.ResumeOrder,
+                )
+            },
+        },
+        "components": {"schemas": schema["$defs"]},
+    }
+
+
+def _answer(
+    summary: str,
+    model: type[BaseModel],
+    *,
+    many: bool = False,
+    order: type[BaseModel] | None = None,
+) -> dict[str, Any]:
+    schema = {"type": "array", "items": _ref(model)} if many else _ref(model)
+    operation = _operation(summary, {"application/json": {"schema": schema}})
+    if order is not None:
+        content = {"application/json": {"schema": _ref(order)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _operation(summary: str, content: dict[str, Any]) -> dict[str, Any]:
+    problem = {"application/json": {"schema": _ref(views.Problem)}}
+    return {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "It is so.", "content": content},
+            "default": {"description": "It is not done, and why.", "content": problem},
+        },
+    }
+
+
+def _parameters() -> list[dict[str, Any]]:
+    schema = ClipQuery.model_json_schema()
+    return [
+        {"name": name, "in": "query", "required": False, "schema": member}
+        for name, member in schema["properties"].items()
+    ]
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(document(), indent=2) + "\n")

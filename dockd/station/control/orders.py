@@ -1,0 +1,235 @@
+"""People's orders: look again now, hold uploads or wipes, go on."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from dockd.base import events
+from dockd.base.clock import Clock, timestamp
+from dockd.base.concurrency import to_the_end
+from dockd.base.errors import LedgerError
+from dockd.base.logs import emit
+from dockd.station.control.problems import RequestError, unknown
+from dockd.station.control.snapshot import pause_view
+from dockd.station.control.views import (
+    PauseOrder,
+    PauseView,
+    ResumeOrder,
+    ResyncAnswer,
+    ResyncOrder,
+    Trouble,
+)
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.model import Clip, State
+from dockd.station.pipeline.docking import Docking
+from dockd.station.pipeline.pauses import Pauses
+from dockd.station.pipeline.upload import Uploader
+from dockd.station.spool import Spool
+
+_RESTORE = "restore it from the server's backup: dockd show tells what is known of it"
+_IN_SPOOL = {State.SPOOLED, State.UPLOADING, State.REJECTED}
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What an order is about."""
+
+    dockings: list[Docking]
+    clips: list[Clip]
+
+
+@dataclass
+class _Outcome:
+    """What became of an order, clip by clip."""
+
+    number: int
+    at: str
+    changed: list[Clip] = field(default_factory=list)
+    refused: list[Trouble] = field(default_factory=list)
+
+    def refuse(self, clip: Clip, why: str, hint: str) -> None:
+        what = f"clip {clip.id} stays {clip.state}: {why}"
+        self._refuse(what, hint, camera=clip.camera.id, clip=clip.id, path=clip.name)
+
+    def refuse_camera(self, camera: str) -> None:
+        what = f"camera {camera} is not docked, and can't be looked at"
+        self._refuse(what, "dock it: that is as good as an order", camera=camera)
+
+    def _refuse(
+        self, what: str, hint: str, *, camera: str, clip: int | None = None, path: str | None = None
+    ) -> None:
+        self.refused.append(
+            Trouble(
+                event=events.RESYNC_ORDERED.name,
+                needs_person=True,
+                what=what,
+                hint=hint,
+                since=self.at,
+                camera=camera,
+                clip=clip,
+                path=path,
+            )
+        )
+
+
+class Orders:
+    """Carries out what people order; each order is in the journal before it is carried out."""
+
+    def __init__(  # the parts that an order reaches
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        uploader: Uploader,
+        pauses: Pauses,
+        dockings: Mapping[str, Docking],
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._uploader = uploader
+        self._pauses = pauses
+        self._dockings = dockings
+        self._clock = clock
+
+    # Look again now
+
+    async def resync(self, order: ResyncOrder, uid: int) -> ResyncAnswer:
+        """Look again now; no check before a wipe is any weaker for it.
+
+        Raises:
+            RequestError: there is nothing that the order is about.
+            LedgerError: the ledger can't be read or written.
+        """
+        scope = await to_the_end(self._scope, order)
+        number = await to_the_end(
+            self._ledger.record,
+            events.RESYNC_ORDERED.name,
+            None,
+            order.clip,
+            uid=uid,
+            named=order.camera,
+            failed=order.failed,
+            reupload=order.reupload,
+        )
+        outcome = _Outcome(number, timestamp(self._clock.now()))
+        for docking in scope.dockings:
+            docking.try_again()  # also before: from here on, none of them is safe to take
+        for clip in scope.clips:
+            try:
+                await self._take_up(clip, order, outcome)
+            except LedgerError as error:
+                outcome.refuse(clip, error.message, "look at its state, and order it again")
+        if order.camera is not None and not scope.dockings:
+            outcome.refuse_camera(order.camera)
+        self._uploader.wake()
+        for docking in scope.dockings:
+            docking.try_again()
+        cameras = sorted(docking.media.camera.id for docking in scope.dockings)
+        emit(
+            events.RESYNC_ORDERED,
+            uid=uid,
+            camera=order.camera,
+            clip=order.clip,
+            failed=order.failed,
+            reupload=order.reupload,
+            cameras=len(cameras),
+            clips=len(outcome.changed),
+            refused=len(outcome.refused),
+        )
+        return ResyncAnswer(
+            order=number,
+            cameras=cameras,
+            clips=[clip.id for clip in outcome.changed],
+            refused=outcome.refused,
+        )
+
+    def _scope(self, order: ResyncOrder) -> _Scope:
+        """Find what an order is about: one clip, a camera's clips, or all that is at hand."""
+        docked = list(self._dockings.values())
+        if order.clip is not None:
+            clip = self._ledger.known_clip(order.clip)
+            if clip is None:
+                raise unknown(f"there is no clip {order.clip}", hint="dockd clips lists them")
+            return _Scope([one for one in docked if one.media.camera == clip.camera], [clip])
+        clips = self._ledger.to_resync()
+        if order.camera is None:
+            ids = {one.media.camera.id for one in docked}
+            at_hand = [c for c in clips if c.camera.id in ids or c.state in _IN_SPOOL]
+            return _Scope(docked, at_hand)
+        named = [one for one in docked if order.camera in _names(one)]
+        ids = {one.media.camera.id for one in named}
+        ids |= self._ledger.cameras_named(order.camera)
+        if not ids:
+            raise unknown(
+                f"there is no camera {order.camera}",
+                hint="name it by its serial, its id or its bay: dockd status",
+            )
+        return _Scope(
+            [one for one in docked if one.media.camera.id in ids],
+            [clip for clip in clips if clip.camera.id in ids],
+        )
+
+    async def _take_up(self, clip: Clip, order: ResyncOrder, outcome: _Outcome) -> None:
+        """Give a clip another try, as far as the order goes and the clip is still to be had."""
+        match clip.state:
+            case State.UNREADABLE if order.failed or order.clip is not None:
+                await self._read_again(clip, outcome)
+            case State.REJECTED if order.failed or order.clip is not None:
+                await self._send_again(clip, outcome)
+            case State.SPOOLED | State.UPLOADING if order.reupload:
+                await to_the_end(self._ledger.restart_upload, clip, outcome.number)
+                self._uploader.start_anew(clip)
+                outcome.changed.append(clip)
+            case State.ACKNOWLEDGED if order.reupload:
+                await self._read_again(clip, outcome)
+            case State.WIPED if order.reupload:
+                outcome.refuse(clip, "it was wiped from its camera after its receipt", _RESTORE)
+
+    async def _read_again(self, clip: Clip, outcome: _Outcome) -> None:
+        if not clip.present:
+            outcome.refuse(clip, "it is neither on its camera nor in the spool", _RESTORE)
+            return
+        await to_the_end(self._ledger.take_up, clip, State.FOUND, outcome.number)
+        outcome.changed.append(clip)
+
+    async def _send_again(self, clip: Clip, outcome: _Outcome) -> None:
+        sha256 = str(clip.ciphertext_sha256)
+        if self._spool.holds(sha256):
+            await to_the_end(self._ledger.take_up, clip, State.SPOOLED, outcome.number)
+            outcome.changed.append(clip)
+            return
+        await self._read_again(clip, outcome)
+
+    # Hold, go on
+
+    async def pause(self, order: PauseOrder, uid: int) -> list[PauseView]:
+        """Hold uploads or wipes; returns what is held now.
+
+        Raises:
+            RequestError: the order would be over already.
+            LedgerError: it can't be kept.
+        """
+        if order.until is not None and order.until <= timestamp(self._clock.now()):
+            raise RequestError(
+                422, "order-invalid", f"{order.until} is past", hint="name a moment to come"
+            )
+        whats = sorted(set(order.what))
+        await self._pauses.pause(whats, reason=order.reason, until=order.until, uid=uid)
+        return self.held()
+
+    async def resume(self, order: ResumeOrder, uid: int) -> list[PauseView]:
+        """Go on with uploads or wipes; returns what still is held.
+
+        Raises:
+            LedgerError: the order can't be kept.
+        """
+        await self._pauses.resume(sorted(set(order.what)), uid=uid)
+        return self.held()
+
+    def held(self) -> list[PauseView]:
+        """Return what is held."""
+        return [pause_view(pause) for pause in self._pauses.current()]
+
+
+def _names(docking: Docking) -> Iterable[str]:
+    camera = docking.media.camera
+    return (camera.id, camera.serial, docking.media.place)

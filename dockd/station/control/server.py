@@ -1,0 +1,142 @@
+"""Serves the control API and the bay display, beside the station's work."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp
+
+from dockd.base import events
+from dockd.base.concurrency import finished, on_threads
+from dockd.base.errors import ControlError, UnforeseenError
+from dockd.base.logs import emit, emit_error
+from dockd.base.web import BoundedProtocol, BoundedServer
+from dockd.station.config import Config
+from dockd.station.control import health, metrics, pages
+from dockd.station.control.api import Api
+from dockd.station.control.feed import StatusFeed
+from dockd.station.control.listening import Listener, PeerProtocol, tcp_listener, unix_listener
+from dockd.station.control.metrics import Metrics
+from dockd.station.control.orders import Orders
+from dockd.station.control.problems import HANDLERS
+from dockd.station.control.reading import Reader
+from dockd.station.control.snapshot import Parts
+
+GRACE_SECONDS = 1.0
+"""How long answers may take to end once a stop was asked for."""
+_MOST_CONNECTIONS = 64
+"""On each listener."""
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_Offer = tuple[AbstractContextManager[Listener], ASGIApp, type[BoundedProtocol]]
+"""Where something is offered, what, and how it is spoken."""
+
+
+class Control:
+    """What can be asked of a station, and ordered."""
+
+    def __init__(self, config: Config, counted: Metrics) -> None:
+        """Make it; nothing listens yet.
+
+        Args:
+            config: the station's.
+            counted: what the metrics count.
+        """
+        self.feed = StatusFeed()
+        self._reader = Reader(config.ledger_path)
+        self._api = Api(self.feed, self._reader)
+        self._config = config.control
+        self._metrics = counted
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Listen for as long as the context lasts; what can't be listened on is told."""
+        servers: list[_Server] = []
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._reader.aclose)
+            for listening, app, protocol in self._offers():
+                try:
+                    listener = await stack.enter_async_context(on_threads(listening))
+                except ControlError as error:
+                    emit_error(events.CONTROL_FAILED, error)
+                else:
+                    servers.append(_Server(app, protocol, listener))
+            serving = [asyncio.create_task(server.serve_listener()) for server in servers]
+            try:
+                yield
+            finally:
+                self.feed.stop()
+                for server in servers:
+                    server.should_exit = True
+                await finished(asyncio.gather(*serving))
+
+    def _offers(self) -> Iterator[_Offer]:
+        if self._config.socket is not None:
+            yield unix_listener(self._config.socket), self._api.app(), PeerProtocol
+        if self._config.address is not None:
+            yield tcp_listener(*self._config.address), self._display(), BoundedProtocol
+
+    def _display(self) -> ASGIApp:
+        """Return what is offered on the port: to be read only, no clip's name, no secret."""
+        hosts = ["*"]
+        if self._config.address is not None and self._config.address[0] in _LOOPBACK:
+            # A web page from elsewhere may make its own name point here (DNS rebinding).
+            hosts = [*_LOOPBACK, "[::1]"]
+        return Starlette(
+            routes=[
+                *pages.routes(self.feed, columns=self._config.columns),
+                *metrics.routes(self._metrics, self.feed.current),
+                *health.routes(self._unready),
+            ],
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+            exception_handlers=HANDLERS,
+        )
+
+    def _unready(self) -> str | None:
+        return None if self._api.orders is not None else "the work has not begun"
+
+    async def work(self, parts: Parts, orders: Orders) -> None:
+        """Tell of a station that is at work, and take orders for it, until cancelled."""
+        # Closed where it fails and is begun again.
+        self._reader.open()
+        self._api.orders = orders
+        try:
+            await self.feed.run(parts, self._reader)
+        finally:
+            self._api.orders = None
+            # Before the ledger is closed: only its last connection empties the WAL into it.
+            await self._reader.aclose()
+
+
+class _Server(BoundedServer):
+    """A server of one listener, which tells where that is."""
+
+    def __init__(self, app: ASGIApp, protocol: type[BoundedProtocol], listener: Listener) -> None:
+        super().__init__(app, most_connections=_MOST_CONNECTIONS, protocol=protocol)
+        self._listener = listener
+
+    async def serve_listener(self) -> None:
+        """Serve until ``should_exit``; what ends it before is told, and ends nothing else."""
+        try:
+            await self.serve(sockets=[self._listener.socket])
+        except Exception as error:  # noqa: BLE001  # the work goes on without
+            emit_error(events.CONTROL_FAILED, UnforeseenError.of(error))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        emit(events.CONTROL_LISTENS, address=self._listener.address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers end, for a while; a client that reads no more holds nothing up."""
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abort)
+        await super().shutdown(sockets)
+
+    def _abort(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()

@@ -1,0 +1,1 @@
+"""What becomes of each clip: SQLite, and the journal in it."""

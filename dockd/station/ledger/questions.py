@@ -1,0 +1,211 @@
+"""What the ledger is asked: nothing here changes it."""
+
+import json
+import sqlite3
+from collections.abc import Collection
+
+from dockd.base.errors import LedgerError
+from dockd.station.ledger.database import Database
+from dockd.station.model import PENDING, Camera, Clip, FileStat, Match, Pause, State
+
+_SLIM = (
+    "clips.id, docking, path, size, modified_ns, kind, event, recorded_at, metadata, state,"
+    " present, stat, clip_id, plaintext_sha256, ciphertext_sha256, ciphertext_size,"
+    " NULL AS manifest, NULL AS receipt, NULL AS answer, upload_url, uploaded, wiping, error,"
+    " problem"
+)
+_LIVE = "present AND state != 'wiped'"
+
+
+class Questions(Database):
+    """What is known of cameras, clips and orders."""
+
+    def pauses(self) -> list[Pause]:
+        """Return the orders to hold something."""
+        with self._reading():
+            rows = self._db.execute("SELECT * FROM pauses ORDER BY what").fetchall()
+        return [Pause(**dict(row)) for row in rows]
+
+    def clip(self, number: int) -> Clip:
+        """Return one clip by its number in this ledger.
+
+        Raises:
+            LedgerError: there is none.
+        """
+        clip = self.known_clip(number)
+        if clip is None:
+            raise LedgerError(f"there is no clip {number}")
+        return clip
+
+    def known_clip(self, number: int) -> Clip | None:
+        """Return one clip by its number in this ledger, if there is such a clip."""
+        return next(iter(self._clips("clips.id = ?", number)), None)
+
+    def clips(self) -> list[Clip]:
+        """Return every clip, oldest first."""
+        return self._clips("1")
+
+    def newest_receipt(self) -> Clip | None:
+        """Return the newest clip that has a receipt, if there is one."""
+        return next(iter(self._clips("receipt IS NOT NULL ORDER BY id DESC LIMIT 1")), None)
+
+    def to_ingest(self, camera: Camera) -> list[Clip]:
+        """Return a docked camera's unread clips: event-flagged first, then oldest."""
+        return self._clips(
+            f"camera = ? AND {_LIVE} AND state = 'found' ORDER BY event DESC, recorded_at, id",
+            camera.id,
+        )
+
+    def to_upload(self, limit: int, *, exclude: Collection[int], receipts: bool) -> list[Clip]:
+        """Return what is to be uploaded next: event-flagged first, then oldest.
+
+        Args:
+            limit: how many clips, at most.
+            exclude: numbers of clips that are under way.
+            receipts: whether the target gives receipts; where it doesn't, an upload that is
+                complete has nothing left to ask for.
+        """
+        clips = self._clips(
+            "state IN ('spooled', 'uploading') AND (? OR NOT uploaded)"
+            " ORDER BY event DESC, recorded_at, id LIMIT ?",
+            receipts,
+            limit + len(exclude),
+        )
+        return [clip for clip in clips if clip.id not in exclude][:limit]
+
+    def pending(self, camera: Camera) -> int:
+        """Return how many clips hold back a docked camera's wipe."""
+        states = ", ".join(f"'{state}'" for state in PENDING)
+        return self._count(f"camera = ? AND {_LIVE} AND state IN ({states})", camera.id)
+
+    def to_wipe(self, camera: Camera) -> list[Clip]:
+        """Return a docked camera's acknowledged clips that are still on it."""
+        return self._clips(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
+
+    def unwiped(self, camera: Camera) -> int:
+        """Return how many acknowledged clips of a docked camera are still on it."""
+        return self._count(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
+
+    def wiping(self, camera: Camera) -> list[Clip]:
+        """Return those whose wipe was begun; without their signed statements."""
+        return self._clips(
+            f"camera = ? AND {_LIVE} AND state = 'acknowledged' AND wiping", camera.id, slim=True
+        )
+
+    def read_before(self, camera: Camera) -> list[Clip]:
+        """Return a docked camera's clips that were read, and are still on it.
+
+        They come without their signed statements.
+        """
+        states = ("spooled", "uploading", "rejected", "acknowledged")
+        listed = ", ".join(f"'{State(state)}'" for state in states)
+        return self._clips(f"camera = ? AND {_LIVE} AND state IN ({listed})", camera.id, slim=True)
+
+    def stuck(self, camera: Camera) -> int:
+        """Return how many clips of a docked camera wait for a person."""
+        states = f"'{State.UNREADABLE}', '{State.REJECTED}'"
+        return self._count(f"camera = ? AND {_LIVE} AND state IN ({states})", camera.id)
+
+    def to_resync(self) -> list[Clip]:
+        """Return the clips that an order can give another try: on a camera or in the spool."""
+        return self._clips(
+            "state IN ('unreadable', 'rejected', 'acknowledged', 'spooled', 'uploading')"
+            " AND (present OR state IN ('spooled', 'uploading', 'rejected'))"
+        )
+
+    def cameras_named(self, name: str) -> set[str]:
+        """Return the ids of the known cameras with an id or a serial."""
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT id FROM cameras WHERE id = ? OR serial = ?", (name, name)
+            ).fetchall()
+        return {camera for (camera,) in rows}
+
+    def in_spool(self) -> list[Clip]:
+        """Return the clips whose ciphertext the spool has to hold."""
+        return self._clips("state IN ('spooled', 'uploading', 'rejected')")
+
+    def is_delivered(self, ciphertext_sha256: str) -> bool:
+        """Say whether a ciphertext is one whose clip has its receipt."""
+        return bool(
+            self._count(
+                "ciphertext_sha256 = ? AND receipt IS NOT NULL"
+                " AND state IN ('acknowledged', 'wiped')",
+                ciphertext_sha256,
+            )
+        )
+
+    def counts(self) -> dict[State, int]:
+        """Return how many clips are in each state."""
+        with self._reading():
+            rows = self._db.execute("SELECT state, count(*) FROM clips GROUP BY state").fetchall()
+        return {State(state): count for state, count in rows}
+
+    def _live(self, camera: Camera) -> dict[bytes, Clip]:
+        live = self._clips(f"camera = ? AND {_LIVE}", camera.id, slim=True)
+        return {clip.path: clip for clip in live}
+
+    def _count(self, where: str, *arguments: object) -> int:
+        with self._reading():
+            (count,) = self._db.execute(
+                f"SELECT count(*) FROM clips WHERE {where}",  # noqa: S608  # literals
+                arguments,
+            ).fetchone()
+        return int(count)
+
+    def _state(self, clip: Clip) -> State:
+        (state,) = self._db.execute("SELECT state FROM clips WHERE id = ?", (clip.id,)).fetchone()
+        return State(state)
+
+    def _is_ingesting(self, clip: Clip) -> bool:
+        return self._count("id = ? AND state = 'ingesting'", clip.id) > 0
+
+    def _clips(self, where: str, *arguments: object, slim: bool = False) -> list[Clip]:
+        """Return the clips for which something holds.
+
+        Args:
+            where: the condition.
+            arguments: what its question marks stand for.
+            slim: leave out their signed statements, nearly all that a clip takes of memory.
+        """
+        with self._reading():
+            rows = self._db.execute(
+                f"SELECT {_SLIM if slim else 'clips.*'}"  # noqa: S608  # literals
+                ", cameras.profile, cameras.serial"
+                f" FROM clips JOIN cameras ON cameras.id = clips.camera WHERE {where}",
+                arguments,
+            ).fetchall()
+        return [_clip(row) for row in rows]
+
+
+def _clip(row: sqlite3.Row) -> Clip:
+    return Clip(
+        id=row["id"],
+        camera=Camera(row["profile"], row["serial"]),
+        docking=row["docking"],
+        path=row["path"],
+        size=row["size"],
+        modified_ns=row["modified_ns"],
+        match=Match(
+            kind=row["kind"],
+            event=bool(row["event"]),
+            recorded_at=row["recorded_at"],
+            metadata=json.loads(row["metadata"]),
+        ),
+        state=State(row["state"]),
+        present=bool(row["present"]),
+        stat=FileStat(**json.loads(row["stat"])) if row["stat"] else None,
+        clip_id=row["clip_id"],
+        plaintext_sha256=row["plaintext_sha256"],
+        ciphertext_sha256=row["ciphertext_sha256"],
+        ciphertext_size=row["ciphertext_size"],
+        manifest=row["manifest"],
+        receipt=row["receipt"],
+        # A ledger of an earlier version, opened to be read only, has none.
+        answer=row["answer"] if "answer" in row.keys() else None,  # noqa: SIM118  # of a Row
+        upload_url=row["upload_url"],
+        uploaded=bool(row["uploaded"]),
+        wiping=row["wiping"],
+        error=row["error"],
+        problem=row["problem"],
+    )

@@ -1,0 +1,1 @@
+"""One clip's way: looked for, read, sealed, uploaded, confirmed, wiped."""

@@ -1,0 +1,128 @@
+"""What is going on right now: the part of the station's state that no restart needs."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from dockd.base.board import Board
+from dockd.base.clock import Clock
+from dockd.station.model import Clip
+
+Stage = Literal["ingest", "upload"]
+
+OF_LATE = 5.0
+"""Seconds over which a rate is measured."""
+_GRAIN = 0.25
+"""Seconds whose bytes are counted together."""
+
+
+class Counting(Protocol):
+    """Counts what happens; called from any thread."""
+
+    def ingested(self, size: int, seconds: float) -> None:
+        """Count a clip of so many bytes that was read and spooled."""
+
+    def uploaded(self, size: int, seconds: float) -> None:
+        """Count a clip whose upload is complete, and the bytes that its last attempt sent."""
+
+    def acknowledged(self) -> None:
+        """Count a clip whose receipt is durable in the ledger."""
+
+    def wiped(self, clips: int) -> None:
+        """Count clips that were wiped from a camera."""
+
+    def retried(self, cause: str) -> None:
+        """Count a failure that is tried again; ``cause`` is the error's event name."""
+
+    def receipt_refused(self, reason: str) -> None:
+        """Count a receipt that released nothing; ``reason`` is the error's."""
+
+
+class Meter:
+    """Bytes a second, of late; safe to use from any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._began = clock.monotonic()
+        self._counted: deque[tuple[float, int]] = deque()
+
+    def add(self, size: int) -> None:
+        """Count bytes that just went through."""
+        now = self._clock.monotonic()
+        with self._lock:
+            if self._counted and now - self._counted[-1][0] < _GRAIN:
+                began, counted = self._counted.pop()
+                self._counted.append((began, counted + size))
+            else:
+                self._counted.append((now, size))
+            self._drop(now)
+
+    def rate(self) -> float:
+        """Return bytes a second."""
+        now = self._clock.monotonic()
+        with self._lock:
+            self._drop(now)
+            total = sum(size for _, size in self._counted)
+        return total / min(max(now - self._began, _GRAIN), OF_LATE)
+
+    def _drop(self, now: float) -> None:
+        while self._counted and now - self._counted[0][0] > OF_LATE:
+            self._counted.popleft()
+
+
+@dataclass
+class Work:
+    """One clip in one stage."""
+
+    clip: Clip
+    stage: Stage
+    total: int
+    """Bytes that the stage is to get through."""
+    meter: Meter
+    over_all: Meter
+    """Of the same stage of all clips."""
+    done: int = 0
+
+    def at(self, done: int) -> None:
+        """Note how far it is; called from any thread."""
+        advanced, self.done = done - self.done, done
+        if advanced > 0:
+            self.meter.add(advanced)
+            self.over_all.add(advanced)
+
+    def begin_at(self, done: int) -> None:
+        """Note how far it was before: nothing of that went through now."""
+        self.done = done
+
+
+class Activity:
+    """The work under way, what fails of it, and who counts what it does."""
+
+    def __init__(self, clock: Clock, counting: Counting) -> None:
+        self.board = Board()
+        self.counting = counting
+        self._clock = clock
+        self._works: dict[tuple[int, Stage], Work] = {}
+        self._meters: dict[Stage, Meter] = {"ingest": Meter(clock), "upload": Meter(clock)}
+
+    @contextmanager
+    def working(self, clip: Clip, stage: Stage, total: int) -> Iterator[Work]:
+        """Show a clip in a stage for as long as the context lasts."""
+        work = Work(clip, stage, total, Meter(self._clock), self._meters[stage])
+        self._works[clip.id, stage] = work
+        try:
+            yield work
+        finally:
+            del self._works[clip.id, stage]
+
+    def current(self) -> list[Work]:
+        """Return all work under way."""
+        return list(self._works.values())
+
+    def rates(self) -> dict[Stage, float]:
+        """Return bytes a second by stage, over all clips, of late."""
+        return {stage: meter.rate() for stage, meter in self._meters.items()}

@@ -1,0 +1,559 @@
+"""Wipes a docked camera: one read-write window, checked before and read back after."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from dockd.base import events
+from dockd.base.board import Failing
+from dockd.base.clock import Clock
+from dockd.base.concurrency import to_the_end
+from dockd.base.errors import (
+    DockdError,
+    ReceiptRefusedError,
+    StatementError,
+    TargetDownError,
+    TargetError,
+    TransientError,
+    WipeBusyError,
+    WipeDamageError,
+    WipeError,
+    WipeFailedError,
+    WipeRefusedError,
+    WipeUnconfirmedError,
+)
+from dockd.base.logs import Repeats, emit, emit_error
+from dockd.base.threads import reading_seconds
+from dockd.evidence.keys import VerifyKey
+from dockd.evidence.statements import verify_receipt
+from dockd.host.files import Files
+from dockd.station.cameras import Media
+from dockd.station.cameras.tree import Root, advice, exists, walk
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.model import Camera, Clip, FileStat, display_path
+from dockd.station.pipeline import wipe
+from dockd.station.pipeline.activity import Activity
+from dockd.station.pipeline.confirming import Confirmations, Confirmed
+from dockd.station.targets import NotStored, Sealed, Verifying
+
+_ASK_FIRST, _ASK_CAP = 5.0, 60.0
+"""Seconds between two questions for a camera's receipts; they grow with the time it takes."""
+_TURN = 30.0
+"""Seconds of questions after which a camera's new footage has its turn."""
+_PUT_OFF_FIRST, _PUT_OFF_CAP = 300.0, 86400.0
+"""Seconds until a clip that could not be wiped is tried again; they double."""
+_PATIENCE = 300.0
+"""Seconds that the receiver may take to read clips back before somebody should hear of it."""
+_LONGEST_READING = 3600.0
+"""Seconds after which a receiver that reads clips back is not going to come to an end."""
+_SLOW_HINT = "the server reads the clips back; look at its disk"
+_NAMED = 20
+"""Paths that are named where many are harmed."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A clip that may go, and the file that was checked for it."""
+
+    clip: Clip
+    stat: FileStat
+
+
+@dataclass
+class Sweep:
+    """One wipe of one camera: what may go, and what must be there afterwards."""
+
+    checked: list[Checked] = field(default_factory=list)
+    cut_short: list[Clip] = field(default_factory=list)
+    """Clips that an earlier wipe has left under another name."""
+    finished: int = 0
+    """How many of those no longer are: the next look finds them gone."""
+    strays: list[Clip] = field(default_factory=list)
+    """Clips whose path held something else, or nothing."""
+    failed: list[Clip] = field(default_factory=list)
+    """Clips that could not be checked or removed now."""
+    gone: int = 0
+    """How many of the checked are removed, and their absence read back."""
+    others: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    """Size and time of every file that is to stay, where nobody else may remove it."""
+
+
+class Cleaning:
+    """Wipes the cameras of a station by one policy."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        files: Files,
+        clock: Clock,
+        activity: Activity,
+        *,
+        policy: wipe.Policy,
+        receiver_keys: Sequence[VerifyKey],
+        confirmations: Confirmations,
+        held: Callable[[], bool],
+    ) -> None:
+        """Wipe by a policy.
+
+        Args:
+            ledger: knows what is acknowledged, and is told what was wiped.
+            files: does it.
+            clock: how long failures last.
+            activity: is told of them.
+            policy: what becomes of acknowledged clips.
+            receiver_keys: whose receipts count.
+            confirmations: which of them the receiver has stood by in this run.
+            held: says whether something holds all wipes.
+        """
+        self._ledger = ledger
+        self._files = files
+        self._policy = policy
+        self._keys = receiver_keys
+        self._confirmations = confirmations
+        self._held = held
+        self._clock = clock
+        self._counting = activity.counting
+        self._board = board = activity.board
+        self._harmed: dict[str, int] = {}
+        """How many files of a docked camera a wipe has harmed."""
+        self._trouble = Repeats(clock, events.WIPE_FAILED, events.WIPE_RECOVERED, board)
+        self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED, board)
+        self._waiting = Repeats(clock, events.WIPE_UNCONFIRMED, events.WIPE_CONFIRMED, board)
+        self._unconfirmed: dict[str, float] = {}
+        """Cameras with clips that the receiver has still to confirm, and since when."""
+        self._asked: dict[str, dict[int, float]] = {}
+        """By camera, when the receiver was last asked for each clip."""
+        self._put_off: dict[str, dict[int, tuple[float, float]]] = {}
+        """By camera, the clips that could not be wiped: until when they wait, and how long."""
+        self._disowned: set[str] = set()
+        self._rehearsed: set[int] = set()
+
+    async def put_back(self, media: Media, root: Root) -> None:
+        """Give files that a wipe was holding when it was cut short their names again.
+
+        Raises:
+            OSError: one of them could not be renamed.
+        """
+        if media.ours_alone:
+            return  # held only where others change files, and writable without a window
+        for clip in await asyncio.to_thread(self._ledger.wiping, media.camera):
+            await media.threads.run(wipe.put_back, root, clip)
+
+    async def cut_short(self, media: Media, root: Root) -> list[Clip]:
+        """Return the clips that a wipe which was cut short has left under another name."""
+        clips = await asyncio.to_thread(self._ledger.wiping, media.camera)
+        return await media.threads.run(_left_aside, root, clips)
+
+    async def released(
+        self, camera: Camera, is_hidden: Callable[[Clip], bool] = lambda _: False
+    ) -> list[Clip]:
+        """Return the clips that may be wiped now.
+
+        None while one of the camera's clips is pending, or an order holds wipes.
+
+        Args:
+            camera: the camera.
+            is_hidden: says of a clip whether it can't be wiped, as nobody sees it whole.
+        """
+        if self._policy == "keep" or self._held():
+            return []
+        if await asyncio.to_thread(self._ledger.pending, camera):
+            return []
+        acknowledged = [
+            clip
+            for clip in await self._acknowledged(camera)
+            if not is_hidden(clip) and not self._is_put_off(clip)
+        ]
+        receipts = [clip for clip in acknowledged if await self._has_receipt(clip)]
+        asked = [clip for clip in receipts if not self._is_confirmed(clip)]
+        await self._confirm(camera, asked)
+        if asked:
+            # As they are now: some have another receipt, and some are to be read again.
+            known = {clip.id for clip in receipts}
+            receipts = [clip for clip in await self._acknowledged(camera) if clip.id in known]
+        return [clip for clip in receipts if self._is_confirmed(clip)]
+
+    @property
+    def leaves_clips(self) -> bool:
+        """Whether acknowledged clips stay on a camera by the policy: no wipe will check them."""
+        return self._policy in {"keep", "dry-run"}
+
+    def harmed(self, camera: Camera) -> int:
+        """Return how many files a wipe of a docked camera has taken or changed in error."""
+        return self._harmed.get(camera.id, 0)
+
+    async def left(self, camera: Camera) -> int:
+        """Return how many acknowledged clips are still on a camera, and should not be."""
+        if self.leaves_clips:
+            return 0
+        return await asyncio.to_thread(self._ledger.unwiped, camera)
+
+    async def waits(self, camera: Camera) -> bool:
+        """Say whether clips are still on a camera because something holds wipes.
+
+        That is an order, a journal that nobody has witnessed, or the receiver's confirmation.
+        """
+        holds = self._held() or camera.id in self._unconfirmed
+        return holds and await self.left(camera) > 0
+
+    def ask_again_in(self, camera: Camera) -> float:
+        """Return the seconds until the receiver is to be asked again for a camera's clips."""
+        since = self._unconfirmed.get(camera.id)
+        if since is None:
+            return math.inf
+        return min(max(self._clock.monotonic() - since, _ASK_FIRST), _ASK_CAP)
+
+    def gave_back(self, camera: Camera) -> bool:
+        """Say, once, whether clips of a camera have to be read again since the server lost them."""
+        found = camera.id in self._disowned
+        self._disowned.discard(camera.id)
+        return found
+
+    def forget(self, camera: Camera) -> None:
+        """Drop what failed on a camera that is gone."""
+        self._trouble.forget(camera.id)
+        self._refusals.forget(camera.id)
+        self._waiting.forget(camera.id)
+        self._unconfirmed.pop(camera.id, None)
+        self._asked.pop(camera.id, None)
+        self.try_again(camera)
+        self._harmed.pop(camera.id, None)
+        self._board.remove((events.WIPE_DAMAGED.name, camera.id))
+
+    def try_again(self, camera: Camera) -> None:
+        """Put off none of a camera's clips any longer."""
+        self._put_off.pop(camera.id, None)
+
+    def _is_put_off(self, clip: Clip) -> bool:
+        until, _ = self._put_off.get(clip.camera.id, {}).get(clip.id, (-math.inf, 0.0))
+        return self._clock.monotonic() < until
+
+    def _put_off_longer(self, clips: Sequence[Clip]) -> None:
+        """Let clips that could not be wiped wait: each try leaves entries in the journal."""
+        now = self._clock.monotonic()
+        for clip in clips:
+            waits = self._put_off.setdefault(clip.camera.id, {})
+            _, before = waits.get(clip.id, (now, 0.0))
+            pause = min(max(2 * before, _PUT_OFF_FIRST), _PUT_OFF_CAP)
+            waits[clip.id] = now + pause, pause
+
+    async def check(self, media: Media, root: Root, clips: Sequence[Clip], docking: int) -> Sweep:
+        """Check each clip on the camera before any of them goes.
+
+        Raises:
+            OSError, LedgerError: it broke off; nothing was removed.
+        """
+        sweep = Sweep(cut_short=await media.threads.run(_left_aside, root, clips))
+        aside = {clip.id for clip in sweep.cut_short}
+        for clip in clips:
+            if clip.id in aside:
+                continue
+            async with self._fenced(clip, sweep):
+                stat = await media.threads.patiently(
+                    partial(wipe.check, root, clip, docking), more=reading_seconds(clip.size)
+                )
+                sweep.checked.append(Checked(clip, stat))
+        if media.ours_alone and sweep.checked:
+            sweep.others = await media.threads.run(_inventory, root)
+        return sweep
+
+    async def wipe(self, media: Media, sweep: Sweep) -> None:
+        """Remove what was checked, in one window; read back that it is gone, and nothing else.
+
+        Raises:
+            OSError, SourceError, LedgerError: it broke off; what was removed is known.
+        """
+        if self._policy == "dry-run":
+            self._rehearse(sweep.checked)
+            return
+        await self._confirm_anew(media.camera, sweep)
+        if sweep.checked or sweep.cut_short:
+            await self._open_window(media, sweep)
+        if not (sweep.gone or sweep.finished):
+            self._put_off_longer(sweep.failed)
+
+    async def _confirm_anew(self, camera: Camera, sweep: Sweep) -> None:
+        """Leave out what the receiver stands by no longer: the checks may have taken hours."""
+        clips = [one.clip for one in sweep.checked] + sweep.cut_short
+        aged = [clip for clip in clips if not self._is_confirmed(clip)]
+        if not aged:
+            return
+        confirmed, waiting = await self._ask_for(camera, aged)
+        if waiting is not None:
+            self._wait(camera, waiting, clips=len(aged), gets_on=confirmed)
+        known = await self._acknowledged(camera)
+        good = {clip.id: clip for clip in known if self._is_confirmed(clip)}
+        sweep.checked = [
+            Checked(good[one.clip.id], one.stat) for one in sweep.checked if one.clip.id in good
+        ]
+        sweep.cut_short = [good[clip.id] for clip in sweep.cut_short if clip.id in good]
+
+    def _may_go(self, clip: Clip) -> bool:
+        """Say whether a clip may go at this very moment: an order, or time, may have its say."""
+        return not self._held() and self._is_confirmed(clip)
+
+    async def _open_window(self, media: Media, sweep: Sweep) -> None:
+        if self._held():
+            return
+        removed = []
+        async with media.writable() as root:
+            for clip in filter(self._may_go, sweep.cut_short):
+                async with self._fenced(clip, sweep):
+                    await media.threads.run(wipe.finish, root, clip, self._files)
+                    sweep.finished += 1
+            going = [one for one in sweep.checked if self._may_go(one.clip)]
+            clips = [one.clip for one in going]
+            begun = await to_the_end(self._ledger.begin_wipe, clips, self._policy)
+            for clip, one in zip(begun, going, strict=True):
+                # What was begun and stays is undone in the ledger by the next look.
+                if self._may_go(clip) and await self._remove(
+                    media, root, Checked(clip, one.stat), sweep
+                ):
+                    removed.append(clip)
+        async with media.opened() as root:
+            gone = [clip for clip in removed if await self._is_gone(media, root, clip, sweep)]
+            harmed = await media.threads.run(_harmed, root, sweep) if media.ours_alone else []
+        if harmed:
+            await self._damaged(media.camera, harmed)
+        await to_the_end(self._ledger.wiped, gone)
+        sweep.gone = len(gone)
+        self._tell(media.camera, gone)
+
+    async def _acknowledged(self, camera: Camera) -> list[Clip]:
+        return await asyncio.to_thread(self._ledger.to_wipe, camera)
+
+    def _is_confirmed(self, clip: Clip) -> bool:
+        return self._confirmations.holds(clip)
+
+    async def _confirm(self, camera: Camera, clips: Sequence[Clip]) -> None:
+        """Have the receiver confirm receipts that it has not just given, as far as time allows."""
+        confirmed, waiting = await self._ask_for(camera, clips)
+        if waiting is None:
+            self._unconfirmed.pop(camera.id, None)
+            if confirmed:
+                self._waiting.success(camera.id, camera=camera.id)
+            else:
+                self._waiting.forget(camera.id)
+        else:
+            self._wait(camera, waiting, clips=len(clips), gets_on=confirmed)
+
+    def _wait(
+        self, camera: Camera, waiting: WipeUnconfirmedError, *, clips: int, gets_on: bool
+    ) -> None:
+        """Note that the receiver is to be asked again; tell if that goes on for long."""
+        now = self._clock.monotonic()
+        if gets_on:
+            self._unconfirmed[camera.id] = now
+        since = self._unconfirmed.setdefault(camera.id, now)
+        if now - since >= _LONGEST_READING:
+            waiting.needs_operator = waiting.needs_operator or not waiting.detail
+        if waiting.detail or now - since >= _PATIENCE:
+            self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=clips)
+
+    async def _ask_for(
+        self, camera: Camera, clips: Sequence[Clip]
+    ) -> tuple[bool, WipeUnconfirmedError | None]:
+        """Return whether any clip is confirmed now, and why another is not yet, if one isn't."""
+        waiting: WipeUnconfirmedError | None = None
+        confirmed = False
+        began = self._clock.monotonic()
+        asked = self._asked.setdefault(camera.id, {})
+        # Who takes long to answer for some clips keeps the others from no turn of theirs.
+        for clip in sorted(clips, key=lambda clip: asked.get(clip.id, -math.inf)):
+            now = self._clock.monotonic()
+            if now - began >= _TURN:
+                waiting = waiting or WipeUnconfirmedError(hint=_SLOW_HINT)
+                break
+            asked[clip.id] = now
+            try:
+                confirmed |= await self._confirm_one(clip)
+            except ReceiptRefusedError as error:
+                self._put_off_longer([clip])
+                await self._refused(clip, error)
+            except WipeUnconfirmedError as error:
+                waiting = _graver(waiting, error)
+            except TargetError as error:
+                self._confirmations.heed(error)
+                is_passing = isinstance(error, TransientError) and not error.needs_operator
+                unconfirmed = WipeUnconfirmedError(
+                    error.message, hint=error.hint, needs_operator=not is_passing
+                )
+                waiting = _graver(waiting, unconfirmed)
+                if isinstance(error, TargetDownError):
+                    break
+        return confirmed, waiting
+
+    async def _confirm_one(self, clip: Clip) -> bool:
+        """Ask the receiver for a clip, and keep its word; returns whether it stands by it.
+
+        Raises:
+            WipeUnconfirmedError: it can't say so yet; with no words where that takes its time.
+            ReceiptRefusedError, TargetError: as :meth:`Confirmations.ask`.
+        """
+        match await self._confirmations.ask(Sealed.of(clip, Path())):
+            case Confirmed() as answer:
+                kept = await to_the_end(self._ledger.confirmed, clip, answer.token, answer.answer)
+                if kept:
+                    self._confirmations.remember(clip, answer.token)
+                return kept
+            case Verifying():
+                raise WipeUnconfirmedError(hint=_SLOW_HINT)
+            case NotStored() if clip.wiping:
+                raise WipeUnconfirmedError(
+                    f"the server has lost clip {clip.id}, whose wipe had begun",
+                    hint="look what is left of it on the camera before anything else is done to it",
+                    needs_operator=True,
+                )
+            case NotStored():
+                if await to_the_end(self._ledger.disown, clip):
+                    self._disowned.add(clip.camera.id)
+                    emit(events.CLIP_DISOWNED, **_about(clip), clip_id=clip.clip_id)
+                return False
+
+    async def _has_receipt(self, clip: Clip) -> bool:
+        """Check the receipt once more, as it is in the ledger, against today's pinned keys."""
+        if clip.id in self._rehearsed:
+            return False
+        try:
+            # On a thread: two signatures a clip, of perhaps very many clips.
+            receipt = await asyncio.to_thread(
+                verify_receipt, clip.receipt or "", self._keys, clip.manifest or ""
+            )
+            if (receipt.clip_id, receipt.plaintext.sha256) != (
+                clip.clip_id,
+                clip.plaintext_sha256,
+            ):
+                raise ReceiptRefusedError("it is for another clip", reason="other-clip")
+        except StatementError as error:
+            await self._refused(clip, error)
+            return False
+        return True
+
+    async def _remove(self, media: Media, root: Root, one: Checked, sweep: Sweep) -> bool:
+        async with self._fenced(one.clip, sweep):
+            removing = partial(
+                wipe.remove,
+                root,
+                one.clip,
+                one.stat,
+                self._files,
+                overwrite=self._policy == "overwrite",
+                shared=not media.ours_alone,
+            )
+            await media.threads.patiently(removing, more=reading_seconds(one.clip.size))
+            return True
+        return False
+
+    @asynccontextmanager
+    async def _fenced(self, clip: Clip, sweep: Sweep) -> AsyncIterator[None]:
+        """Keep one clip's trouble from the others; a file that is not the clip is a stray."""
+        try:
+            yield
+        except WipeRefusedError as error:
+            await self._refused(clip, error)
+            await to_the_end(self._ledger.replaced, clip)
+            self._refusals.forget(*_key(clip))  # told; what is there now is another clip
+            sweep.strays.append(clip)
+        except WipeBusyError as error:
+            sweep.failed.append(clip)
+            self._trouble.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
+        except FileNotFoundError:
+            sweep.strays.append(clip)
+        except OSError as error:
+            sweep.failed.append(clip)
+            failure = WipeError(
+                error.strerror or str(error),
+                hint=advice(error, "look at the camera; dockd tries again"),
+            )
+            self._trouble.failure(*_key(clip), error=failure, retry_in=None, **_about(clip))
+
+    async def _is_gone(self, media: Media, root: Root, clip: Clip, sweep: Sweep) -> bool:
+        try:
+            await media.threads.patiently(
+                partial(wipe.verify_gone, root, clip), more=reading_seconds(clip.size)
+            )
+        except WipeFailedError as error:
+            sweep.failed.append(clip)
+            self._trouble.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
+            return False
+        self._trouble.success(*_key(clip), **_about(clip))
+        return True
+
+    async def _damaged(self, camera: Camera, harmed: Sequence[str]) -> None:
+        """Tell of the files that were not to be wiped and no longer are what they were."""
+        error = WipeDamageError(
+            f"{len(harmed)} files, first {harmed[0]}",
+            hint="take the camera out of service, and have its medium looked at",
+        )
+        fields = {"camera": camera.id, "files": len(harmed), "paths": harmed[:_NAMED]}
+        await to_the_end(self._ledger.wipe_damaged, camera, harmed[:_NAMED])
+        emit_error(events.WIPE_DAMAGED, error, **fields)
+        failing = Failing.once(events.WIPE_DAMAGED.name, error, self._clock.now(), fields)
+        self._board.put((failing.event, camera.id), failing)
+        self._harmed[camera.id] = len(harmed)
+
+    def _rehearse(self, checked: Sequence[Checked]) -> None:
+        for one in checked:
+            emit(events.CLIP_WIPE_REHEARSED, **_about(one.clip), clip_id=one.clip.clip_id)
+            self._rehearsed.add(one.clip.id)
+
+    async def _refused(self, clip: Clip, error: DockdError) -> None:
+        self._refusals.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
+        await to_the_end(self._ledger.note_problem, clip, events.WIPE_REFUSED.name, error.message)
+
+    def _tell(self, camera: Camera, gone: Sequence[Clip]) -> None:
+        for clip in gone:
+            self._refusals.success(*_key(clip), **_about(clip))
+            emit(events.CLIP_WIPED, **_about(clip), clip_id=clip.clip_id, policy=self._policy)
+        if gone:
+            size = sum(clip.size for clip in gone)
+            emit(events.CAMERA_WIPED, camera=camera.id, clips=len(gone), size=size)
+            self._counting.wiped(len(gone))
+
+
+def _left_aside(root: Root, clips: Sequence[Clip]) -> list[Clip]:
+    return [clip for clip in clips if clip.wiping and _is_left_aside(root, clip)]
+
+
+def _is_left_aside(root: Root, clip: Clip) -> bool:
+    try:
+        return exists(root, wipe.aside(clip))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # what can't be looked up can't be told to be gone
+
+
+def _harmed(root: Root, sweep: Sweep) -> list[str]:
+    """Return the files that were not to go with a wipe, and no longer are what they were."""
+    there = _inventory(root)
+    going = {one.clip.path for one in sweep.checked}
+    going |= {wipe.aside(clip) for clip in sweep.cut_short}
+    return [
+        display_path(path)
+        for path, what in sorted(sweep.others.items())
+        if path not in going and there.get(path) != what
+    ]
+
+
+def _inventory(root: Root) -> dict[bytes, tuple[int, int]]:
+    return {
+        listed.path: (listed.status.st_size, listed.status.st_mtime_ns) for listed in walk(root, {})
+    }
+
+
+def _key(clip: Clip) -> tuple[str, str]:
+    return clip.camera.id, str(clip.id)
+
+
+def _graver(known: WipeUnconfirmedError | None, new: WipeUnconfirmedError) -> WipeUnconfirmedError:
+    """Return what is told of a camera: the latest, but rather what needs an operator."""
+    return known if known is not None and known.needs_operator else new
+
+
+def _about(clip: Clip) -> dict[str, object]:
+    return {"camera": clip.camera.id, "clip": clip.id, "path": clip.name}

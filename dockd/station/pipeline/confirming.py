@@ -1,0 +1,104 @@
+"""What the receiver has just confirmed: the answers that a wipe may rest on.
+
+A receipt in the ledger may be older than a loss at the receiver, and the ledger itself may
+have been restored from a backup. So a clip is wiped only after the receiver has answered a
+question that this run of the daemon has asked minutes ago, under a fresh nonce.
+"""
+
+from collections.abc import Callable, Sequence
+
+from dockd.base.clock import Clock
+from dockd.base.errors import HISTORY_FORKED, DockdError, ReceiptRefusedError, TargetError
+from dockd.evidence.keys import VerifyKey
+from dockd.evidence.statements import Receipt, statement_sha256, verify_answer, verify_receipt
+from dockd.station.model import Clip
+from dockd.station.targets import (
+    NotStored,
+    ReceiptAnswer,
+    Received,
+    Sealed,
+    Target,
+    Verifying,
+    fresh_nonce,
+)
+
+GOOD_FOR_SECONDS = 600.0
+"""How long an answer does for a wipe: what is lost since, the receiver has not said."""
+
+
+class Confirmations:
+    """Asks for receipts, and remembers which of them the receiver stands by."""
+
+    def __init__(
+        self,
+        target: Target,
+        receiver_keys: Sequence[VerifyKey],
+        clock: Clock,
+        *,
+        forked: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Remember nothing yet.
+
+        Args:
+            target: where the receiver is.
+            receiver_keys: whose word counts.
+            clock: how old it is.
+            forked: is called when the receiver says that the station's journal contradicts itself.
+        """
+        self._target = target
+        self._clock = clock
+        self._keys = receiver_keys
+        self._forked = forked
+        self._confirmed: dict[int, tuple[str, float]] = {}
+        """Clips, with the digests of their receipts, and when the answer came."""
+
+    async def ask(self, sealed: Sealed) -> "Confirmed | Verifying | NotStored":
+        """Ask for a clip's receipt, and check that the answer is to this very question.
+
+        Raises:
+            ReceiptRefusedError: it can't be relied on.
+            TransientError, RejectedError: as :meth:`dockd.targets.Target.receipt`.
+        """
+        nonce = fresh_nonce()
+        answer: ReceiptAnswer = await self._target.receipt(sealed, nonce)
+        if not isinstance(answer, Received):
+            return answer
+        receipt = verify_receipt(answer.receipt, self._keys, sealed.manifest)
+        if not answer.answer:
+            raise ReceiptRefusedError(
+                "no signed answer to this question came with it",
+                hint="the receiver is of an older version, or a proxy drops Dockd-Answer",
+                reason="unanswered",
+            )
+        verify_answer(answer.answer, self._keys, nonce=nonce, receipt_token=answer.receipt)
+        return Confirmed(answer.receipt, answer.answer, receipt)
+
+    def heed(self, error: DockdError) -> None:
+        """Do what an answer asks for that was no receipt."""
+        if isinstance(error, TargetError) and error.code == HISTORY_FORKED:
+            self._forked()
+
+    def remember(self, clip: Clip, receipt: str) -> None:
+        """Note that the receiver stands by a clip's receipt now."""
+        now = self._clock.monotonic()
+        self._confirmed.pop(clip.id, None)  # the newest is last
+        self._confirmed[clip.id] = statement_sha256(receipt), now
+        while self._is_old(next(iter(self._confirmed.values()))[1]):
+            del self._confirmed[next(iter(self._confirmed))]
+
+    def holds(self, clip: Clip) -> bool:
+        """Say whether the receiver has stood by the receipt that the ledger has, just now."""
+        sha256, when = self._confirmed.get(clip.id, ("", 0.0))
+        return sha256 == statement_sha256(clip.receipt or "") and not self._is_old(when)
+
+    def _is_old(self, when: float) -> bool:
+        return self._clock.monotonic() - when > GOOD_FOR_SECONDS
+
+
+class Confirmed:
+    """A receipt that was verified, and the answer in which the receiver stands by it."""
+
+    def __init__(self, token: str, answer: str, receipt: Receipt) -> None:
+        self.token = token
+        self.answer = answer
+        self.receipt = receipt

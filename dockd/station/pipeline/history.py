@@ -1,0 +1,154 @@
+"""Holds this station's journal against the newest anchor of it that the receiver has.
+
+Whoever sets a station's ledger back to an older state, or runs it twice, makes a journal that
+goes on from an entry which once had another successor. The receiver's manifests know better:
+their anchors are asked for at the start and once a day, under a fresh nonce.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from dockd.base import events
+from dockd.base.board import Board
+from dockd.base.clock import Clock
+from dockd.base.errors import (
+    JournalForkedError,
+    LedgerError,
+    ReceiptRefusedError,
+    TargetError,
+    TransientError,
+)
+from dockd.base.logs import Repeats
+from dockd.base.retry import Wakeup
+from dockd.evidence.keys import VerifyKey
+from dockd.evidence.statements import Anchor, verify_anchor
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.targets import Target, fresh_nonce
+
+COMPARE_SECONDS = 86400.0
+"""How often the journal is compared."""
+_RETRY_FIRST, _RETRY_CAP = 1.0, 60.0
+_PATIENCE = 60.0
+"""Seconds that the receiver may be away before somebody hears that wipes wait for it."""
+_HINT = (
+    "its ledger was set back to an older state, or another station uses its key; wipes are held."
+    " Give the station a new key: docs/operate.md"
+)
+
+
+class History:
+    """Whether this station's journal goes on where the receiver has seen it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        target: Target,
+        clock: Clock,
+        board: Board,
+        *,
+        kid: str,
+        receiver_keys: Sequence[VerifyKey],
+        settled: Callable[[], None],
+    ) -> None:
+        """Compare nothing yet.
+
+        Args:
+            ledger: has the journal.
+            target: has the receiver's word.
+            clock: when to compare.
+            board: shows what does not agree.
+            kid: the key that this station signs with.
+            receiver_keys: whose word counts.
+            settled: is called when wipes need not wait any more.
+        """
+        self._ledger = ledger
+        self._target = target
+        self._clock = clock
+        self._kid = kid
+        self._keys = receiver_keys
+        self._settled = settled
+        self._agrees = not target.gives_receipts
+        """Where nothing gives receipts, nothing is wiped anyway."""
+        self._failing_since: float | None = None
+        self._wakeup = Wakeup(clock)
+        self._forked = Repeats(clock, events.JOURNAL_FORKED, events.JOURNAL_AGREES, board)
+        self._unknown = Repeats(clock, events.JOURNAL_UNWITNESSED, events.JOURNAL_AGREES, board)
+
+    @property
+    def holds_wipes(self) -> bool:
+        """Whether the journal disagrees, or was not compared in this run."""
+        return not self._agrees
+
+    def compare_now(self) -> None:
+        """Compare at once."""
+        self._wakeup.wake()
+
+    def doubted(self) -> None:
+        """Compare at once, as the receiver refuses what contradicts the journal that it knows."""
+        if self._agrees:
+            self.compare_now()
+
+    async def run(self) -> None:
+        """Compare until cancelled, where there is a receiver."""
+        pause = _RETRY_FIRST
+        while self._target.gives_receipts:
+            if await self._compare():
+                pause = _RETRY_FIRST
+                await self._wakeup.pause(COMPARE_SECONDS)
+            else:
+                await self._wakeup.pause(pause)
+                pause = min(2 * pause, _RETRY_CAP)
+
+    async def _compare(self) -> bool:
+        try:
+            await self._check_own()
+            await self._check(await self._ask())
+        except JournalForkedError as error:
+            self._agrees = False
+            self._unknown.forget()
+            self._forked.failure(error=error)
+            return False
+        except (TransientError, LedgerError) as error:
+            # A moment's trouble is not worth a word; that wipes wait for it is.
+            now = self._clock.monotonic()
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since >= _PATIENCE:
+                self._unknown.failure(error=error)
+            return False
+        except (TargetError, ReceiptRefusedError) as error:
+            error.hint = error.hint or "check target.receiver_keys, and who answers there"
+            self._unknown.failure(error=error)
+            return False
+        self._failing_since = None
+        self._forked.success()
+        self._unknown.success()
+        if not self._agrees:
+            self._agrees = True
+            self._settled()
+        return True
+
+    async def _ask(self) -> Anchor:
+        nonce = fresh_nonce()
+        token = await self._target.anchor(self._kid, nonce)
+        return verify_anchor(token, self._keys, nonce=nonce, kid=self._kid)
+
+    async def _check_own(self) -> None:
+        """Check that the journal holds what this ledger knows to have been signed."""
+        last = await asyncio.to_thread(self._ledger.last_anchor, self._kid)
+        if not await asyncio.to_thread(self._ledger.holds, last):
+            raise JournalForkedError(
+                f"a manifest that this station has signed names entry {last.seq} of its journal,"
+                " which is not here",
+                hint=_HINT,
+            )
+
+    async def _check(self, anchor: Anchor) -> None:
+        head = anchor.journal
+        if head is None or await asyncio.to_thread(self._ledger.holds, head):
+            return
+        own = await asyncio.to_thread(self._ledger.head)
+        has = "is another one here" if own.seq >= head.seq else f"is not here, after {own.seq}"
+        raise JournalForkedError(
+            f"{anchor.receiver.id} knows entry {head.seq} of this station's journal, which {has}",
+            hint=_HINT,
+        )

@@ -1,0 +1,129 @@
+"""People's orders to hold uploads or wipes: kept in the ledger, over by themselves."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from dockd.base import events
+from dockd.base.clock import Clock, timestamp
+from dockd.base.concurrency import to_the_end
+from dockd.base.logs import Repeats, emit
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.model import Pausable, Pause
+
+_LOOK_AGAIN = 60.0
+"""Seconds after which an end is compared with the clock again, which may have been set."""
+
+
+class Pauses:
+    """What is held."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, changed: Callable[[], None]) -> None:
+        """Take up the orders that the ledger has, and tell of them; blocks.
+
+        Args:
+            ledger: keeps them.
+            clock: says when they are over.
+            changed: is called when something is held or goes on.
+
+        Raises:
+            LedgerError: it can't be read.
+        """
+        self._ledger = ledger
+        self._clock = clock
+        self._changed = changed
+        self._pauses = {pause.what: _sound(pause) for pause in ledger.pauses()}
+        self._changing = asyncio.Lock()
+        """Whoever changes what is held has it from before the ledger until after the memory."""
+        self._new = asyncio.Event()
+        for pause in self.current():
+            _tell(pause)
+
+    def current(self) -> list[Pause]:
+        """Return the orders that are in force."""
+        now = timestamp(self._clock.now())
+        return [one for one in self._pauses.values() if one.until is None or one.until > now]
+
+    def holds(self, what: Pausable) -> bool:
+        """Say whether something is held."""
+        return any(pause.what == what for pause in self.current())
+
+    async def pause(
+        self, whats: Sequence[Pausable], *, reason: str, until: str | None, uid: int
+    ) -> None:
+        """Hold something, until a moment or for as long as nobody resumes it.
+
+        Raises:
+            LedgerError: the order can't be kept; nothing is held.
+        """
+        async with self._changing:
+            since = timestamp(self._clock.now())
+            pauses = [Pause(what, reason, since, until, uid) for what in whats]
+            await to_the_end(self._ledger.pause, pauses)
+            for pause in pauses:
+                self._pauses[pause.what] = pause
+                _tell(pause)
+        self._new.set()
+        self._changed()
+
+    async def resume(self, whats: Sequence[Pausable], *, uid: int) -> None:
+        """Let something go on; what isn't held is no error.
+
+        Raises:
+            LedgerError: the order can't be kept; nothing goes on.
+        """
+        async with self._changing:
+            held = [what for what in whats if what in self._pauses]
+            await to_the_end(self._ledger.resume, held, uid)
+            for what in held:
+                del self._pauses[what]
+                emit(events.RESUMED, what=what, uid=uid)
+        self._changed()
+
+    async def run(self) -> None:
+        """End what is over, until cancelled."""
+        trouble = Repeats(self._clock, events.PAUSE_FAILED, events.PAUSE_RECOVERED)
+        while True:
+            with trouble.fence():
+                await self._expire()
+            await self._clock.wait(self._new, self._seconds_left())
+            self._new.clear()
+
+    def _seconds_left(self) -> float:
+        """Return the seconds until something is over, or may be."""
+        now = self._clock.now()
+        ends = [datetime.fromisoformat(one.until) for one in self.current() if one.until]
+        left = [(end - now).total_seconds() for end in ends]
+        return min(max(min(left, default=_LOOK_AGAIN), 0.001), _LOOK_AGAIN)
+
+    async def _expire(self) -> None:
+        """Forget what is over, which it is whether that succeeds or not.
+
+        Raises:
+            LedgerError: the ledger still has it.
+        """
+        async with self._changing:
+            in_force = self.current()
+            over = [one for one in self._pauses.values() if one not in in_force]
+            if over:
+                self._changed()
+            for pause in over:
+                await to_the_end(self._ledger.forget_pause, pause)
+                del self._pauses[pause.what]
+                emit(events.PAUSE_EXPIRED, what=pause.what)
+
+
+def _sound(pause: Pause) -> Pause:
+    """Return a pause whose end can be compared; what is no moment ends nothing by itself."""
+    if pause.until is None:
+        return pause
+    try:
+        until = timestamp(datetime.fromisoformat(pause.until))
+    except (ValueError, OverflowError):
+        until = None
+    return replace(pause, until=until)
+
+
+def _tell(pause: Pause) -> None:
+    emit(events.PAUSED, what=pause.what, reason=pause.reason, until=pause.until, uid=pause.uid)

@@ -1,0 +1,303 @@
+"""Which clip is delivered when: order, how many at once, tries without end."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from weakref import WeakValueDictionary
+
+from dockd.base import events
+from dockd.base.clock import Clock
+from dockd.base.concurrency import finished
+from dockd.base.errors import (
+    DockdError,
+    LedgerError,
+    ReceiptRefusedError,
+    RejectedError,
+    SpoolDamagedError,
+    SpoolError,
+    TargetDownError,
+    TransientError,
+    UnforeseenError,
+)
+from dockd.base.logs import Repeats
+from dockd.base.retry import Wakeup, retrying
+from dockd.base.slots import Priority, PrioritySlots
+from dockd.station.config import TargetConfig
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.model import Clip
+from dockd.station.pipeline.activity import Activity
+from dockd.station.pipeline.confirming import Confirmations
+from dockd.station.pipeline.delivery import Delivery, Means
+from dockd.station.spool import Spool
+from dockd.station.targets import Target
+
+_WAITING_PER_SLOT = 8
+"""Clips that may be between tries for each one that is being sent."""
+_STUCK = 3
+"""Failures of a clip's own after which it takes no such place any more."""
+_MOST_STUCK = 1000
+_OWN_DISK_PAUSE = 5.0
+"""Seconds until the ledger or the spool is tried again."""
+_LOOK_AGAIN = 30.0
+SILENCE = 120.0
+"""Seconds without a sign of life after which the uploading is stuck."""
+
+
+@dataclass
+class TargetHealth:
+    """How the target answers."""
+
+    reachable: bool | None = None
+    """None: nothing was sent to it yet."""
+    last_success: datetime | None = None
+    successes: int = 0
+    """Clips that have gone through."""
+
+
+class Uploader:
+    """Brings every spooled clip to the target and its receipt into the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        target: Target,
+        clock: Clock,
+        activity: Activity,
+        *,
+        config: TargetConfig,
+        confirmations: Confirmations,
+        settled: Callable[[Clip], None],
+    ) -> None:
+        self._means = Means(ledger, spool, target, clock, activity, confirmations)
+        self._clock = clock
+        self._counting = activity.counting
+        self._config = config
+        self._settled = settled
+        self._slots = PrioritySlots(config.concurrency)
+        self._most_under_way = config.concurrency * _WAITING_PER_SLOT
+        self._under_way: dict[int, Delivery] = {}
+        self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._more = asyncio.Event()
+        self._wakeup = Wakeup(clock)
+        self._let_go = asyncio.Event()
+        self._let_go.set()
+        board = activity.board
+        self._ledger_trouble = Repeats(clock, events.LEDGER_FAILED, events.LEDGER_RECOVERED, board)
+        self._target_trouble = Repeats(clock, events.TARGET_DOWN, events.TARGET_UP, board)
+        self._clip_trouble = Repeats(clock, events.CLIP_RETRYING, events.CLIP_RECOVERED, board)
+        self._refusals = Repeats(clock, events.RECEIPT_REFUSED, events.CLIP_RECOVERED, board)
+        self.target = TargetHealth()
+        target.answered = self._answered
+        self._said_no = False
+        """Whether the target itself said that it takes nothing, when it was found down."""
+
+    async def run(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Deliver clips until cancelled.
+
+        Args:
+            beat: is called at least every :data:`SILENCE` seconds while the work gets on.
+        """
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for clip in await self._next(beat):
+                    self._under_way[clip.id] = delivery = Delivery(clip, self._means)
+                    group.create_task(self._fenced(delivery))
+                await self._clock.wait(self._more, _LOOK_AGAIN)
+                self._more.clear()
+
+    def look_again(self) -> None:
+        """Say that there may be more to deliver."""
+        self._more.set()
+
+    def wake(self) -> None:
+        """Try everything again now, and ask for receipts again."""
+        self._wakeup.wake()
+        self._more.set()
+
+    def hold(self) -> None:
+        """Send nothing until :meth:`release`; attempts under way break off, and resume then."""
+        self._let_go.clear()
+        for delivery in self._under_way.values():
+            delivery.break_off()
+
+    def release(self) -> None:
+        """Go on after :meth:`hold`."""
+        self._let_go.set()
+
+    def start_anew(self, clip: Clip) -> None:
+        """Begin a clip's upload again, if it is under way: the ledger knows it no longer."""
+        delivery = self._under_way.get(clip.id)
+        if delivery is not None:
+            delivery.start_anew()
+
+    async def _next(self, beat: Callable[[], None]) -> list[Clip]:
+        """Return the clips to begin with now.
+
+        So many may wait between their tries; event-flagged ones have places of their own,
+        so that a long outage's backlog doesn't keep a new one from the front.
+        """
+        # What keeps failing for reasons of its own must not keep others from the front.
+        stuck = min(sum(one.failures >= _STUCK for one in self._under_way.values()), _MOST_STUCK)
+        under_way = len(self._under_way) - stuck
+        clips = await self._from_ledger(2 * self._most_under_way - under_way, beat)
+        flagged = sum(one.clip.match.event for one in self._under_way.values())
+        free = self._most_under_way - max(under_way - flagged, 0)
+        others = [clip for clip in clips if not clip.match.event]
+        return [clip for clip in clips if clip.match.event] + others[: max(free, 0)]
+
+    async def _from_ledger(self, limit: int, beat: Callable[[], None]) -> list[Clip]:
+        while True:
+            beat()
+            try:
+                clips = await asyncio.to_thread(
+                    self._means.ledger.to_upload,
+                    limit,
+                    exclude=frozenset(self._under_way),
+                    receipts=self._means.target.gives_receipts,
+                )
+            except LedgerError as error:
+                self._ledger_trouble.failure(error=error, retry_in=_OWN_DISK_PAUSE)
+                await self._wakeup.pause(_OWN_DISK_PAUSE)
+            else:
+                self._ledger_trouble.success()
+                return clips
+
+    async def _fenced(self, delivery: Delivery) -> None:
+        """Deliver one clip to its end; what goes wrong with it stays with it."""
+        try:
+            await self._conclude(delivery)
+        except (LedgerError, SpoolError) as error:
+            await self._give_up_for_now(delivery, error, _OWN_DISK_PAUSE)
+        except Exception as error:  # noqa: BLE001  # the boundary of one clip
+            cap = self._config.retry_cap_seconds
+            await self._give_up_for_now(delivery, UnforeseenError.of(error), cap)
+        finally:
+            del self._under_way[delivery.clip.id]
+            self._settled(delivery.clip)
+            self._more.set()
+
+    async def _give_up_for_now(self, delivery: Delivery, error: DockdError, pause: float) -> None:
+        self._counting.retried(error.event)
+        key = str(delivery.clip.id)
+        self._clip_trouble.failure(key, error=error, retry_in=pause, **delivery.about)
+        await self._wakeup.pause(pause)
+
+    async def _conclude(self, delivery: Delivery) -> None:
+        try:
+            await self._deliver(delivery)
+        except RejectedError as error:
+            self._is_up()
+            await delivery.reject(error)
+            self._forget(delivery)
+        except SpoolDamagedError as error:
+            await delivery.give_up_ciphertext(error)
+            self._forget(delivery)
+
+    def _forget(self, delivery: Delivery) -> None:
+        self._clip_trouble.forget(str(delivery.clip.id))
+        self._refusals.forget(str(delivery.clip.id))
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        """Try until there is a receipt, or as good as the target can give.
+
+        Raises:
+            RejectedError: the server never will store the clip.
+            SpoolDamagedError: the ciphertext is not what was written.
+        """
+        tries = retrying(
+            first=self._config.retry_first_seconds,
+            cap=self._config.retry_cap_seconds,
+            pause=lambda seconds: self._wakeup.pause(seconds, at_least=delivery.at_least),
+            progressed=delivery.progressed,
+            on_wait=lambda error, seconds: self._failed(delivery, error, seconds),
+        )
+        async for attempt in tries:
+            with attempt:
+                while (ask_again_in := await self._attempt_unless_held(delivery)) is not None:
+                    await self._wakeup.pause(ask_again_in)
+                self._went_through(delivery)
+
+    def _failed(self, delivery: Delivery, error: DockdError, pause: float) -> None:
+        """Tell of a failed attempt what it is: the target's trouble, or this clip's own."""
+        self._means.confirmations.heed(error)
+        if isinstance(error, TargetDownError) and self._goes_through_for_others(delivery):
+            error = TransientError(
+                error.detail,
+                hint=error.hint,
+                retry_after=error.retry_after,
+                needs_operator=error.needs_operator,
+            )
+        self._counting.retried(error.event)
+        key = str(delivery.clip.id)
+        delivery.at_least = None
+        match error:
+            case TargetDownError():
+                # What waits out a pause when it is up again would go after what comes new.
+                delivery.at_least = error.retry_after or 0.0
+                self.target.reachable = False
+                self._said_no = error.answered
+                self._target_trouble.failure(error=error, retry_in=pause, target=self._config.url)
+            case ReceiptRefusedError():
+                delivery.failures += 1
+                # It has taken the clip, and answers.
+                self._is_up()
+                self._clip_trouble.forget(key)
+                self._refusals.failure(
+                    key, error=error, retry_in=pause, **delivery.about, reason=error.reason
+                )
+            case _:
+                delivery.failures += 1
+                self._clip_trouble.failure(key, error=error, retry_in=pause, **delivery.about)
+
+    def _goes_through_for_others(self, delivery: Delivery) -> bool:
+        """Say whether other clips went through since this one began to fail."""
+        if delivery.failing_since is None:
+            delivery.failing_since = self.target.successes
+        return self.target.successes > delivery.failing_since
+
+    def _answered(self, took_something: bool) -> None:
+        """Show no longer what an answer has disproved; the log waits for what goes through."""
+        if self.target.reachable is not True and (took_something or not self._said_no):
+            self.target.reachable = True
+            self._target_trouble.hide()
+
+    def _is_up(self) -> None:
+        self.target.reachable = True
+        if self._target_trouble.success(target=self._config.url):
+            self._wakeup.ease()
+
+    def _went_through(self, delivery: Delivery) -> None:
+        self.target.last_success = self._clock.now()
+        self.target.successes += 1
+        self._clip_trouble.success(str(delivery.clip.id), **delivery.about)
+        self._refusals.success(str(delivery.clip.id), **delivery.about)
+        self._is_up()
+
+    async def _attempt_unless_held(self, delivery: Delivery) -> float | None:
+        """Make one attempt; one that an order breaks off begins again."""
+        while not delivery.settled:
+            await self._let_go.wait()
+            delivery.under_way = attempt = asyncio.ensure_future(self._attempt_in_turn(delivery))
+            await finished(asyncio.wait({attempt}), delivery.break_off)
+            if not attempt.cancelled():
+                return attempt.result()
+        return None
+
+    async def _attempt_in_turn(self, delivery: Delivery) -> float | None:
+        clip = delivery.clip
+        async with self._alone(clip), self._slots.slot(_priority(clip)):
+            return await delivery.attempt()
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, clip: Clip) -> AsyncIterator[None]:
+        """Keep clips of one content apart, so that the second finds the first's receipt."""
+        lock = self._one_at_a_time.setdefault(str(clip.clip_id), asyncio.Lock())
+        async with lock:
+            yield
+
+
+def _priority(clip: Clip) -> Priority:
+    return (not clip.match.event, clip.match.recorded_at or 0.0, clip.id)

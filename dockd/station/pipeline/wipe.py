@@ -1,0 +1,226 @@
+"""Removes acknowledged clips from a camera, and checks before and after.
+
+What is removed is looked at through one open descriptor, right before: it must be the file
+that was hashed. Overwriting is no sanitisation: flash keeps old blocks out of reach.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Literal
+
+from dockd.base.errors import WipeBusyError, WipeFailedError, WipeRefusedError
+from dockd.host.files import Files, has_writer, read_fd_from_disk, rename_new
+from dockd.station.cameras.tree import Root, exists, open_file, parent_of
+from dockd.station.model import Clip, FileStat
+
+Policy = Literal["delete", "overwrite", "dry-run", "keep"]
+
+_BLOCK = bytes(1 << 20)
+
+
+def check(root: Root, clip: Clip, docking: int) -> FileStat:
+    """Make sure that a file on the camera still is the one that was hashed; blocks.
+
+    A file read in this very docking, whose inode, size and times have not changed since,
+    is; any other is read again from the medium, and so is every file where inode numbers
+    don't last (FAT), since its times are too coarse to tell.
+
+    Args:
+        root: the camera's root.
+        clip: an acknowledged clip.
+        docking: the docking that goes on.
+
+    Returns:
+        What to hold the file against when it is removed.
+
+    Raises:
+        WipeRefusedError: it is another file.
+        OSError: it is gone, or could not be read.
+    """
+    with open_file(root, clip.path) as fd:
+        stat = root.stat(fd)
+        if stat.size != clip.size:
+            raise WipeRefusedError(f"it has {stat.size} bytes instead of {clip.size}")
+        if clip.docking != docking or stat != clip.stat:
+            if _digest(fd) != clip.plaintext_sha256:
+                raise WipeRefusedError("its content is another one")
+            if root.stat(fd) != stat:
+                raise WipeRefusedError("it changed while it was read again")
+        return stat
+
+
+def remove(
+    root: Root, clip: Clip, checked: FileStat, files: Files, *, overwrite: bool, shared: bool
+) -> None:
+    """Remove a clip that ``check`` has passed, durably; blocks.
+
+    Args:
+        root: the camera's root.
+        clip: the clip, as it is since its wipe was begun in the ledger.
+        checked: what ``check`` returned.
+        files: does it.
+        overwrite: whether its blocks are overwritten with zeros before.
+        shared: whether others may put files there meanwhile.
+
+    Raises:
+        WipeRefusedError: it is no longer the file that was checked.
+        WipeBusyError: somebody has it open for writing.
+        OSError: it could not be removed.
+    """
+    with parent_of(root, clip.path) as (folder_fd, name), _opened(folder_fd, name) as fd:
+        if root.stat(fd) != checked:
+            raise WipeRefusedError("it changed after it was checked")
+        here = _hold(folder_fd, name, clip, fd) if shared else name
+        # Not earlier: nobody can open it by its name any more.
+        if shared and _has_writer(fd, folder_fd, here, name):
+            raise WipeBusyError(hint="see who writes to it; dockd tries again")
+        # Who came after it was looked at, and left before it was held, had no need of the name.
+        if shared and not _is_as_checked(fd, checked):
+            _put_back(folder_fd, here, name)
+            raise WipeRefusedError("it changed after it was checked")
+        # Another hard link to it may be anywhere, and is none of dockd's business.
+        if overwrite and os.fstat(fd).st_nlink == 1:
+            # Under its own name, a crash would leave zeros that look like a new clip.
+            aside = _aside(clip)
+            files.rename_at(folder_fd, here, aside)
+            try:
+                with _opened(folder_fd, aside, os.O_WRONLY) as out:
+                    _overwrite(out, clip.size, files)
+            finally:
+                files.unlink_at(folder_fd, aside)
+        else:
+            files.unlink_at(folder_fd, here)
+
+
+@contextlib.contextmanager
+def _opened(folder_fd: int, name: bytes, flags: int = os.O_RDONLY) -> Iterator[int]:
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=folder_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def put_back(root: Root, clip: Clip) -> None:
+    """Give a file that a removal was holding when it was cut short its name again; blocks.
+
+    Raises:
+        OSError: it could not be renamed.
+    """
+    with contextlib.suppress(FileNotFoundError), parent_of(root, clip.path) as (folder_fd, name):
+        held = _held(clip)
+        there = os.stat(held, dir_fd=folder_fd, follow_symlinks=False)
+        if clip.size and not there.st_size:
+            os.unlink(held, dir_fd=folder_fd)  # only the name was taken, see rename_new
+        else:
+            _put_back(folder_fd, held, name)
+
+
+def _hold(folder_fd: int, name: bytes, clip: Clip, fd: int) -> bytes:
+    """Take a file out of everybody's way, and make sure that it is the one that is open.
+
+    Who removes by name may remove what was put there since: a rename can be looked at, and
+    undone.
+    """
+    held = _held(clip)
+    rename_new(folder_fd, name, held)
+    there = os.stat(held, dir_fd=folder_fd, follow_symlinks=False)
+    if not os.path.samestat(there, os.fstat(fd)):
+        _put_back(folder_fd, held, name)
+        raise WipeRefusedError("another file took its place after it was checked")
+    return held
+
+
+def _has_writer(fd: int, folder_fd: int, held: bytes, name: bytes) -> bool:
+    """Say whether somebody writes to a file that is held; it is put back then, and on errors."""
+    is_open: bool | None = True
+    try:
+        is_open = has_writer(fd)
+    finally:
+        if is_open:
+            _put_back(folder_fd, held, name)
+    return bool(is_open)
+
+
+def _is_as_checked(fd: int, checked: FileStat) -> bool:
+    """Say whether a file that is held has the content that was checked, by its size and time."""
+    now = FileStat.of(os.fstat(fd))  # the rename has changed the rest
+    return (now.size, now.modified_ns) == (checked.size, checked.modified_ns)
+
+
+def _put_back(folder_fd: int, held: bytes, name: bytes) -> None:
+    try:
+        rename_new(folder_fd, held, name)
+    except FileExistsError:
+        stem, dot, suffix = name.rpartition(b".")
+        free = stem + b"." + secrets.token_hex(4).encode() + dot + suffix
+        rename_new(folder_fd, held, free)
+    os.fsync(folder_fd)
+
+
+def aside(clip: Clip) -> bytes:
+    """Return the path at which an overwriting that was cut short leaves a clip."""
+    folder, slash, _ = clip.path.rpartition(b"/")
+    return folder + slash + _aside(clip)
+
+
+def finish(root: Root, clip: Clip, files: Files) -> None:
+    """Remove what an overwriting that was cut short has left of a clip, if anything; blocks."""
+    with contextlib.suppress(FileNotFoundError), parent_of(root, clip.path) as (folder_fd, _):
+        files.unlink_at(folder_fd, _aside(clip))
+
+
+def verify_gone(root: Root, clip: Clip) -> None:
+    """Make sure that a removed clip no longer is on the camera; blocks.
+
+    Another file may have its name: on a damaged FAT, a clip can hide one.
+
+    Raises:
+        WipeFailedError: it still is.
+        OSError: the camera is gone, or could not be looked at.
+    """
+    if exists(root, clip.path) and not _is_another(root, clip):
+        raise WipeFailedError(hint="check the camera's file system; dockd tries again")
+
+
+def _is_another(root: Root, clip: Clip) -> bool:
+    try:
+        with open_file(root, clip.path) as fd:
+            return os.fstat(fd).st_size != clip.size or _digest(fd) != clip.plaintext_sha256
+    except OSError:
+        # What can't be read can't be told from the clip.
+        return False
+
+
+def _digest(fd: int) -> str:
+    digest = hashlib.sha256()
+    for block in read_fd_from_disk(fd):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _held(clip: Clip) -> bytes:
+    return f".dockd-held-{_tag(clip)}".encode()
+
+
+def _aside(clip: Clip) -> bytes:
+    return f".dockd-wiped-{_tag(clip)}".encode()
+
+
+def _tag(clip: Clip) -> str:
+    """Return what makes the names of one wipe its own: nobody else can have given them."""
+    assert clip.wiping, "a wipe begins in the ledger"
+    if clip.wiping == 1:  # begun by a dockd that drew no numbers
+        return str(clip.clip_id)
+    return f"{str(clip.clip_id)[:16]}-{clip.wiping:016x}"
+
+
+def _overwrite(fd: int, size: int, files: Files) -> None:
+    offset = 0
+    while offset < size:
+        offset += files.write_at(fd, [memoryview(_BLOCK)[: size - offset]], offset)
+    files.fsync(fd)

@@ -1,0 +1,558 @@
+"""The station's ciphertext: written durably, within a budget, until its receipt is there.
+
+A finished file is named after its own SHA-256, so that nothing is ever replaced, and its
+manifest lies beside it before it has that name, ending in ``.jws``; one that is being written
+ends in ``.part``. What is left of a damaged one is set aside under its clip's id, ending in
+``.damaged``: it may be the last copy. So may be what the ledger does not know; it stays.
+"""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from dockd.base import events
+from dockd.base.board import Board
+from dockd.base.clock import Clock
+from dockd.base.concurrency import to_the_end
+from dockd.base.errors import (
+    CameraHangsError,
+    ClipTooLargeError,
+    SpoolDamagedError,
+    SpoolDiskFullError,
+    SpoolError,
+    SpoolFullError,
+)
+from dockd.base.logs import Repeats, emit_error
+from dockd.base.sizes import shown_size
+from dockd.base.threads import Threads
+from dockd.host.files import Files, read_from_disk
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_OWN_NAME = re.compile(
+    r"(?P<sha256>[0-9a-f]{64})\.(?P<kind>age|jws)|([0-9a-f]{32}|[0-9a-f]{64}\.jws\.[0-9a-f]{8})\.part"
+)
+_MOST_MANIFEST = 1 << 20
+"""Bytes of a manifest that are read, at most."""
+_MARKER = ".dockd-spool"
+"""A file by which a spool knows itself."""
+_PATIENCE = 120.0
+"""Seconds that the disk has to say how much is free on it."""
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_REMOVAL = "removal"
+_LOOK_AGAIN = 5.0
+"""Seconds after which a wait for room looks at the disk again, which others use as well."""
+_DAMAGE_HINT = "look at the disk that holds the spool; docs/operate.md says what is left"
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell a ciphertext that is gone from one that only can't be read now.
+
+    Raises:
+        SpoolDamagedError: it is gone; SpoolError: the disk, or this process, has a trouble
+            that may pass.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SpoolDamagedError(f"{path} is gone", hint=_DAMAGE_HINT) from error
+    except OSError as error:
+        raise SpoolError(
+            f"{path}: {error.strerror}", hint="check the disk that holds the spool, and dmesg"
+        ) from error
+
+
+def check_ciphertext(path: Path, sha256: str) -> None:
+    """Re-read a ciphertext from the disk, past the page cache; blocks.
+
+    Raises:
+        SpoolDamagedError: it is gone, or not what was written; SpoolError: it can't be read.
+    """
+    digest = hashlib.sha256()
+    with reading(path):
+        for block in read_from_disk(path):
+            digest.update(block)
+    if digest.hexdigest() != sha256:
+        raise SpoolDamagedError(
+            f"{path}: the disk returns other bytes than were written", hint=_DAMAGE_HINT
+        )
+
+
+@dataclass
+class Part:
+    """A ciphertext that is being written."""
+
+    path: Path
+    fd: int
+
+
+class Spool:
+    """The folder, its budget, and what waits for room in it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        budget: int,
+        reserve: int,
+        files: Files,
+        clock: Clock,
+        board: Board | None = None,
+    ) -> None:
+        self.folder = folder
+        self.budget = budget
+        self.reserve = reserve
+        self.waiting = False
+        """Whether a clip waits for room."""
+        self._files = files
+        self._clock = clock
+        self.unknown: dict[str, int] = {}
+        """SHA-256 and size of ciphertexts that the ledger did not know at the start."""
+        self._sizes: dict[str, int] = {}
+        self._place: tuple[int, int] | None = None
+        """Device and inode of the folder."""
+        self._promised = 0
+        self._in_line = 0
+        """How many clips wait for room, or for their turn to."""
+        self._wanted: int | None = None
+        """What the last clip that had to wait needed, until as much is free again."""
+        self._freed = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._question = asyncio.Lock()
+        self._threads = Threads("spool", _PATIENCE)
+        self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM, board)
+        self._unneeded: set[str] = set()
+        """Delivered ciphertexts that could not be removed, and still take room."""
+        self._going: set[str] = set()
+        """Those that are being removed at this moment."""
+        self._is_delivered: Callable[[str], bool] = lambda _: False
+        self._removals = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED, board)
+
+    def recover(
+        self,
+        expected: Mapping[str, int],
+        is_delivered: Callable[[str], bool] = lambda _: False,
+    ) -> set[str]:
+        """Throw away what no clip needs, and return the digests of what is not there.
+
+        A ciphertext goes only where the ledger says that its clip has a receipt; one that it
+        doesn't know is among :attr:`unknown` from now on. Files with names that dockd doesn't
+        give, such as ``lost+found``, are left alone, and so is what was set aside. That one
+        file can't be looked at or removed is told, and keeps none of the others.
+
+        Args:
+            expected: SHA-256 and size of each ciphertext that the ledger counts on.
+            is_delivered: whether the ledger has a receipt for a ciphertext.
+
+        Returns:
+            Those that are missing or have another size; they must be set aside, and their
+            clips read again.
+
+        Raises:
+            SpoolError: the folder can't be used.
+        """
+        self._is_delivered = is_delivered
+        with self._explained():
+            self._files.make_folder(self.folder)
+            self._recognise(expected)
+            self._place = self._where()
+            missing = dict(expected)
+            manifests, there = set(), set()
+            for path in self.folder.iterdir():
+                name = _OWN_NAME.fullmatch(path.name)
+                if name is None:
+                    continue
+                sha256 = str(name["sha256"])
+                if name["kind"] == "jws":
+                    manifests.add(sha256)
+                elif name["kind"] is None:
+                    # It was never finished, so there was no manifest, no receipt and no wipe.
+                    self._try_to_remove(path)
+                elif sha256 not in expected and is_delivered(sha256):
+                    if not self._try_to_remove(path):
+                        self._unneeded.add(sha256)
+                        there.add(sha256)
+                else:
+                    there.add(sha256)
+                    size = self._size(path, expected.get(sha256, 0))
+                    if missing.get(sha256) == size:
+                        del missing[sha256]
+                        self._sizes[sha256] = size
+                    elif sha256 not in expected:
+                        self.unknown[sha256] = size
+            for sha256 in manifests - there:
+                self._try_to_remove(self._manifest(sha256))
+        return set(missing)
+
+    def _try_to_remove(self, path: Path) -> bool:
+        try:
+            with self._explained():
+                self._files.remove(path)
+        except SpoolError as error:
+            self._stays(error)
+            return False
+        return True
+
+    def _size(self, path: Path, expected: int) -> int:
+        """Return a ciphertext's size; what can't be looked at may be all there."""
+        try:
+            with self._explained():
+                return path.stat().st_size
+        except SpoolError as error:
+            emit_error(events.SPOOL_FAILED, error, failures=1)
+            return expected
+
+    def know(self, sha256: str) -> None:
+        """Count on a ciphertext that was unknown: the ledger knows it now."""
+        self._sizes[sha256] = self.unknown.pop(sha256)
+
+    def still_unknown(self) -> dict[str, int]:
+        """Return those of the unknown ciphertexts that nobody has taken away yet; blocks.
+
+        Raises:
+            SpoolError: the folder can't be used.
+        """
+        with self._explained():
+            there = {path.name for path in self.folder.iterdir()}
+        for sha256 in list(self.unknown):
+            if self.path(sha256).name not in there:
+                self.unknown.pop(sha256, None)
+        return dict(self.unknown)
+
+    def _recognise(self, expected: Mapping[str, int]) -> None:
+        """Make sure that this is the spool, and not the folder that its disk is mounted on.
+
+        To take everything for lost would be to throw it away once the disk is back.
+        """
+        marker = self.folder / _MARKER
+        if not marker.exists():
+            if expected and not any(self.path(sha256).exists() for sha256 in expected):
+                raise SpoolError(
+                    f"{self.folder} holds none of the {len(expected)} ciphertexts that it should",
+                    hint="mount the spool's disk, or set spool.path right; only if all of them are"
+                    f" lost for good: touch {marker}",
+                )
+            try:
+                marker.touch(0o600)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+
+    def _where(self) -> tuple[int, int]:
+        status = self.folder.stat()
+        return status.st_dev, status.st_ino
+
+    @property
+    def used(self) -> int:
+        """Bytes of ciphertext, written and promised."""
+        return sum(list(self._sizes.values())) + self._promised
+
+    async def _ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the disk, one question at a time: where it hangs, that takes no thread of others.
+
+        Raises:
+            SpoolError: it does not answer.
+        """
+        async with self._question:
+            try:
+                return await self._threads.run(function, *args, **kwargs)
+            except CameraHangsError as error:
+                raise SpoolError(
+                    f"the disk under {self.folder} does not answer",
+                    hint="check the disk that holds the spool, and dmesg; dockd tries again",
+                ) from error
+
+    async def check_possible(self, size: int) -> None:
+        """Make sure that a ciphertext fits an empty spool; to wait for its room would never end.
+
+        Raises:
+            ClipTooLargeError: it never does; SpoolError: the folder is gone, or doesn't answer.
+        """
+        await self._ask(self._check_possible, size)
+
+    def _check_possible(self, size: int) -> None:
+        if size > self.budget:
+            raise ClipTooLargeError(
+                f"{shown_size(size)} of ciphertext are more than spool.budget, "
+                f"{shown_size(self.budget)}",
+                hint="raise spool.budget, then: dockd resync --failed",
+            )
+        if size + self.reserve > self._disk():
+            raise ClipTooLargeError(
+                f"{shown_size(size)} of ciphertext and spool.reserve are more than the whole disk",
+                hint="give the spool a larger disk, then: dockd resync --failed",
+            )
+
+    @contextlib.asynccontextmanager
+    async def room(self, size: int) -> AsyncIterator[None]:
+        """Wait until a ciphertext of a size fits, and keep that room while the context lasts.
+
+        Raises:
+            SpoolError: the folder is gone.
+        """
+        self._in_line += 1
+        try:
+            async with self._turn:
+                await self._wait_for_room(size)
+                self._promised += size
+        finally:
+            self._in_line -= 1
+            if not self._in_line:
+                self._waits.hide()
+        try:
+            yield
+        finally:
+            self._promised -= size
+            self._freed.set()
+
+    async def _wait_for_room(self, size: int) -> None:
+        await self._remove_unneeded()
+        shortage = await self._ask(self._shortage, size)
+        if shortage is None:
+            self._waits.success()
+            return
+        self._wanted = size
+        self.waiting = True
+        try:
+            while shortage is not None:
+                self._waits.failure(error=shortage, retry_in=_LOOK_AGAIN)
+                await self._clock.wait(self._freed, _LOOK_AGAIN)
+                self._freed.clear()
+                await self._remove_unneeded()
+                shortage = await self._ask(self._shortage, size)
+        finally:
+            self.waiting = False
+
+    def _shortage(self, size: int) -> SpoolFullError | None:
+        """Return why a ciphertext does not fit now; None if it does. Blocks.
+
+        Raises:
+            SpoolError: the folder is gone.
+        """
+        free = self.free()
+        if self.used + size <= self.budget and free - self._promised - size >= self.reserve:
+            return None
+        detail = (
+            f"{size} bytes are needed, {self.used} of {self.budget} are used, {free} are free on"
+            f" the disk and {self.reserve} stay in reserve"
+        )
+        if free + self.used - size < self.reserve:
+            return SpoolDiskFullError(
+                detail, hint="free some disk: it is not clips on their way that fill it"
+            )
+        return SpoolFullError(
+            detail, hint="uploads make room; if they stand still, look at target.down"
+        )
+
+    def free(self) -> int:
+        """Return the free bytes of the spool's disk; blocks.
+
+        Raises:
+            SpoolError: the folder is gone.
+        """
+        with self._explained():
+            return self._files.free_bytes(self.folder)
+
+    def _disk(self) -> int:
+        with self._explained():
+            system = os.statvfs(self.folder)
+            return system.f_blocks * system.f_frsize
+
+    def begin(self) -> Part:
+        """Open a new part, which has to be discarded in the end; blocks.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        path = self.folder / f"{secrets.token_hex(16)}.part"
+        with self._explained():
+            return Part(path, self._files.create(path))
+
+    def discard(self, part: Part) -> None:
+        """Close a part; unless it was published, it is gone then. Blocks.
+
+        Raises:
+            SpoolError: it could not be removed; the next start does it.
+        """
+        with self._explained():
+            try:
+                os.close(part.fd)
+            finally:
+                part.path.unlink(missing_ok=True)
+
+    def write(self, part: Part, data: memoryview) -> None:
+        """Append to a part.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        with self._explained():
+            self._files.write(part.fd, data)
+
+    def finish(self, part: Part) -> None:
+        """Make the bytes of a part durable.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        with self._explained():
+            self._files.fsync(part.fd)
+
+    def publish(self, part: Part, sha256: str) -> None:
+        """Give a finished part its name, durably.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        with self._explained():
+            size = os.fstat(part.fd).st_size
+            self._files.publish(part.path, self.path(sha256))
+        self._sizes[sha256] = size
+
+    def keep_manifest(self, sha256: str, manifest: str) -> None:
+        """Put a manifest beside the ciphertext that it is for, durably; blocks.
+
+        Raises:
+            SpoolFullError: the disk is full; SpoolError: it failed otherwise.
+        """
+        with self._explained():
+            self._files.publish_bytes(manifest.encode(), self._manifest(sha256))
+
+    def manifest(self, sha256: str) -> str | None:
+        """Return the manifest beside a ciphertext, unverified; None if there is none. Blocks.
+
+        Raises:
+            SpoolError: it can't be read.
+        """
+        with self._explained():
+            try:
+                with self._manifest(sha256).open("rb") as file:
+                    return file.read(_MOST_MANIFEST).decode("ascii", "replace")
+            except FileNotFoundError:
+                return None
+
+    def holds(self, sha256: str) -> bool:
+        """Say whether a ciphertext is there to stay, as far as is known."""
+        return sha256 in self._sizes and sha256 not in self._going
+
+    def path(self, sha256: str) -> Path:
+        """Return where a ciphertext lies."""
+        return self.folder / f"{sha256}.age"
+
+    def _manifest(self, sha256: str) -> Path:
+        return self.folder / f"{sha256}.jws"
+
+    def take_back(self, sha256: str) -> None:
+        """Remove a ciphertext and its manifest; one that is gone already is no error. Blocks.
+
+        Raises:
+            SpoolError: one of them could not be removed; the next start finds it.
+        """
+        with self._explained():
+            self._files.remove(self.path(sha256))
+            self._files.remove(self._manifest(sha256))
+        self._sizes.pop(sha256, None)
+
+    async def remove(self, sha256: str) -> None:
+        """Remove a ciphertext that is no longer needed; one that is gone already is no error.
+
+        One that can't be removed is told, and goes when a clip wants its room, or at the next
+        start.
+        """
+        self._going.add(sha256)
+        try:
+            await to_the_end(self.take_back, sha256)
+        except SpoolError as error:
+            self._unneeded.add(sha256)
+            self._stays(error)
+            return
+        finally:
+            self._going.discard(sha256)
+        self._freed.set()
+        if self._wanted is not None and not self._in_line:
+            with contextlib.suppress(SpoolError):  # whoever wants the room asks for himself
+                shortage = await self._ask(self._shortage, self._wanted)
+                if shortage is None and not self._in_line:
+                    self._wanted = None
+                    self._waits.success()
+
+    def _stays(self, error: SpoolError) -> None:
+        """Tell that something could not be removed; in one line, however much that is."""
+        cause = error.__cause__
+        why = cause.strerror if isinstance(cause, OSError) else error.detail
+        told = SpoolError(
+            f"{self.folder}: what nobody needs any more can't be removed: {why}",
+            hint="check the disk that holds the spool; dockd tries again",
+        )
+        self._removals.failure(_REMOVAL, error=told)
+
+    async def _remove_unneeded(self) -> None:
+        """Try again to remove what could not be, as long as it still isn't needed."""
+        for sha256 in list(self._unneeded):
+            self._going.add(sha256)
+            try:
+                if await to_the_end(self._is_delivered, sha256):
+                    await to_the_end(self.take_back, sha256)
+            except SpoolError as error:
+                self._stays(error)
+                return
+            finally:
+                self._going.discard(sha256)
+            self._unneeded.discard(sha256)
+        self._removals.success(_REMOVAL)
+
+    def set_aside(self, sha256: str, clip_id: str) -> None:
+        """Keep what is left of a damaged ciphertext until its clip is acknowledged; blocks.
+
+        It counts against the budget no longer, as no upload ever makes its room again; the
+        disk's reserve still holds.
+
+        Raises:
+            SpoolError: it could not be, or all of the folder is gone: that is no damage.
+        """
+        with self._explained():
+            if self._where() != self._place:
+                raise SpoolError(
+                    f"{self.folder} is another folder than before",
+                    hint="mount the disk that holds the spool; dockd tries again",
+                )
+            kept = self.folder / f"{clip_id}-{sha256}.damaged"
+            for path, suffix in ((self.path(sha256), ""), (self._manifest(sha256), ".jws")):
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.publish(path, kept.with_name(kept.name + suffix))
+        self._sizes.pop(sha256, None)
+
+    def remove_set_aside(self, clip_id: str) -> None:
+        """Remove what was set aside of a clip that is acknowledged; blocks.
+
+        Raises:
+            SpoolError: it could not be.
+        """
+        with self._explained():
+            for path in self.folder.glob(f"{clip_id}-*.damaged*"):
+                self._files.remove(path)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                raise (SpoolFullError if self._sizes else SpoolDiskFullError)(
+                    f"the disk under {self.folder} is full",
+                    hint="free some disk; ingest goes on by itself",
+                ) from error
+            raise SpoolError(
+                f"{error.filename or self.folder}: {error.strerror}",
+                hint="check the disk that holds the spool; dockd tries again",
+            ) from error

@@ -1,0 +1,1212 @@
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dockd.base.errors import (
+    JournalBrokenError,
+    LedgerError,
+    LedgerVersionError,
+    ManifestRefusedError,
+)
+from dockd.evidence import journal
+from dockd.evidence.journal import GENESIS
+from dockd.evidence.keys import SigningKey
+from dockd.evidence.statements import (
+    Content,
+    JournalHead,
+    derive_clip_id,
+    read_unverified_manifest,
+    sign,
+    statement_sha256,
+)
+from dockd.station.ledger import journal_kinds as journal_entries
+from dockd.station.ledger.database import Database
+from dockd.station.ledger.ledger import Ledger, Observed, SealedFacts
+from dockd.station.ledger.schema import MIGRATIONS
+from dockd.station.model import (
+    PENDING,
+    TRANSITIONS,
+    Camera,
+    Clip,
+    FileStat,
+    FoundFile,
+    Match,
+    Pause,
+    State,
+)
+from tests.clocks import FakeClock
+from tests.support import ALICE, BOB, fill, make_manifest, small_disk
+
+CAMERA = Camera("generic", "CAM-0001")
+OTHER = Camera("generic", "CAM-0002")
+KEY = SigningKey.generate()
+PATH = b"DCIM/0001.mp4"
+
+
+def found(path: bytes = PATH, size: int = 1000, *, match: Match | None = None) -> FoundFile:
+    return FoundFile(path, size, 1_700_000_000_000_000_000, match or Match("video"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(path, FakeClock())) as opened:
+        yield opened
+
+
+class Story:
+    """Takes clips of one camera through their lives."""
+
+    def __init__(self, ledger: Ledger, camera: Camera = CAMERA) -> None:
+        self.ledger = ledger
+        self.camera = camera
+        self.docking = ledger.begin_docking(camera, "bay 1")
+
+    def look(self, *files: FoundFile) -> Observed:
+        return self.ledger.observe(self.camera, self.docking, files)
+
+    def clip(self, path: bytes = PATH) -> Clip:
+        """The newest clip at a path."""
+        return [
+            clip for clip in self.ledger.clips() if clip.path == path and clip.camera == self.camera
+        ][-1]
+
+    def ingest(self, clip: Clip) -> None:
+        self.ledger.begin_ingest(clip, self.docking)
+
+    def interrupt(self, clip: Clip) -> None:
+        self.ledger.interrupt_ingest(clip, "clip.changed", "it changed")
+
+    def give_up(self, clip: Clip) -> None:
+        self.ledger.unreadable(clip, "clip.unreadable", "Input/output error")
+
+    def spool(self, clip: Clip) -> None:
+        plaintext = Content(sha256=f"{clip.id:064x}", size=clip.size)
+        facts = SealedFacts(
+            derive_clip_id(clip.camera.id, plaintext.sha256),
+            FileStat(clip.size, clip.modified_ns, 5, 6, 7),
+            plaintext,
+            Content(sha256=f"{clip.id + 1000:064x}", size=clip.size + 200),
+        )
+
+        def signed(head: JournalHead) -> str:
+            manifest = make_manifest(
+                KEY, plaintext=plaintext, ciphertext=facts.ciphertext, journal=head
+            )
+            file = manifest.file.model_copy(update={"path": clip.name})
+            return sign(manifest.model_copy(update={"file": file}), KEY)
+
+        self.ledger.spooled(clip, facts, signed(self.ledger.head()))
+
+    def leave(self, clip: Clip) -> None:
+        """Look without a clip's file."""
+        self.look(*(found(one.path, one.size) for one in self._present() if one.id != clip.id))
+
+    def come_again(self, clip: Clip) -> None:
+        """Find, and read, a clip that has left while it was in the spool."""
+        self.look(*(found(one.path, one.size) for one in self._present()), found(clip.path))
+        again = self.clip(clip.path)
+        self.ingest(again)
+        facts = SealedFacts(
+            str(clip.clip_id),
+            FileStat(clip.size, clip.modified_ns, 5, 6, 8),
+            Content(sha256=str(clip.plaintext_sha256), size=clip.size),
+            Content(sha256="f" * 64, size=clip.size + 200),
+        )
+        assert self.ledger.rejoin(again, facts, [ALICE, BOB]) is not None
+
+    def lose(self, clip: Clip) -> None:
+        self.ledger.spool_lost(clip, "spool.damaged", "the disk returns other bytes")
+
+    def upload(self, clip: Clip) -> None:
+        self.ledger.begin_upload(clip)
+
+    def reject(self, clip: Clip) -> None:
+        self.ledger.reject(clip, "clip.rejected", "422: no")
+
+    def acknowledge(self, clip: Clip) -> None:
+        self.ledger.acknowledge(clip, f"receipt of {clip.id}", f"answer of {clip.id}")
+
+    def confirm(self, clip: Clip) -> None:
+        self.ledger.confirmed(clip, f"receipt of {clip.id}", f"new answer of {clip.id}")
+
+    def disown(self, clip: Clip) -> None:
+        self.ledger.disown(clip)
+
+    def begin_wipe(self, clip: Clip) -> None:
+        self.ledger.begin_wipe([clip], "delete")
+
+    def wipe(self, clip: Clip) -> None:
+        self.ledger.wiped([clip])
+
+    def recover(self, clip: Clip) -> None:
+        self.ledger.recover()
+
+    def take_up(self, clip: Clip) -> None:
+        self.ledger.take_up(clip, State.FOUND, 1)
+
+    def replace(self, clip: Clip) -> None:
+        self.ledger.replaced(clip)
+
+    def bring_to(self, state: State, path: bytes = PATH) -> Clip:
+        """Find a file, and take it to a state."""
+        self.look(*(found(clip.path, clip.size) for clip in self._present()), found(path))
+        for step in LIVES[state]:
+            step(self, self.clip(path))
+        clip = self.clip(path)
+        assert clip.state is state
+        return clip
+
+    def _present(self) -> list[Clip]:
+        return [
+            clip
+            for clip in self.ledger.clips()
+            if clip.camera == self.camera and clip.present and clip.state is not State.WIPED
+        ]
+
+
+Step = Callable[[Story, Clip], None]
+
+LIVES: dict[State, list[Step]] = {
+    State.FOUND: [],
+    State.INGESTING: [Story.ingest],
+    State.UNREADABLE: [Story.ingest, Story.give_up],
+    State.SPOOLED: [Story.ingest, Story.spool],
+    State.UPLOADING: [Story.ingest, Story.spool, Story.upload],
+    State.REJECTED: [Story.ingest, Story.spool, Story.upload, Story.reject],
+    State.ACKNOWLEDGED: [Story.ingest, Story.spool, Story.upload, Story.acknowledge],
+    State.WIPED: [Story.ingest, Story.spool, Story.upload, Story.acknowledge, Story.wipe],
+}
+
+CHANGES: dict[Step, State] = {
+    Story.ingest: State.INGESTING,
+    Story.give_up: State.UNREADABLE,
+    Story.spool: State.SPOOLED,
+    Story.lose: State.FOUND,
+    Story.reject: State.REJECTED,
+    Story.acknowledge: State.ACKNOWLEDGED,
+    Story.wipe: State.WIPED,
+}
+
+
+@pytest.fixture
+def story(ledger: Ledger) -> Story:
+    return Story(ledger)
+
+
+def events_of(ledger: Ledger, clip: Clip) -> list[str]:
+    return [entry.event for entry in ledger.entries() if entry.clip == clip.id]
+
+
+# Transitions
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_state_changes_only_as_the_table_says_and_the_journal_tells(
+    ledger: Ledger, story: Story, state: State, change: Step
+) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    # Back from acknowledged is for people's orders alone.
+    is_order = (state, CHANGES[change]) == (State.ACKNOWLEDGED, State.FOUND)
+    if CHANGES[change] in TRANSITIONS[state] and not is_order:
+        change(story, clip)
+        assert ledger.clip(clip.id).state is CHANGES[change]
+        (entry,) = ledger.entries(after=before.seq)
+        assert (entry.camera, entry.clip) == (CAMERA.id, clip.id)
+    else:
+        with pytest.raises(LedgerError, match=f"from {state} to {CHANGES[change]}"):
+            change(story, clip)
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == before
+    ledger.verify_journal()
+
+
+@pytest.mark.parametrize("state", State)
+def test_only_an_ingest_under_way_can_be_interrupted(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    story.interrupt(clip)
+    if state is State.INGESTING:
+        assert ledger.clip(clip.id).state is State.FOUND
+        (entry,) = ledger.entries(after=before.seq)
+        assert entry.event == "clip.ingest_interrupted"
+    else:
+        # It was over before the interruption came: what is spooled stays spooled.
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == before
+
+
+def test_the_same_problem_is_noted_once(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.note_problem(clip, "receipt.refused", "it is for another clip")
+    noted = ledger.head()
+    ledger.note_problem(clip, "receipt.refused", "it is for another clip")
+    assert ledger.head() == noted
+    assert ledger.clip(clip.id).problem == "it is for another clip"
+    ledger.note_problem(clip, "receipt.refused", "it is not a signed statement")
+    assert ledger.head().seq == noted.seq + 1
+
+
+def test_the_table_is_exhausted_by_what_the_ledger_can_do(ledger: Ledger) -> None:
+    possible = {*CHANGES.values(), State.UPLOADING}
+    assert {to for after in TRANSITIONS.values() for to in after} == possible
+
+
+@pytest.mark.parametrize("state", State)
+def test_an_upload_begins_once(ledger: Ledger, story: Story, state: State) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    story.upload(clip)
+    story.upload(clip)
+    expected = State.UPLOADING if state is State.SPOOLED else state
+    assert ledger.clip(clip.id).state is expected
+    assert ledger.head().seq == before.seq + (state is State.SPOOLED)
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_wipe_begins_for_acknowledged_clips_only(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    acknowledged = story.bring_to(State.ACKNOWLEDGED, b"DCIM/first.mp4")
+    clip = story.bring_to(state)
+    before = ledger.head()
+    if state is State.ACKNOWLEDGED:
+        ledger.begin_wipe([acknowledged, clip], "delete")
+        assert ledger.clip(acknowledged.id).wiping
+        assert ledger.clip(clip.id).wiping
+        assert ledger.head().seq == before.seq + 2
+    else:
+        with pytest.raises(LedgerError, match="not acknowledged"):
+            ledger.begin_wipe([acknowledged, clip], "delete")
+        assert not ledger.clip(acknowledged.id).wiping
+        assert not ledger.clip(clip.id).wiping
+        assert ledger.head() == before
+
+
+def test_a_wipe_that_is_not_allowed_for_one_clip_is_recorded_for_none(
+    ledger: Ledger, story: Story
+) -> None:
+    acknowledged = story.bring_to(State.ACKNOWLEDGED)
+    uploading = story.bring_to(State.UPLOADING, b"DCIM/0002.mp4")
+    with pytest.raises(LedgerError):
+        ledger.wiped([acknowledged, uploading])
+    assert ledger.clip(acknowledged.id).state is State.ACKNOWLEDGED
+
+
+def test_a_whole_life_is_told_in_order(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.remember_upload(clip, "https://evidence.example/files/1")
+    ledger.uploaded(clip)
+    story.acknowledge(clip)
+    story.begin_wipe(clip)
+    story.wipe(clip)
+    assert events_of(ledger, clip) == [
+        "clip.found",
+        "clip.ingesting",
+        "clip.spooled",
+        "clip.uploading",
+        "clip.uploaded",
+        "clip.acknowledged",
+        "wipe.begun",
+        "clip.wiped",
+    ]
+    ledger.verify_journal()
+
+
+def test_what_an_ingest_made_is_kept_with_its_manifest(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    assert clip.clip_id == derive_clip_id(CAMERA.id, f"{clip.id:064x}")
+    assert clip.ciphertext_size == 1200
+    assert clip.stat == FileStat(1000, clip.modified_ns, 5, 6, 7)
+    entry = next(entry for entry in ledger.entries() if entry.event == "clip.spooled")
+    assert entry.detail["manifest_sha256"] == statement_sha256(clip.manifest or "")
+    (anchor,) = ledger.anchors()
+    assert (anchor.seq, anchor.hash) == (entry.seq - 1, entry.prev)
+
+
+def test_a_clip_whose_ciphertext_was_lost_is_uploaded_anew_from_the_start(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.remember_upload(clip, "https://evidence.example/files/1")
+    ledger.uploaded(clip)
+    story.lose(clip)
+    lost = ledger.clip(clip.id)
+    assert (lost.upload_url, lost.uploaded) == (None, False)
+    assert lost.problem == "the disk returns other bytes"
+    assert ledger.in_spool() == []
+
+
+def test_a_problem_is_forgotten_with_the_next_step(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.INGESTING)
+    story.interrupt(clip)
+    stuck = ledger.clip(clip.id)
+    assert (stuck.error, stuck.problem) == ("clip.changed", "it changed")
+    story.ingest(clip)
+    going_on = ledger.clip(clip.id)
+    assert (going_on.error, going_on.problem) == (None, None)
+
+
+def test_ingests_that_a_crash_cut_short_are_found_again(path: Path) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        story = Story(ledger)
+        cut = story.bring_to(State.INGESTING)
+        done = story.bring_to(State.SPOOLED, b"DCIM/0002.mp4")
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.recover() == 1
+        assert ledger.clip(cut.id).state is State.FOUND
+        assert ledger.clip(done.id) == done
+        assert ledger.recover() == 0
+
+
+# What a look at a camera changes
+
+
+def test_new_files_are_new_clips(ledger: Ledger, story: Story) -> None:
+    match = Match("sidecar", event=True, recorded_at=5.5, metadata={"officer": "Doe"})
+    assert story.look(found(), found(b"a.gps", 0, match=match)) == Observed(2, 0)
+    clip = story.clip(b"a.gps")
+    assert (clip.state, clip.size, clip.present, clip.match) == (State.FOUND, 0, True, match)
+    assert clip.docking == story.docking
+    assert story.clip().match.recorded_at == 1_700_000_000
+
+
+def test_the_same_files_change_nothing(ledger: Ledger, story: Story) -> None:
+    story.look(found())
+    before = ledger.head()
+    assert story.look(found()) == Observed(0, 0)
+    assert ledger.head() == before
+
+
+def test_other_times_alone_make_no_other_clip(ledger: Ledger, story: Story) -> None:
+    story.look(found())
+    assert story.look(replace(found(), modified_ns=7)) == Observed(0, 0)
+    assert story.clip().modified_ns == 7
+    assert len(ledger.clips()) == 1
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.WIPED}))
+def test_another_size_is_another_clip(ledger: Ledger, story: Story, state: State) -> None:
+    clip = story.bring_to(state)
+    assert story.look(found(size=1001)) == Observed(1, 0)
+    assert story.clip().id != clip.id
+    assert story.clip().state is State.FOUND
+    left = ledger.clip(clip.id)
+    assert (left.state, left.present) == (state, False)
+    assert events_of(ledger, clip)[-1] == "clip.replaced"
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.WIPED}))
+def test_a_file_that_is_gone_is_gone_by_another_hand(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    clip = story.bring_to(state)
+    assert story.look() == Observed(0, 1)
+    left = ledger.clip(clip.id)
+    assert (left.state, left.present) == (state, False)
+    assert events_of(ledger, clip)[-1] == "clip.vanished"
+    assert ledger.pending(CAMERA) == 0
+    assert ledger.to_wipe(CAMERA) == []
+
+
+@pytest.mark.parametrize("unseen", [b"DCIM", b"DCIM/0001.mp4"])
+def test_what_could_not_be_looked_at_is_not_gone(
+    ledger: Ledger, story: Story, unseen: bytes
+) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    observed = ledger.observe(CAMERA, story.docking, [], [unseen])
+    assert observed.vanished == 0
+    assert ledger.clip(clip.id).present
+
+
+def test_what_is_beside_a_folder_that_could_not_be_looked_at_is_gone(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.SPOOLED, b"DCIM2/0001.mp4")
+    assert ledger.observe(CAMERA, story.docking, [], [b"DCIM"]).vanished == 1
+    assert not ledger.clip(clip.id).present
+
+
+def test_a_file_that_reappears_is_a_new_clip(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.look()
+    assert story.look(found()) == Observed(1, 0)
+    assert story.clip().id != clip.id
+    assert ledger.to_wipe(CAMERA) == []
+
+
+def test_another_file_in_the_place_of_a_clip_is_no_proof_of_its_wipe(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.begin_wipe(clip)
+    assert story.look(found(size=77)) == Observed(1, 0)
+    assert ledger.clip(clip.id).state is State.ACKNOWLEDGED
+    assert not ledger.clip(clip.id).present
+
+
+def test_a_wipe_cut_short_after_the_removal_is_completed(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.begin_wipe(clip)
+    story.look()
+    assert ledger.clip(clip.id).state is State.WIPED
+    (entry,) = [entry for entry in ledger.entries() if entry.event == "clip.wiped"]
+    assert entry.detail == {"recovered": True}
+
+
+def test_a_wipe_cut_short_before_the_removal_is_still_to_do(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.begin_wipe(clip)
+    assert story.look(found()) == Observed(0, 0)
+    assert [clip.id for clip in ledger.to_wipe(CAMERA)] == [clip.id]
+
+
+def test_the_same_path_after_a_wipe_is_a_new_clip(ledger: Ledger, story: Story) -> None:
+    wiped = story.bring_to(State.WIPED)
+    assert story.look() == Observed(0, 0)
+    assert story.look(found()) == Observed(1, 0)
+    assert story.clip().id != wiped.id
+    assert ledger.clip(wiped.id) == wiped
+
+
+def test_another_content_under_an_acknowledged_clips_path_is_found_as_a_clip(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.replace(clip)
+    assert ledger.to_wipe(CAMERA) == []
+    assert story.look(found()) == Observed(1, 0)
+    assert ledger.pending(CAMERA) == 1
+
+
+def test_paths_are_bytes(ledger: Ledger, story: Story) -> None:
+    name = bytes(range(1, 256))
+    story.look(found(name), found("é".encode()), found("e\u0301".encode()), found(b"\xe9"))
+    assert {clip.path for clip in ledger.clips()} == {
+        name,
+        "é".encode(),
+        "e\u0301".encode(),
+        b"\xe9",
+    }
+    assert story.look(found(name)) == Observed(0, 3)
+    ledger.verify_journal()
+
+
+def test_cameras_do_not_see_each_others_clips(ledger: Ledger, story: Story) -> None:
+    other = Story(ledger, OTHER)
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    assert other.look() == Observed(0, 0)
+    other.look(found())
+    assert ledger.clip(clip.id).present
+    assert [clip.camera for clip in ledger.to_ingest(OTHER)] == [OTHER]
+    assert ledger.pending(CAMERA) == 0
+    assert ledger.to_wipe(OTHER) == []
+
+
+def test_dockings_are_numbered_and_told(ledger: Ledger) -> None:
+    first = ledger.begin_docking(CAMERA, "bay 1")
+    ledger.end_docking(CAMERA, first)
+    assert ledger.begin_docking(CAMERA, "bay 2") == first + 1
+    told = [(entry.event, dict(entry.detail)) for entry in ledger.entries()]
+    assert told == [
+        ("camera.docked", {"docking": first, "place": "bay 1"}),
+        ("camera.undocked", {"docking": first}),
+        ("camera.docked", {"docking": first + 1, "place": "bay 2"}),
+    ]
+
+
+# Questions
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_clip_holds_back_the_wipe_while_it_is_pending(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    story.bring_to(state)
+    assert ledger.pending(CAMERA) == (state in PENDING)
+    assert len(ledger.to_wipe(CAMERA)) == (state is State.ACKNOWLEDGED)
+    assert ledger.counts() == {state: 1}
+
+
+@pytest.mark.parametrize("state", LIVES)
+def test_a_clip_waits_for_a_person_when_it_can_not_be_read_or_was_refused(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    story.bring_to(state)
+    assert ledger.stuck(CAMERA) == (state in {State.UNREADABLE, State.REJECTED})
+    assert ledger.stuck(OTHER) == 0
+
+
+def test_event_flagged_clips_go_first_then_the_oldest(ledger: Ledger, story: Story) -> None:
+    story.look(
+        found(b"late", match=Match("video", recorded_at=30.0)),
+        found(b"early", match=Match("video", recorded_at=10.0)),
+        found(b"event late", match=Match("video", event=True, recorded_at=40.0)),
+        found(b"event early", match=Match("video", event=True, recorded_at=20.0)),
+    )
+    order = [b"event early", b"event late", b"early", b"late"]
+    to_ingest = ledger.to_ingest(CAMERA)
+    assert [clip.path for clip in to_ingest] == order
+    for clip in to_ingest:
+        story.ingest(clip)
+        story.spool(clip)
+    to_upload = ledger.to_upload(10, exclude=(), receipts=True)
+    assert [clip.path for clip in to_upload] == order
+    under_way = {to_upload[0].id, to_upload[2].id}
+    rest = ledger.to_upload(1, exclude=under_way, receipts=True)
+    assert [clip.path for clip in rest] == [b"event late"]
+    assert ledger.to_upload(0, exclude=under_way, receipts=True) == []
+
+
+def test_an_upload_that_is_complete_has_nothing_to_ask_a_target_without_receipts(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.uploaded(clip)
+    assert ledger.to_upload(10, exclude=(), receipts=False) == []
+    assert [clip.id for clip in ledger.to_upload(10, exclude=(), receipts=True)] == [clip.id]
+
+
+def test_a_vanished_clip_is_still_uploaded(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    story.look()
+    assert [clip.id for clip in ledger.to_upload(10, exclude=(), receipts=True)] == [clip.id]
+    assert [clip.id for clip in ledger.in_spool()] == [clip.id]
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_spool_has_to_hold_what_has_no_receipt(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    story.bring_to(state)
+    held = {State.SPOOLED, State.UPLOADING, State.REJECTED}
+    assert len(ledger.in_spool()) == (state in held)
+
+
+def test_a_clip_that_is_not_there_is_a_ledger_error(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="no clip 1"):
+        ledger.clip(1)
+
+
+# The file
+
+
+def test_it_is_its_owners_alone_and_durable(ledger: Ledger, path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert ledger._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert ledger._db.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+
+
+def test_it_is_there_after_a_restart(path: Path) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        clip = Story(ledger).bring_to(State.ACKNOWLEDGED)
+        head = ledger.head()
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == head == ledger.verify_journal()
+
+
+def test_a_newer_dockds_ledger_is_refused_and_left_as_it_is(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    before = path.read_bytes()
+    with pytest.raises(LedgerVersionError) as caught:
+        Ledger(path, FakeClock())
+    assert caught.value.exit_code == 78
+    assert caught.value.hint
+    assert path.read_bytes()[100:] == before[100:]
+
+
+def test_what_is_no_database_is_a_ledger_error(path: Path) -> None:
+    path.write_bytes(b"certainly not SQLite" * 100)
+    with pytest.raises(LedgerError, match="not a database"):
+        Ledger(path, FakeClock())
+    assert path.read_bytes() == b"certainly not SQLite" * 100
+
+
+def test_a_missing_folder_is_a_ledger_error(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="unable to open"):
+        Ledger(tmp_path / "nowhere" / "ledger.db", FakeClock())
+
+
+def test_a_ledger_that_cannot_be_read_any_more_is_a_ledger_error(
+    ledger: Ledger, story: Story
+) -> None:
+    story.look(found())
+    ledger._db.execute("ALTER TABLE clips RENAME TO gone")
+    for ask in (
+        ledger.clips,
+        ledger.counts,
+        lambda: list(ledger.anchors()),
+        lambda: ledger.pending(CAMERA),
+        lambda: ledger.to_upload(1, exclude=(), receipts=True),
+    ):
+        with pytest.raises(LedgerError, match="no such table") as caught:
+            ask()
+        assert caught.value.hint
+
+
+class FailingLedger(Ledger):
+    """A ledger whose next commits fail."""
+
+    failures = 0
+
+    def commit(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise sqlite3.OperationalError("disk I/O error")
+        super().commit()
+
+
+def test_a_commit_that_fails_changes_nothing(path: Path) -> None:
+    with closing(FailingLedger(path, FakeClock())) as ledger:
+        story = Story(ledger)
+        clip = story.bring_to(State.UPLOADING)
+        before = ledger.head()
+        ledger.failures = 1
+        with pytest.raises(LedgerError, match="disk I/O error"):
+            story.acknowledge(clip)
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == before
+        story.acknowledge(clip)
+        assert ledger.clip(clip.id).state is State.ACKNOWLEDGED
+        ledger.verify_journal()
+
+
+def test_what_is_no_manifest_changes_nothing(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.INGESTING)
+    before = ledger.head()
+    facts = SealedFacts(
+        "c" * 64,
+        FileStat(1, 2, 3, 4, 5),
+        Content(sha256="1" * 64, size=1),
+        Content(sha256="2" * 64, size=2),
+    )
+    with pytest.raises(ManifestRefusedError):
+        ledger.spooled(clip, facts, "a.b.c")
+    assert ledger.clip(clip.id) == clip
+    assert ledger.head() == before
+    story.spool(clip)
+
+
+def test_a_full_disk_is_a_ledger_error_and_loses_nothing(tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "disk", size="1m") as disk,
+        closing(Ledger(disk / "ledger.db", FakeClock())) as ledger,
+    ):
+        story = Story(ledger)
+        clips = [story.bring_to(State.UPLOADING, f"{n}.mp4".encode()) for n in range(3)]
+        filler = fill(disk)
+        noted = 0
+
+        def note() -> None:
+            nonlocal noted
+            while True:
+                ledger.record("test.noted", number=noted, filling="x" * 3000)
+                noted += 1
+
+        with pytest.raises(LedgerError, match="full"):
+            note()
+        assert ledger.verify_journal()
+        head = ledger.head()
+        with pytest.raises(LedgerError, match="full"):
+            ledger.observe(CAMERA, story.docking, [found(b"%d" % n) for n in range(1000)])
+        assert ledger.head() == head
+        assert [ledger.clip(clip.id) for clip in clips] == clips
+        filler.unlink()
+        for clip in clips:
+            story.acknowledge(clip)
+        assert len(ledger.to_wipe(CAMERA)) == 3
+        kept = [entry for entry in ledger.entries() if entry.event == "test.noted"]
+        assert [entry.detail["number"] for entry in kept] == list(range(noted))
+        ledger.verify_journal()
+
+
+def test_threads_take_turns(ledger: Ledger) -> None:
+    def write() -> None:
+        for _ in range(50):
+            ledger.record("test.noted")
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ledger.verify_journal().seq == 200
+
+
+def test_more_entries_than_one_page_are_read_in_order(ledger: Ledger) -> None:
+    with ledger._transaction():
+        for _ in range(2001):
+            ledger._append("test.noted", None, None)
+    assert [entry.seq for entry in ledger.entries()] == list(range(1, 2002))
+    assert [entry.seq for entry in ledger.entries(after=1999)] == [2000, 2001]
+
+
+# Orders
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("to", [State.FOUND, State.SPOOLED])
+def test_an_order_takes_up_what_is_stuck_or_acknowledged_and_nothing_else(
+    ledger: Ledger, story: Story, state: State, to: State
+) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    if state in {State.UNREADABLE, State.REJECTED, State.ACKNOWLEDGED} and to in TRANSITIONS[state]:
+        ledger.take_up(clip, to, 7)
+        (entry,) = ledger.entries(after=before.seq)
+        assert entry.event == "clip.taken_up"
+        assert (entry.detail["order"], entry.detail["before"]) == (7, state)
+        assert ("former_receipt" in entry.detail) == (state is State.ACKNOWLEDGED)
+        assert ledger.clip(clip.id).state is to
+    else:
+        with pytest.raises(LedgerError):
+            ledger.take_up(clip, to, 7)
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == before
+
+
+def test_a_receipt_is_given_up_with_the_state_that_it_gave(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.UPLOADING)
+    ledger.remember_upload(clip, "https://evidence.example/files/1")
+    ledger.uploaded(clip)
+    story.acknowledge(clip)
+    ledger.take_up(clip, State.FOUND, 7)
+    again = ledger.clip(clip.id)
+    assert (again.receipt, again.upload_url, again.uploaded) == (None, None, False)
+    assert ledger.to_wipe(CAMERA) == []
+    assert ledger.pending(CAMERA) == 1
+
+
+def test_a_clip_that_a_cut_short_wipe_has_left_can_be_taken_up(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.begin_wipe(clip)
+    story.look(found())
+    assert not ledger.clip(clip.id).wiping
+    ledger.take_up(clip, State.FOUND, order=1)
+    assert "wipe.undone" in [entry.event for entry in ledger.entries()]
+
+
+def test_a_clip_that_a_wipe_has_set_aside_is_still_being_wiped(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.begin_wipe(clip)
+    ledger.observe(CAMERA, story.docking, [], unseen=[PATH])
+    assert ledger.clip(clip.id).wiping
+    assert ledger.clip(clip.id).present
+
+
+def test_a_clip_whose_wipe_has_begun_is_not_taken_up(ledger: Ledger, story: Story) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    story.begin_wipe(clip)
+    with pytest.raises(LedgerError, match="has begun"):
+        ledger.take_up(clip, State.FOUND, 7)
+    assert ledger.clip(clip.id).receipt
+
+
+def test_an_unreadable_clip_is_tried_again_at_the_next_docking(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.UNREADABLE)
+    assert ledger.to_ingest(CAMERA) == []
+    ledger.begin_docking(OTHER, "bay 2")
+    assert ledger.to_ingest(CAMERA) == []
+    docking = ledger.begin_docking(CAMERA, "bay 1")
+    (again,) = ledger.to_ingest(CAMERA)
+    assert (again.id, again.error) == (clip.id, None)
+    *_, entry = ledger.entries()
+    assert (entry.event, entry.detail) == (
+        "clip.taken_up",
+        {"docking": docking, "before": "unreadable"},
+    )
+
+
+def acknowledged(story: Story) -> Clip:
+    story.look(found())
+    for step in (Story.ingest, Story.spool, Story.upload, Story.acknowledge):
+        step(story, story.clip())
+    return story.clip()
+
+
+@pytest.mark.parametrize("by", ["disown", "take_up", "another receipt"])
+def test_the_journal_keeps_the_proof_that_a_clip_loses(
+    ledger: Ledger, story: Story, by: str
+) -> None:
+    clip = acknowledged(story)
+    match by:
+        case "disown":
+            assert ledger.disown(clip)
+        case "take_up":
+            ledger.take_up(clip, State.FOUND, 7)
+        case _:
+            assert ledger.confirmed(clip, "another receipt", "another answer")
+    *_, entry = ledger.entries()
+    former = {name: value for name, value in entry.detail.items() if name.startswith("former_")}
+    statements = {"former_receipt": clip.receipt, "former_answer": clip.answer}
+    if by != "another receipt":
+        statements["former_manifest"] = clip.manifest
+    assert former == statements
+    ledger.verify_journal()
+
+
+def test_what_was_said_of_a_clip_before_it_was_taken_up_is_not_kept(
+    ledger: Ledger, story: Story
+) -> None:
+    asked = acknowledged(story)
+    ledger.take_up(asked, State.FOUND, 7)
+    before = ledger.clips()
+    assert not ledger.confirmed(asked, str(asked.receipt), "a late answer")
+    assert not ledger.disown(asked)
+    assert ledger.clips() == before
+    # Nor once it was read again, and is another copy.
+    story.ingest(story.clip())
+    plaintext = Content(sha256=str(asked.plaintext_sha256), size=asked.size)
+    facts = SealedFacts(
+        str(asked.clip_id),
+        FileStat(asked.size, asked.modified_ns, 5, 6, 7),
+        plaintext,
+        Content(sha256="e" * 64, size=asked.size + 200),
+    )
+    manifest = make_manifest(KEY, plaintext=plaintext, ciphertext=facts.ciphertext)
+    token = sign(manifest.model_copy(update={"journal": ledger.head()}), KEY)
+    ledger.spooled(story.clip(), facts, token)
+    story.upload(story.clip())
+    ledger.acknowledge(story.clip(), "new receipt", "new answer")
+    before = ledger.clips()
+    assert not ledger.confirmed(asked, str(asked.receipt), "a late answer")
+    assert not ledger.disown(asked)
+    assert ledger.clips() == before
+
+
+def test_the_same_word_of_the_receiver_is_entered_once(ledger: Ledger, story: Story) -> None:
+    clip = acknowledged(story)
+    for number in range(3):
+        assert ledger.confirmed(clip, str(clip.receipt), f"answer {number}")
+    assert [entry.event for entry in ledger.entries()].count("clip.confirmed") == 1
+    assert story.clip().answer == "answer 2"
+    ledger.begin_wipe([clip], "delete")
+    assert ledger.confirmed(clip, str(clip.receipt), "answer 3")
+    assert [entry.event for entry in ledger.entries()].count("clip.confirmed") == 2
+
+
+def test_a_wipe_does_not_begin_for_a_clip_that_an_order_has_taken_up_meanwhile(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.ACKNOWLEDGED)
+    ledger.take_up(clip, State.FOUND, 7)
+    with pytest.raises(LedgerError, match="not acknowledged"):
+        story.begin_wipe(clip)
+
+
+@pytest.mark.parametrize("state", State)
+def test_an_upload_starts_anew_only_while_it_is_under_way(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    clip = story.bring_to(state)
+    before = ledger.head()
+    if state in {State.SPOOLED, State.UPLOADING}:
+        ledger.remember_upload(clip, "https://evidence.example/files/1")
+        ledger.uploaded(clip)
+        ledger.restart_upload(clip, 7)
+        assert (ledger.clip(clip.id).upload_url, ledger.clip(clip.id).uploaded) == (None, False)
+    else:
+        with pytest.raises(LedgerError):
+            ledger.restart_upload(clip, 7)
+        assert ledger.head() == before
+
+
+def test_a_pause_is_kept_until_it_is_resumed_or_replaced(path: Path) -> None:
+    first = Pause("wipes", "a search", "2026-11-21T12:00:00.000Z", None, 1000)
+    second = replace(first, since="2026-11-21T13:00:00.000Z", until="2026-11-21T14:00:00.000Z")
+    with closing(Ledger(path, FakeClock())) as ledger:
+        ledger.pause([first])
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.pauses() == [first]
+        ledger.pause([second])
+        ledger.forget_pause(first)
+        assert ledger.pauses() == [second]
+        ledger.forget_pause(second)
+        assert ledger.pauses() == []
+
+
+FIRST_FORM = [
+    "DROP TABLE pauses",
+    "DROP TABLE anchors",
+    "ALTER TABLE clips DROP COLUMN answer",
+    "DROP INDEX clips_by_ciphertext",
+    *(f"DROP INDEX {name}" for name in ("clips_by_state", "clips_by_camera", "journal_by_clip")),
+    "PRAGMA user_version = 1",
+]
+"""What leads back to the form of the first release."""
+
+
+def test_a_ledger_of_the_first_form_is_brought_to_todays_with_all_that_is_in_it(
+    path: Path,
+) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        clip = Story(ledger).bring_to(State.UPLOADING)
+        head = ledger.head()
+    with closing(sqlite3.connect(path)) as database:
+        for statement in FIRST_FORM:
+            database.execute(statement)
+        database.commit()
+    with closing(Ledger(path, FakeClock(), read_only=True)) as ledger:
+        assert ledger.clip(clip.id) == clip
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.clip(clip.id) == clip
+        assert ledger.head() == head
+        assert ledger.pauses() == []
+        ledger.verify_journal()
+        signed = read_unverified_manifest(str(clip.manifest))
+        assert ledger.last_anchor(signed.station.kid) == signed.journal
+
+
+@pytest.mark.parametrize("has_signed", [True, False])
+def test_the_last_anchor_of_a_key_is_looked_for_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, has_signed: bool
+) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        clip = Story(ledger).bring_to(State.SPOOLED)
+        signed = read_unverified_manifest(str(clip.manifest))
+        ledger._db.execute("DELETE FROM anchors")
+        kid = signed.station.kid if has_signed else "another"
+        expected = signed.journal if has_signed else GENESIS
+        assert ledger.last_anchor(kid) == expected
+    monkeypatch.delattr(Database, "_found_anchor")
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.last_anchor(kid) == expected
+        assert ledger.next_anchor(kid).previous == expected
+
+
+def test_what_a_look_asks_the_ledger_leaves_the_signed_statements_where_they_are(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = acknowledged(story)
+    (known,) = ledger.read_before(CAMERA)
+    assert known == replace(clip, manifest=None, receipt=None, answer=None)
+    assert (ledger.wiping(CAMERA), ledger.unwiped(CAMERA)) == ([], 1)
+    (begun,) = ledger.begin_wipe([clip], "delete")
+    assert ledger.wiping(CAMERA) == [replace(known, wiping=begun.wiping)]
+
+
+def test_whether_a_ciphertext_was_delivered_is_not_looked_for_in_every_clip(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = acknowledged(story)
+    assert ledger.is_delivered(str(clip.ciphertext_sha256))
+    assert not ledger.is_delivered("0" * 64)
+    (plan,) = ledger._db.execute(
+        "EXPLAIN QUERY PLAN SELECT count(*) FROM clips WHERE ciphertext_sha256 = ?"
+        " AND receipt IS NOT NULL AND state IN ('acknowledged', 'wiped')",
+        ("0" * 64,),
+    )
+    assert "clips_by_ciphertext" in plan["detail"]
+
+
+def test_each_manifest_names_the_anchor_of_the_one_that_was_signed_before(
+    ledger: Ledger, story: Story
+) -> None:
+    """Whether that has been entered yet or not, and whatever comes between them."""
+    first = ledger.next_anchor("key")
+    assert (first.head, first.previous) == (ledger.head(), GENESIS)
+    assert ledger.next_anchor("key") == first
+    story.look(found())
+    second = ledger.next_anchor("key")
+    assert (second.head, second.previous) == (ledger.head(), first.head)
+    assert ledger.next_anchor("another").previous == GENESIS
+
+
+def test_an_anchor_that_was_entered_outlasts_a_restart(path: Path) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        clip = Story(ledger).bring_to(State.SPOOLED)
+        signed = read_unverified_manifest(str(clip.manifest))
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.next_anchor(signed.station.kid).previous == signed.journal
+
+
+def test_a_journal_holds_its_entries_and_no_others(ledger: Ledger, story: Story) -> None:
+    story.look(found())
+    head = ledger.head()
+    assert ledger.holds(GENESIS)
+    assert ledger.holds(head)
+    assert not ledger.holds(JournalHead(seq=head.seq, hash="0" * 64))
+    assert not ledger.holds(JournalHead(seq=head.seq + 1, hash=head.hash))
+
+
+# The journal in it
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE journal SET event = 'other' WHERE seq = 1",
+        "DELETE FROM journal WHERE seq = 1",
+        "DELETE FROM journal",
+        "INSERT OR REPLACE INTO journal SELECT seq, at, 'x', camera, clip, detail, prev, hash"
+        " FROM journal WHERE seq = 1",
+    ],
+)
+def test_the_journal_is_append_only(ledger: Ledger, story: Story, statement: str) -> None:
+    story.look(found())
+    before = list(ledger.entries())
+    with pytest.raises(sqlite3.IntegrityError):
+        ledger._db.execute(statement)
+    assert list(ledger.entries()) == before
+
+
+def tamper(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TRIGGER journal_no_update")
+        database.execute("DROP TRIGGER journal_no_delete")
+        database.execute(statement)
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE journal SET at = '2026-11-21T12:00:00.001Z' WHERE seq = 3",
+        "UPDATE journal SET camera = NULL WHERE seq = 3",
+        "UPDATE journal SET clip = 77 WHERE seq = 3",
+        "UPDATE journal SET detail = '{}' WHERE seq = 2",
+        "UPDATE journal SET detail = 'not JSON' WHERE seq = 2",
+        "UPDATE journal SET detail = ' ' || detail WHERE seq = 2",
+        "UPDATE journal SET detail = '5' WHERE seq = 2",
+        "UPDATE journal SET hash = prev WHERE seq = 3",
+        "UPDATE journal SET seq = 1000 WHERE seq = 3",
+        "DELETE FROM journal WHERE seq = 1",
+        "DELETE FROM journal WHERE seq = 3",
+        "DELETE FROM journal WHERE seq > 1",
+        "DELETE FROM journal",
+        "UPDATE clips SET manifest = 'no manifest'",
+    ],
+)
+def test_tampering_with_the_file_is_found_out(path: Path, statement: str) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        Story(ledger).bring_to(State.UPLOADING)
+    tamper(path, statement)
+    with closing(Ledger(path, FakeClock())) as ledger, pytest.raises(JournalBrokenError):
+        ledger.verify_journal()
+
+
+def test_cutting_the_end_off_is_found_out_once_a_manifest_names_it(path: Path) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        story = Story(ledger)
+        first = story.bring_to(State.ACKNOWLEDGED)
+        story.begin_wipe(first)
+        story.wipe(first)
+        wiped_at = ledger.head().seq
+        story.bring_to(State.SPOOLED, b"DCIM/0002.mp4")
+    tamper(path, f"DELETE FROM journal WHERE seq >= {wiped_at}")
+    with closing(Ledger(path, FakeClock())) as ledger:
+        with pytest.raises(JournalBrokenError, match="but a manifest names entry"):
+            ledger.verify_journal()
+        # What happens later does not make up for it.
+        for _ in range(10):
+            ledger.record("test.noted")
+        with pytest.raises(JournalBrokenError, match="is not the one that a manifest names"):
+            ledger.verify_journal()
+
+
+def test_an_export_is_proved_without_the_ledger(ledger: Ledger, story: Story) -> None:
+    story.bring_to(State.ACKNOWLEDGED)
+    lines = [entry.as_json() for entry in ledger.entries()]
+    assert journal.verify(map(journal.parse, lines), ledger.anchors()) == ledger.head()
+
+
+def test_a_clip_that_comes_again_while_it_is_in_the_spool_is_one_clip(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    story.leave(clip)
+    story.come_again(ledger.clip(clip.id))
+    (only,) = ledger.clips()
+    assert only.id == clip.id
+    assert only.present
+    assert only.stat is not None
+    assert only.stat.inode == 8
+    assert only.ciphertext_sha256 == clip.ciphertext_sha256
+    # Whoever was cut short while this happened finds that it is over.
+    ledger.interrupt_ingest(replace(clip, id=clip.id + 1), "interrupted", "cut short")
+    ledger.verify_journal()
+
+
+@pytest.mark.parametrize("state", [State.ACKNOWLEDGED, State.REJECTED])
+def test_a_clip_that_is_on_its_way_no_longer_is_not_rejoined(
+    ledger: Ledger, story: Story, state: State
+) -> None:
+    clip = story.bring_to(state)
+    story.leave(clip)
+    with pytest.raises(AssertionError):
+        story.come_again(ledger.clip(clip.id))
+    assert len(ledger.clips()) == 2
+
+
+def test_a_clip_in_the_spool_that_others_can_open_is_not_rejoined(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.SPOOLED)
+    story.leave(clip)
+    story.look(found(clip.path))
+    again = story.clip(clip.path)
+    story.ingest(again)
+    plaintext = Content(sha256=str(clip.plaintext_sha256), size=clip.size)
+    facts = SealedFacts(str(clip.clip_id), FileStat(1, 2, 3, 4, 5), plaintext, plaintext)
+    assert ledger.rejoin(again, facts, [ALICE]) is None
+    assert ledger.clip(again.id).state is State.INGESTING
+
+
+def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story: Story) -> None:
+    for number, steps in enumerate(
+        [
+            [Story.interrupt],
+            [Story.give_up],
+            [Story.spool, Story.lose],
+            [Story.spool, Story.upload, Story.reject],
+            [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe, Story.wipe],
+            [Story.spool, Story.upload, Story.acknowledge, Story.replace],
+            [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe],
+            [Story.spool, Story.upload, Story.acknowledge, Story.confirm, Story.disown],
+            [Story.give_up, Story.take_up],
+            [Story.spool, Story.leave, Story.come_again],
+        ]
+    ):
+        path = f"{number}.mp4".encode()
+        story.bring_to(State.INGESTING, path)
+        for step in steps:
+            step(story, story.clip(path))
+    ledger.uploaded(story.clip(b"0.mp4"))
+    ledger.note_problem(story.clip(b"0.mp4"), "receipt.refused", "it is for another clip")
+    ledger.note_problem(story.clip(b"0.mp4"), "wipe.refused", "its content is another one")
+    ledger.wipe_damaged(CAMERA, ["GPS/track.gps"])
+    ledger.record("order.resync", uid=1000, named=None, failed=True, reupload=False)
+    ledger.pause([Pause("wipes", "a search", "2026-11-21T12:00:00.000Z", None, 1000)])
+    ledger.resume(["wipes"], 1000)
+    story.look()
+    ledger.end_docking(CAMERA, story.docking)
+    told = set()
+    for entry in ledger.entries():
+        told.add(entry.event)
+        detail = journal_entries.KINDS[entry.event].detail
+        required = {name for name, kind in detail.items() if not kind.endswith("?")}
+        assert required <= set(entry.detail) <= set(detail), entry.event
+    assert told == set(journal_entries.KINDS)
