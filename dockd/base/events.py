@@ -1,6 +1,6 @@
 """What dockd says in its logs: every event, its fields, its meaning.
 
-``docs/events.md`` is made from this table by dockd.commands.events_page.
+``docs/events.md`` is made from this table by dockd.cli.events_page.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""docs/events.md, out of what is declared: ``python -m dockd.commands.events_page``."""
+"""docs/events.md, out of what is declared: ``python -m dockd.cli.events_page``."""
 
 import sys
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 How dockd speaks: results go to standard output, everything else to standard error, as
 ``dockd: …`` in lower case and without a full stop, a hint on a line of its own. Exit codes
-are those of sysexits(3), as dockd.errors names them.
+are those of sysexits(3), as dockd.base.errors names them.
 """
 
 import contextlib

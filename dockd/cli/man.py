@@ -1,4 +1,4 @@
-"""Man pages, made from the same parsers as the help: ``python -m dockd.commands.man FOLDER``.
+"""Man pages, made from the same parsers as the help: ``python -m dockd.cli.man FOLDER``.
 
 Written with the macros of man(7), which man-db and mandoc read.
 """

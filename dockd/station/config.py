@@ -1,6 +1,6 @@
 """The station's configuration file as types; ``config.example.toml`` is made from it.
 
-Write the example with ``python -m dockd.config > config.example.toml``.
+Write the example with ``python -m dockd.station.config > config.example.toml``.
 """
 
 import re

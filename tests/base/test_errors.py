@@ -67,7 +67,7 @@ def test_no_two_errors_say_the_same() -> None:
 
 def test_errors_say_the_same_without_docstrings() -> None:
     program = (
-        "from dockd import errors\n"
+        "from dockd.base import errors\n"
         f"for name in {[one.__name__ for one in EVERY]}:\n"
         "    print(getattr(errors, name)('what is special'))\n"
     )

@@ -185,7 +185,7 @@ def test_a_library_that_floods_the_log_is_counted(
 def test_what_python_itself_complains_about_is_an_event_too() -> None:
     program = """if True:
         import threading, warnings
-        from dockd import logs
+        from dockd.base import logs
 
         class Careless:
             def __del__(self):

@@ -237,7 +237,7 @@ def test_where_there_are_no_leases_nobody_can_tell() -> None:
 
 WRITER_COMES_MEANWHILE = """
 import fcntl, os, signal, sys
-from dockd import files
+from dockd.host import files
 
 def asked(fd, command, argument=0, fcntl_itself=fcntl.fcntl):
     answer = fcntl_itself(fd, command, argument)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import structlog
@@ -49,6 +50,15 @@ class StillClock(FakeClock):
         await asyncio.Event().wait()
 
 
+OPENED: WeakSet[Spool] = WeakSet()
+"""The spools of the test that runs."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_opened() -> None:
+    OPENED.clear()
+
+
 def open_spool(
     folder: Path,
     *,
@@ -65,6 +75,7 @@ def open_spool(
         files=files or Disk(),
         clock=clock or StillClock(),
     )
+    OPENED.add(spool)
     assert spool.recover(expected or {}) == set()
     return spool
 
@@ -289,9 +300,12 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
 
 async def settle() -> None:
-    """Let everybody get as far as they can."""
+    """Let everybody get as far as they can, whoever waits for the spool's own thread as well."""
     for _ in range(20):
         await asyncio.to_thread(lambda: None)
+        for spool in list(OPENED):
+            async with spool._question:  # it is handed on in order
+                pass
 
 
 class Tenant:

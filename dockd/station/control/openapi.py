@@ -1,4 +1,4 @@
-"""The control API as an OpenAPI document: ``python -m dockd.control.openapi``.
+"""The control API as an OpenAPI document: ``python -m dockd.station.control.openapi``.
 
 Source: OpenAPI Specification 3.1.0.
 """

@@ -57,7 +57,7 @@ class Confirmations:
 
         Raises:
             ReceiptRefusedError: it can't be relied on.
-            TransientError, RejectedError: as :meth:`dockd.targets.Target.receipt`.
+            TransientError, RejectedError: as :meth:`dockd.station.targets.Target.receipt`.
         """
         nonce = fresh_nonce()
         answer: ReceiptAnswer = await self._target.receipt(sealed, nonce)

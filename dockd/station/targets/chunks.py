@@ -56,7 +56,7 @@ class SpoolFile:
         return sha256.digest()
 
     def check(self) -> None:
-        """Read all of it from the disk; raises as :func:`dockd.spool.check_ciphertext` does."""
+        """Read all of it from the disk; raises as :func:`check_ciphertext` does."""
         check_ciphertext(self._sealed.path, self._sealed.sha256)
 
     def close(self) -> None:

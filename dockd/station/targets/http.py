@@ -285,8 +285,8 @@ def open_client(
     Certificates are read here: new ones count from the next reload of the configuration.
     With ``ca_file`` that CA alone is trusted, without it the system's are.
 
-    Proxies are taken from the environment, see ``dockd.targets.proxies``, as operators expect
-    of a service; TLS goes through them to the server itself. A server on loopback is always
+    Proxies are taken from the environment, see ``dockd.station.targets.proxies``, as operators
+    expect of a service; TLS goes through them to the server itself. A server on loopback is always
     asked directly.
 
     Args:

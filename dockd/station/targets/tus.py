@@ -77,7 +77,7 @@ class TusTarget:
 
         Args:
             config: where the server is, and the chunk size.
-            client: from :func:`dockd.targets.http.open_client`; closed with the target.
+            client: from :func:`dockd.station.targets.http.open_client`; closed with the target.
             limiter: the bandwidth that all uploads share.
             clock: what ``Retry-After`` dates are held against.
         """
@@ -96,7 +96,7 @@ class TusTarget:
         return self._config.receipts_url is not None
 
     async def receipt(self, sealed: Sealed, nonce: str) -> ReceiptAnswer:
-        """See :meth:`dockd.targets.Target.receipt`."""
+        """See :meth:`dockd.station.targets.Target.receipt`."""
         if self._config.receipts_url is None:
             return NotStored()
         wait = min(RECEIPT_WAIT_SECONDS, int(self._config.timeout_seconds / 2))
@@ -122,7 +122,7 @@ class TusTarget:
                 raise to_error(reply)
 
     async def anchor(self, kid: str, nonce: str) -> str:
-        """See :meth:`dockd.targets.Target.anchor`."""
+        """See :meth:`dockd.station.targets.Target.anchor`."""
         url = f"{self._config.receipts_url}anchors/{kid}"
         reply = await self.ask("GET", url, {"Dockd-Nonce": nonce})
         if reply.status == 200 and reply.is_statement:
@@ -136,7 +136,7 @@ class TusTarget:
         remember: Callable[[str], Awaitable[None]],
         progress: Callable[[int], None],
     ) -> None:
-        """See :meth:`dockd.targets.Target.upload`."""
+        """See :meth:`dockd.station.targets.Target.upload`."""
         try:
             abilities = await self._ask_abilities()
             if abilities.max_size is not None and sealed.size > abilities.max_size:
