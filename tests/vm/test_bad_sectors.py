@@ -50,6 +50,7 @@ def clips_by_sector(camera: Bodycam) -> dict[int, set[str]]:
     return dict(sorted(sectors.items()))
 
 
+@pytest.mark.thorough
 def test_clips_that_a_bad_sector_of_their_folder_hides_are_neither_gone_nor_forgotten(
     station: Station,
 ) -> None:

@@ -65,6 +65,7 @@ def test_every_lun_of_a_camera_is_emptied(station: Station, tmp_path: Path) -> N
     assert second.check() == ""
 
 
+@pytest.mark.thorough
 def test_eight_cameras_are_emptied_at_once(station: Station) -> None:
     cameras = [
         station.bodycam({f"DCIM/{n}.mp4": clip((serial, n), 1_000_000) for n in range(2)})

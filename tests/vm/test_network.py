@@ -18,6 +18,7 @@ table inet cut {
 """
 
 
+@pytest.mark.thorough
 def test_clips_wait_for_a_receiver_that_is_down_for_the_whole_docking(station: Station) -> None:
     machine = station.machine
     camera = station.bodycam(record("receiver down"))

@@ -14,10 +14,6 @@ from tests.vm.station import Station
 
 pytestmark = pytest.mark.vm
 
-each_number_of_cuts = pytest.mark.parametrize(
-    "cuts", [2, pytest.param(10, marks=pytest.mark.thorough)]
-)
-
 
 @pytest.fixture
 def own_station(lab: Lab, installed: Path, tmp_path: Path) -> Iterator[Station]:
@@ -46,7 +42,8 @@ def _wait_for_reading(machine: Machine, camera: Camera, size: int) -> None:
     until(lambda: machine.traffic(camera).bytes_read >= before + size)
 
 
-@each_number_of_cuts
+@pytest.mark.thorough
+@pytest.mark.parametrize("cuts", [10])
 def test_power_cuts_during_ingest_harm_nothing(
     own_station: Station, tmp_path: Path, cuts: int
 ) -> None:
@@ -70,7 +67,7 @@ def test_power_cuts_during_ingest_harm_nothing(
     station.assert_done(camera)
 
 
-@each_number_of_cuts
+@pytest.mark.parametrize("cuts", [2, pytest.param(10, marks=pytest.mark.thorough)])
 def test_power_cuts_during_the_wipe_lose_no_clip(
     own_station: Station, tmp_path: Path, cuts: int
 ) -> None:
