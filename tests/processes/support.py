@@ -18,7 +18,7 @@ from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Clip
 from tests.forking import Forked
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds that a test waits for what must happen; never reached when all is well."""
 
 Event = dict[str, Any]
