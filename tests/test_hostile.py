@@ -15,8 +15,7 @@ from tests.station.pipeline.test_docking import Bench
 
 _MANY = 100_000
 _MEMORY = 384 << 20
-"""Bytes more than the tests have taken before, whatever ran in this process until then."""
-"""Bytes that this process may have at most: many files are no reason to run out of it."""
+"""Bytes that a station may take beside what this process has: many files are no reason for more."""
 
 
 @pytest.fixture
