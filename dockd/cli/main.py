@@ -124,7 +124,7 @@ def _parser_for(arguments: Sequence[str]) -> Parser:
     if arguments[:1] == ["--version"]:
         return _parser([])
     for module, names in _MODULES.items():
-        if arguments and arguments[0] in names and module != "completion":
+        if arguments and arguments[0] in names:
             return _parser([module])
     return parser()
 
