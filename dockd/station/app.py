@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +29,7 @@ from dockd.base.logs import Repeats, emit, emit_error
 from dockd.evidence.age import parse_recipients
 from dockd.evidence.keys import SigningKey, VerifyKey, receiver_keys
 from dockd.host.files import Files
+from dockd.host.locks import exclusive
 from dockd.host.notify import Heartbeats, Notifier, feed
 from dockd.host.timesync import is_synchronised
 from dockd.station.cameras import Media, Source
@@ -393,16 +392,12 @@ def _only_one(state: Path, files: Files) -> Iterator[None]:
     Raises:
         LedgerBusyError: another dockd has it; LedgerError: the folder can't be used.
     """
-    try:
-        files.make_folder(state)
-        fd = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise LedgerError(f"{state}: {error.strerror}", hint="check station.state") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LedgerBusyError(str(state), hint="stop the other dockd first") from error
-    else:
+    with contextlib.ExitStack() as held:
+        try:
+            files.make_folder(state)
+            held.enter_context(exclusive(state / "lock"))
+        except BlockingIOError as error:
+            raise LedgerBusyError(str(state), hint="stop the other dockd first") from error
+        except OSError as error:
+            raise LedgerError(f"{state}: {error.strerror}", hint="check station.state") from error
         yield
-    finally:
-        os.close(fd)

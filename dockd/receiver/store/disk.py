@@ -18,7 +18,6 @@ a sound one of the same upload, into ``damaged/``, and comes back if it is found
 
 import contextlib
 import enum
-import fcntl
 import hashlib
 import os
 import secrets
@@ -40,6 +39,7 @@ from dockd.evidence.statements import (
     statement_sha256,
 )
 from dockd.host.files import Files
+from dockd.host.locks import exclusive
 from dockd.receiver.core.sealing import check_header
 from dockd.receiver.store.incoming import Incoming, Record
 from dockd.receiver.store.reading import read_back
@@ -120,17 +120,14 @@ class Store:
             StoreBusyError: another one has it.
         """
         self.files.make_folder(self.incoming.folder)
-        fd = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(exclusive(self.path / "lock"))
             except BlockingIOError as error:
                 raise StoreBusyError(
                     str(self.path), hint="stop the other receiver, or give this one its own store"
                 ) from error
             yield
-        finally:
-            os.close(fd)
 
     def stop(self) -> None:
         """Cut verifications short."""
