@@ -8,6 +8,7 @@ from typing import get_args
 
 from dockd.base.clock import timestamp
 from dockd.base.errors import OrderRefusedError
+from dockd.base.sizes import shown_size
 from dockd.cli import connection, moments, output, text
 from dockd.cli.overview import Line, Tone
 from dockd.cli.parser import Commands, words
@@ -133,6 +134,6 @@ def _table(clips: list[ClipView], width: int | None) -> Iterator[Line]:
 def _row(clip: ClipView, now: datetime, width: int | None) -> str:
     where = text.printable(f"{clip.camera}, {clip.path}")
     since = text.local(text.moment(clip.since), now)
-    row = f"{clip.id:>6}  {clip.state:<12}  {since:<16}  {text.size(clip.size):>9}  "
+    row = f"{clip.id:>6}  {clip.state:<12}  {since:<16}  {shown_size(clip.size):>9}  "
     # Of a path, the end tells more; dockd show has all of it.
     return row + (where if width is None else text.cut_start(where, max(width - len(row), 8)))

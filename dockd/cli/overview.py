@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from itertools import chain
 
+from dockd.base.sizes import shown_size
 from dockd.cli import text
 from dockd.station.control.views import (
     CameraView,
@@ -178,7 +179,7 @@ def _left_alone(camera: CameraView) -> list[Line]:
     if not left.files:
         return []
     tone = Tone.BAD if left.suspect else Tone.PLAIN
-    return [Line(f"  left alone: {left.files:,} files, {text.size(left.size)}, by no rule", tone)]
+    return [Line(f"  left alone: {left.files:,} files, {shown_size(left.size)}, by no rule", tone)]
 
 
 def _work(work: Work) -> Line:
@@ -255,8 +256,8 @@ def _rates(status: Status) -> str:
 def _spool(spool: SpoolView) -> str:
     full = "; FULL: reading waits for room" if spool.waiting else ""
     return (
-        f"{text.size(spool.used)} of {text.size(spool.budget)},"
-        f" disk {text.size(spool.free)} free{full}"
+        f"{shown_size(spool.used)} of {shown_size(spool.budget)},"
+        f" disk {shown_size(spool.free)} free{full}"
     )
 
 

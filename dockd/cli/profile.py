@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dockd.base.errors import SourceError, UsageError
+from dockd.base.sizes import shown_size
 from dockd.cli import text
 from dockd.cli.parser import DEFAULT_CONFIG, Commands, add_file
 from dockd.station import config as configuration
@@ -130,7 +131,7 @@ def _chosen(config: Config, name: str | None, folder: Path) -> ProfileConfig:
 
 def _line(path: bytes, size: int, fit: Fit | None) -> str:
     kind, rule = (fit.config.kind, f"rule {fit.number}") if fit else (_LEFT, "no rule")
-    cells = [f"{kind:8} {rule:8} {display_path(path)} ({text.size(size)})"]
+    cells = [f"{kind:8} {rule:8} {display_path(path)} ({shown_size(size)})"]
     if fit is None or fit.match is None:
         return cells[0]
     match = fit.match

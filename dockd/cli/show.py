@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
+from dockd.base.sizes import shown_size
 from dockd.cli import connection, moments, output, text
 from dockd.cli.overview import Line, Tone, next_try
 from dockd.cli.parser import Commands, clip_name
@@ -74,7 +75,7 @@ def _clip(clip: ClipView, now: datetime) -> Iterator[Line]:
         "state": f"{clip.state} {text.since(text.moment(clip.since), now)}",
         "found": text.local(text.moment(clip.found), now),
         "kind": clip.kind + (", event-flagged" if clip.event else ""),
-        "size": f"{text.size(clip.size)} ({clip.size} bytes)",
+        "size": f"{shown_size(clip.size)} ({clip.size} bytes)",
         "clip id": clip.clip_id or "none yet: it has not been read",
         "on camera": "yes" if clip.present else "no",
     }

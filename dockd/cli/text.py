@@ -59,13 +59,9 @@ def fit(text: str, width: int) -> str:
     return text + " " * (width - columns(text))
 
 
-size = shown_size
-"""A number of bytes, as everywhere in dockd."""
-
-
 def rate(bytes_a_second: float) -> str:
     """Return a rate: ``11.2 MiB/s``."""
-    return f"{size(bytes_a_second)}/s"
+    return f"{shown_size(bytes_a_second)}/s"
 
 
 def duration(seconds: float) -> str:

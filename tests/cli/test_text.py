@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dockd.base.sizes import shown_size
 from dockd.cli import moments, text
 
 
@@ -60,7 +61,7 @@ def test_what_is_cut_says_so() -> None:
     ],
 )
 def test_a_size_has_three_digits_or_four(count: float, shown: str) -> None:
-    assert text.size(count) == shown
+    assert shown_size(count) == shown
 
 
 @pytest.mark.parametrize(
