@@ -6,7 +6,6 @@ A real receiver process on loopback, two folders as cameras, the daemon's own
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from dockd.demo.show import Display, print_report
 from dockd.demo.stage import LaidOut, Stage
 from dockd.evidence.age import open_stream
 from dockd.evidence.keys import VerifyKey
-from dockd.evidence.statements import verify_receipt
+from dockd.evidence.statements import Content, verify_receipt
 from dockd.host.notify import Notifier
 from dockd.station import config as configuration
 from dockd.station.app import Station
@@ -177,9 +176,6 @@ def _prove(stage: Stage, clips: Sequence[Clip], original: LaidOut) -> tuple[str,
         for clip in clips
         if clip.camera.id == original.camera and clip.name == original.path
     )
-    digest = hashlib.sha256()
     (stored,) = stage.store.rglob(f"{clip_id}.age")
     with stored.open("rb") as file:
-        for block in open_stream(file, [stage.identity]):
-            digest.update(block)
-    return clip_id, digest.hexdigest()
+        return clip_id, Content.of(open_stream(file, [stage.identity])).sha256

@@ -1,6 +1,5 @@
 """What the demo plays with: throw-away keys, two cameras, a receiver, a station."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -8,12 +7,14 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from dockd.base.errors import StoreError, UsageError
 from dockd.evidence.age import X25519Identity
 from dockd.evidence.keys import Role, SigningKey, write_secret_file
+from dockd.evidence.statements import Content
 from dockd.station.model import Camera
 
 _MIB = 2**20
@@ -206,5 +207,5 @@ class Receiver:
 
 def _laid_out(serial: str, path: str, place: Path) -> LaidOut:
     with place.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return LaidOut(Camera(_PROFILE, serial).id, path, place.stat().st_size, digest)
+        content = Content.of(iter(partial(file.read, _MIB), b""))
+    return LaidOut(Camera(_PROFILE, serial).id, path, content.size, content.sha256)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -54,6 +54,15 @@ class Content(_Part):
 
     sha256: Digest
     size: Annotated[int, Field(ge=0)]
+
+    @classmethod
+    def of(cls, blocks: Iterable[bytes | memoryview]) -> Self:
+        """Digest and count some bytes, block by block."""
+        digest, size = hashlib.sha256(), 0
+        for block in blocks:
+            digest.update(block)
+            size += len(block)
+        return cls(sha256=digest.hexdigest(), size=size)
 
 
 class Signer(_Part):

@@ -1,8 +1,8 @@
 """Proves offline that a clip, its manifest, its receipt and the journal belong together."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dockd.base.errors import DockdError, JournalBrokenError, StatementError
@@ -114,7 +114,7 @@ def _statement(path: Path) -> str:
 def _ciphertext(clip: Path, expected: Content) -> Finding:
     try:
         with clip.open("rb") as file:
-            content = _content(iter(lambda: file.read(_BLOCK), b""))
+            content = Content.of(iter(partial(file.read, _BLOCK), b""))
     except OSError as error:
         return _failed("ciphertext", clip, error)
     return _compare("ciphertext", content, expected)
@@ -123,7 +123,7 @@ def _ciphertext(clip: Path, expected: Content) -> Finding:
 def _plaintext(clip: Path, identities: Sequence[Identity], manifest: Manifest) -> Finding:
     try:
         with clip.open("rb") as file:
-            content = _content(open_stream(file, identities))
+            content = Content.of(open_stream(file, identities))
     except (OSError, DockdError) as error:
         return _failed("plaintext", clip, error)
     return _compare("plaintext", content, manifest.plaintext)
@@ -177,14 +177,6 @@ def _journal(path: Path, heads: Sequence[JournalHead], telling: _Telling) -> Fin
         f" {'within' if telling.last <= witnessed else 'beyond'} that"
     )
     return Finding("journal", holds=True, detail=detail)
-
-
-def _content(blocks: Iterable[bytes]) -> Content:
-    digest, size = hashlib.sha256(), 0
-    for block in blocks:
-        digest.update(block)
-        size += len(block)
-    return Content(sha256=digest.hexdigest(), size=size)
 
 
 def _compare(what: str, content: Content, expected: Content) -> Finding:

@@ -9,7 +9,6 @@ ends in ``.part``. What is left of a damaged one is set aside under its clip's i
 import asyncio
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import secrets
@@ -33,6 +32,7 @@ from dockd.base.errors import (
 from dockd.base.logs import Repeats, emit_error
 from dockd.base.sizes import shown_size
 from dockd.base.threads import Threads
+from dockd.evidence.statements import Content
 from dockd.host.files import Files, read_from_disk
 
 P = ParamSpec("P")
@@ -78,11 +78,9 @@ def check_ciphertext(path: Path, sha256: str) -> None:
     Raises:
         SpoolDamagedError: it is gone, or not what was written; SpoolError: it can't be read.
     """
-    digest = hashlib.sha256()
     with reading(path):
-        for block in read_from_disk(path):
-            digest.update(block)
-    if digest.hexdigest() != sha256:
+        found = Content.of(read_from_disk(path))
+    if found.sha256 != sha256:
         raise SpoolDamagedError(
             f"{path}: the disk returns other bytes than were written", hint=_DAMAGE_HINT
         )

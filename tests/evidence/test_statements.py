@@ -80,6 +80,13 @@ def refused(token: str) -> str:
     return caught.value.reason
 
 
+def test_content_is_digested_block_by_block() -> None:
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert Content.of([]) == Content(sha256=empty, size=0)
+    whole = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert Content.of([b"a", memoryview(b"bc")]) == Content(sha256=whole, size=3)
+
+
 def test_the_receipt_for_this_very_upload_is_accepted() -> None:
     assert verify_receipt(receipt_token(), [RECEIVER.verify_key], TOKEN) == receipt()
 

@@ -5,13 +5,13 @@ that was hashed. Overwriting is no sanitisation: flash keeps old blocks out of r
 """
 
 import contextlib
-import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from typing import Literal
 
 from dockd.base.errors import WipeBusyError, WipeFailedError, WipeRefusedError
+from dockd.evidence.statements import Content
 from dockd.host.files import Files, has_writer, read_fd_from_disk, rename_new
 from dockd.station.cameras.tree import Root, exists, open_file, parent_of
 from dockd.station.model import Clip, FileStat
@@ -45,7 +45,7 @@ def check(root: Root, clip: Clip, docking: int) -> FileStat:
         if stat.size != clip.size:
             raise WipeRefusedError(f"it has {stat.size} bytes instead of {clip.size}")
         if clip.docking != docking or stat != clip.stat:
-            if _digest(fd) != clip.plaintext_sha256:
+            if _sha256(fd) != clip.plaintext_sha256:
                 raise WipeRefusedError("its content is another one")
             if root.stat(fd) != stat:
                 raise WipeRefusedError("it changed while it was read again")
@@ -190,17 +190,14 @@ def verify_gone(root: Root, clip: Clip) -> None:
 def _is_another(root: Root, clip: Clip) -> bool:
     try:
         with open_file(root, clip.path) as fd:
-            return os.fstat(fd).st_size != clip.size or _digest(fd) != clip.plaintext_sha256
+            return os.fstat(fd).st_size != clip.size or _sha256(fd) != clip.plaintext_sha256
     except OSError:
         # What can't be read can't be told from the clip.
         return False
 
 
-def _digest(fd: int) -> str:
-    digest = hashlib.sha256()
-    for block in read_fd_from_disk(fd):
-        digest.update(block)
-    return digest.hexdigest()
+def _sha256(fd: int) -> str:
+    return Content.of(read_fd_from_disk(fd)).sha256
 
 
 def _held(clip: Clip) -> bytes:

@@ -1,12 +1,12 @@
 """A spool file as the bodies of requests, read in worker threads."""
 
-import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Self
 
 from dockd.base.concurrency import to_the_end
 from dockd.base.errors import SpoolDamagedError
+from dockd.evidence.statements import Content
 from dockd.station.spool import check_ciphertext, reading
 from dockd.station.targets import Sealed
 from dockd.station.targets.bandwidth import Limiter
@@ -48,12 +48,13 @@ class SpoolFile:
 
     def digest(self, start: int, end: int) -> bytes:
         """Return the SHA-256 of a part; raises as :meth:`read` does."""
-        sha256 = hashlib.sha256()
+        return bytes.fromhex(Content.of(self._blocks(start, end)).sha256)
+
+    def _blocks(self, start: int, end: int) -> Iterator[bytes]:
         while start < end:
             data = self.read(min(BLOCK, end - start), start)
-            sha256.update(data)
+            yield data
             start += len(data)
-        return sha256.digest()
 
     def check(self) -> None:
         """Read all of it from the disk; raises as :func:`check_ciphertext` does."""
