@@ -4,6 +4,8 @@ import asyncio
 import math
 import time
 from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
 
 _STEP = 1.0
 """Seconds by which a wall clock that is read goes ahead of the other one only if it was set."""
@@ -44,6 +46,14 @@ class Clock:
         """Wait for a number of seconds."""
         await asyncio.sleep(seconds)
 
+    def block(self, seconds: float) -> None:
+        """Wait for a number of seconds on a worker thread."""
+        time.sleep(seconds)
+
+    def timeout(self, seconds: float | None) -> "Timeout":
+        """Return a time limit for an ``async with``, which raises TimeoutError; None: no limit."""
+        return Timeout(seconds)
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         """Wait for an event, at most for a number of seconds; return whether it came."""
         sleeper = asyncio.ensure_future(self.sleep(seconds))
@@ -54,6 +64,40 @@ class Clock:
         finally:
             sleeper.cancel()
             waiter.cancel()
+
+
+class Timeout:
+    """A time limit on what is awaited within; it can be set anew."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._timeout: asyncio.Timeout | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin the time."""
+        self._timeout = asyncio.timeout(self._seconds)
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the time.
+
+        Raises:
+            TimeoutError: it was exceeded.
+        """
+        assert self._timeout is not None
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def restart(self, seconds: float | None) -> None:
+        """Set the limit to so many seconds from now; None: no limit. Expired, it stays so."""
+        if self._timeout is not None and not self._timeout.expired():
+            now = asyncio.get_running_loop().time()
+            self._timeout.reschedule(None if seconds is None else now + seconds)
 
 
 def timestamp(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop, and workers that fail as one."""
+"""Blocking work that outlasts cancellation, and workers that fail together."""
 
 import asyncio
 import contextlib
@@ -7,30 +7,32 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import ParamSpec, TypeVar
 
+from dockd.base.threads import in_thread
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 async def to_the_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function on a thread; a cancellation waits until the function has returned."""
+    """Run a function on a thread; a cancellation waits for it to return."""
     return await _shielded(lambda: None, function, *args, **kwargs)
 
 
 async def until_cancelled(
     cancelled: threading.Event, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Run a function on a thread; a cancellation sets ``cancelled`` and waits for its return."""
+    """Run a function on a thread; a cancellation sets ``cancelled`` and waits for it to return."""
     return await _shielded(cancelled.set, function, *args, **kwargs)
 
 
 async def _shielded(
     stop: Callable[[], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    return await finished(asyncio.to_thread(function, *args, **kwargs), stop)
+    return await finished(in_thread(function, *args, **kwargs), stop)
 
 
 async def finished(work: Awaitable[T], stop: Callable[[], object] = lambda: None) -> T:
-    """Wait for something to end; a cancellation calls ``stop`` and waits for the end as well."""
+    """Wait for work to end; a cancellation calls ``stop`` and still waits for the end."""
     running = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(running)
@@ -41,14 +43,14 @@ async def finished(work: Awaitable[T], stop: Callable[[], object] = lambda: None
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         if not running.cancelled():
-            running.exception()  # the cancellation outweighs it
+            running.exception()  # the cancellation takes precedence
         raise
 
 
 @contextlib.asynccontextmanager
 async def on_threads(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave a context on threads, as both block."""
-    entering = asyncio.ensure_future(asyncio.to_thread(manager.__enter__))
+    """Enter and leave a blocking context on threads."""
+    entering = asyncio.ensure_future(in_thread(manager.__enter__))
     try:
         value = await finished(entering)
     except asyncio.CancelledError:
@@ -64,9 +66,9 @@ async def on_threads(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
 async def work_through(
     items: Iterable[T], work: Callable[[T], Awaitable[None]], *, workers: int
 ) -> None:
-    """Do the items in order, so many at a time; the first failure stops all and is raised.
+    """Process the items in order, several at a time; the first failure stops all and is raised.
 
-    A cancellation outweighs a failure, also of a worker that was winding up when it came.
+    A cancellation takes precedence over a failure, even one of a worker that was ending.
     """
     remaining = iter(items)
 

@@ -1,58 +1,126 @@
-"""Threads of one camera's own: what hangs there in the kernel holds nobody else up."""
+"""Threads as a seam: where blocking work runs.
+
+Calls run by the event loop's executors (``run_in_executor``); a loop of another kind can run
+them elsewhere. A call that hangs in the kernel can't be ended, only left behind.
+"""
 
 import asyncio
 import contextlib
-import time
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 from weakref import WeakSet
 
+from dockd.base.clock import Clock
 from dockd.base.errors import CameraHangsError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = 30.0
-"""Seconds that a folder has for an answer, unless it is asked for more."""
+"""Seconds that a folder has to answer, unless a call is given more."""
 DEVICES_PATIENCE = 600.0
-"""The same of a device: the kernel tries for minutes before it gives up on a bad sector."""
+"""The same for a device: the kernel retries a bad sector for minutes."""
 _SLOWEST = 1 << 20
-"""Bytes a second of the slowest camera."""
+"""Bytes per second of the slowest camera."""
 _GRACE = 5.0
 """Seconds that a cancellation waits for an answer."""
 _MOST = 96
-"""Calls of one camera at once; more of them wait."""
+"""Concurrent calls of one camera; more of them wait."""
 
-_everybodys: WeakSet["Threads"] = WeakSet()
+_pools: WeakSet["Pool"] = WeakSet()
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking function on one of the threads that everything shares."""
+    return await asyncio.to_thread(function, *args, **kwargs)
+
+
+def shared_pool(threads: int) -> None:
+    """Set how many threads :func:`in_thread` has in the running event loop."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
+
+
+def start(run: Callable[[], None], name: str, *, daemon: bool = False) -> threading.Thread:
+    """Start a thread for one long piece of work; a daemon is not waited for at the end."""
+    thread = threading.Thread(target=run, name=name, daemon=daemon)
+    thread.start()
+    return thread
+
+
+class Pool:
+    """Threads for one kind of blocking call, which wait for no other kind."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._running: set[int] = set()
+        """The threads on which a call runs now."""
+        self.abandoned = False
+        """Whether nobody waits for its calls any more; see :func:`left_behind`."""
+        _pools.add(self)
+
+    @property
+    def running(self) -> int:
+        """The number of calls that have begun, and have not returned."""
+        return len(self._running)
+
+    def run(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+        """Run a blocking call as soon as a thread is free."""
+
+        def noted() -> T:
+            thread = threading.get_ident()
+            self._running.add(thread)
+            try:
+                return function()
+            finally:
+                self._running.discard(thread)
+
+        return asyncio.get_running_loop().run_in_executor(self._executor, noted)
+
+    def close(self) -> None:
+        """Accept no more calls; those that were accepted still run."""
+        self._executor.shutdown(wait=False)
+
+    def abandon(self) -> None:
+        """Accept no more calls, drop those that have not begun, and wait for none."""
+        self.abandoned = True
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def left_behind() -> int:
+    """Return how many calls that nobody waits for still run; Python waits for them at its exit."""
+    return sum(pool.running for pool in list(_pools) if pool.abandoned)
 
 
 class Threads:
     """Where the blocking calls of one camera are made.
 
-    A call that doesn't return is left to itself, and while there is one, no other is made:
-    a network folder whose server is gone would take thread after thread.
+    A call that doesn't return is abandoned, and while there is one, no other is made: a
+    network folder whose server is gone would take thread after thread.
     """
 
-    def __init__(self, name: str, patience: float | None = None) -> None:
+    def __init__(
+        self, name: str, patience: float | None = None, clock: Clock | None = None
+    ) -> None:
         self.patience = PATIENCE if patience is None else patience
+        self.clock = clock or Clock()
         self._name = name
-        self._executor = ThreadPoolExecutor(_MOST, thread_name_prefix=name)
+        self._pool = Pool(name, _MOST)
         self._hanging: set[asyncio.Future[object]] = set()
         self._since = 0.0
-        _everybodys.add(self)
 
     @property
     def hanging(self) -> int:
-        """How many calls have been left to themselves, and have not returned."""
+        """The number of calls that were abandoned, and have not returned."""
         return len(self._hanging)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make a call that should be answered soon.
+        """Make a call that should return soon.
 
         Raises:
-            CameraHangsError: it wasn't, or an earlier one has not been.
+            CameraHangsError: it did not, or an earlier one has not.
         """
         return await self.patiently(partial(function, *args, **kwargs))
 
@@ -64,24 +132,24 @@ class Threads:
         alive: Callable[[], float] = lambda: 0.0,
         stop: Callable[[], object] = lambda: None,
     ) -> T:
-        """Make a call that may take its time.
+        """Make a call that may take long.
 
         Args:
             function: blocks.
-            more: seconds that it may take beside the usual patience.
-            alive: when it last got on, by ``time.monotonic``.
-            stop: asks it to end: it has been given up.
+            more: seconds that it may take beyond the usual patience.
+            alive: when it last progressed, by ``self.clock.monotonic``.
+            stop: asks the call to end, once it is abandoned.
 
         Raises:
             CameraHangsError: it hangs, or an earlier call does.
         """
         if self._hanging:
             raise self._hangs()
-        began = time.monotonic()
-        running = asyncio.get_running_loop().run_in_executor(self._executor, function)
+        began = self.clock.monotonic()
+        running = self._pool.run(function)
         try:
             while not running.done():
-                left = max(began, alive()) + self.patience + more - time.monotonic()
+                left = max(began, alive()) + self.patience + more - self.clock.monotonic()
                 if left <= 0:
                     stop()
                     self._give_up(running)
@@ -89,28 +157,37 @@ class Threads:
                 await asyncio.wait({running}, timeout=left)
         except asyncio.CancelledError:
             stop()
-            await _within(running, _GRACE)
+            await self._within(running, _GRACE)
             if running.done():
-                running.exception()  # the cancellation outweighs it
+                running.exception()  # the cancellation takes precedence
             else:
                 self._give_up(running)
             raise
         return running.result()
 
+    async def _within(self, running: "asyncio.Future[T]", seconds: float) -> None:
+        """Wait for a call, at most for so long; further cancellations change nothing."""
+        end = self.clock.monotonic() + seconds
+        while not running.done() and (left := end - self.clock.monotonic()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({running}, timeout=left)
+
     def _give_up(self, running: "asyncio.Future[T]") -> None:
         if not self._hanging:
-            self._since = time.monotonic()
+            self._since = self.clock.monotonic()
         call: asyncio.Future[object] = running  # type: ignore[assignment]
         self._hanging.add(call)
+        self._pool.abandoned = True
         call.add_done_callback(self._returned)
 
     def _returned(self, call: "asyncio.Future[object]") -> None:
         self._hanging.discard(call)
+        self._pool.abandoned = bool(self._hanging)
         if not call.cancelled():
             call.exception()  # nobody waits for it
 
     def _hangs(self) -> CameraHangsError:
-        seconds = time.monotonic() - self._since
+        seconds = self.clock.monotonic() - self._since
         return CameraHangsError(
             f"{self._name}: {len(self._hanging)} calls have not returned, the first given up"
             f" {seconds:.0f} s ago",
@@ -119,18 +196,5 @@ class Threads:
 
 
 def reading_seconds(size: int) -> float:
-    """Return how long it may take, beside the usual patience, to read or write so many bytes."""
+    """Return how long reading or writing some bytes may take beyond the usual patience."""
     return size / _SLOWEST
-
-
-async def _within(running: "asyncio.Future[T]", seconds: float) -> None:
-    """Wait for something, at most for so long; further cancellations change nothing."""
-    end = time.monotonic() + seconds
-    while not running.done() and (left := end - time.monotonic()) > 0:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({running}, timeout=left)
-
-
-def left_behind() -> int:
-    """Return how many calls of whatever camera hang."""
-    return sum(threads.hanging for threads in list(_everybodys))

@@ -10,6 +10,8 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dockd.base.randomness import Randomness
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _RENAME_NOREPLACE = 1
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,6 +24,13 @@ READ_BLOCK = 1 << 20
 
 class Files:
     """What spool, receiver and wipe do to a disk; every durable step is one method."""
+
+    randomness = Randomness()
+    """Where temporary names come from."""
+
+    def __init__(self, randomness: Randomness | None = None) -> None:
+        if randomness is not None:
+            self.randomness = randomness
 
     def create(self, path: Path) -> int:
         """Create a file that must not exist, mode 0600, and return its descriptor."""
@@ -83,7 +92,7 @@ class Files:
         system, or beside the file.
         """
         folder = staging or final.parent
-        part = folder / f"{final.name}.{os.urandom(4).hex()}.part"
+        part = folder / f"{final.name}.{self.randomness.hex(4)}.part"
         fd = self.create(part)
         try:
             try:

@@ -23,13 +23,13 @@ from dockd.base.events import (
 )
 from dockd.base.fencing import explained
 from dockd.base.logs import configure, emit, emit_error, last_words
+from dockd.base.threads import left_behind
 from dockd.base.web import BoundedServer
 from dockd.host.memory import keep_buffers
 from dockd.host.notify import Heartbeats, Notifier, feed
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
 from dockd.receiver.core.uploads import Uploads
-from dockd.receiver.core.workers import left_behind
 from dockd.receiver.listening import is_exposed, open_listener, tls_context
 
 GRACE_SECONDS = 5

@@ -89,7 +89,7 @@ class Uploads:
         self.store = store
         self.faults = Faults(clock)
         self.stopping = asyncio.Event()
-        self.workers = Workers(config.verify_concurrency)
+        self.workers = Workers(config.verify_concurrency, clock)
         self._anchors = anchors
         self._stations = stations
         self._expiry = timedelta(seconds=config.upload_expiry_seconds)

@@ -1,20 +1,18 @@
-"""Threads by what they wait for, so that a slow disk holds up nothing but itself."""
+"""Threads by what they wait for, so that a slow disk delays nothing else."""
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-_WRITERS = 32
-"""Pieces of uploads, and statements, that are written at once."""
-_ASKERS = 8
-"""Questions to the disk at once: is it there, how long is it, what does it say."""
+from dockd.base.clock import Clock
+from dockd.base.threads import Pool
 
-_at_work: set[int] = set()
-"""The threads, of whatever receiver, that are at the disk now."""
+_WRITERS = 32
+"""Concurrent writes: pieces of uploads, and statements."""
+_ASKERS = 8
+"""Concurrent small reads: does it exist, how long is it, what does it say."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,53 +21,54 @@ T = TypeVar("T")
 class Workers:
     """The receiver's threads."""
 
-    def __init__(self, readers: int) -> None:
-        self._writers = ThreadPoolExecutor(_WRITERS, "write")
-        self._askers = ThreadPoolExecutor(_ASKERS, "ask")
-        self._readers = ThreadPoolExecutor(readers, "read-back")
-        self._recorder = ThreadPoolExecutor(1, "record")
-        self._probe = ThreadPoolExecutor(1, "probe")
+    def __init__(self, readers: int, clock: Clock) -> None:
+        self._clock = clock
+        self._writers = Pool("write", _WRITERS)
+        self._askers = Pool("ask", _ASKERS)
+        self._readers = Pool("read-back", readers)
+        self._recorder = Pool("record", 1)
+        self._probe = Pool("probe", 1)
         self._begun: dict[int, float] = {}
-        """When each piece of work that should be short was taken to its thread."""
+        """When each call that should be short began, by its thread."""
 
     @property
     def longest(self) -> float:
-        """Seconds that the oldest write or question has been at the disk."""
+        """Seconds that the oldest write or small read has been running."""
         begun = list(self._begun.values())
-        return time.monotonic() - min(begun) if begun else 0.0
+        return self._clock.monotonic() - min(begun) if begun else 0.0
 
     def write(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
         """Run what changes the disk."""
-        return _run(self._writers, self._timed(partial(function, *args, **kwargs)))
+        return self._writers.run(self._timed(partial(function, *args, **kwargs)))
 
     def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Run a small question; it never waits for writes or for clips that are read back."""
-        return _run(self._askers, self._timed(partial(function, *args, **kwargs)))
+        """Run a small read; it never waits for writes or for clips that are read back."""
+        return self._askers.run(self._timed(partial(function, *args, **kwargs)))
 
     def read(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
         """Run what reads whole clips."""
-        return _run(self._readers, partial(function, *args, **kwargs))
+        return self._readers.run(partial(function, *args, **kwargs))
 
     def record(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
-        """Run what goes into the database, one after the other; it waits for no other writes."""
-        return _run(self._recorder, self._timed(partial(function, *args, **kwargs)))
+        """Run what writes to the index, one after the other; it waits for no other writes."""
+        return self._recorder.run(self._timed(partial(function, *args, **kwargs)))
 
     def probe(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
-        """Run what tells whether the disk answers at all."""
-        return _run(self._probe, partial(function, *args, **kwargs))
+        """Run what shows whether the disk answers at all."""
+        return self._probe.run(partial(function, *args, **kwargs))
 
     def _timed(self, work: Callable[[], T]) -> Callable[[], T]:
         def timed() -> T:
             key = threading.get_ident()
-            self._begun[key] = time.monotonic()
+            self._begun[key] = self._clock.monotonic()
             try:
                 return work()
             finally:
@@ -78,23 +77,6 @@ class Workers:
         return timed
 
     def close(self) -> None:
-        """Take no more work, and wait for none; see :func:`left_behind`."""
+        """Accept no more work, and wait for none; see ``threads.left_behind``."""
         for pool in (self._writers, self._askers, self._readers, self._recorder, self._probe):
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def left_behind() -> int:
-    """Return how many threads are at the disk; Python waits for them when it ends."""
-    return len(_at_work)
-
-
-def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
-    def noted() -> T:
-        thread = threading.get_ident()
-        _at_work.add(thread)
-        try:
-            return work()
-        finally:
-            _at_work.discard(thread)
-
-    return asyncio.get_running_loop().run_in_executor(pool, noted)
+            pool.abandon()

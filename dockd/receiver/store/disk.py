@@ -20,7 +20,6 @@ import contextlib
 import enum
 import hashlib
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from pathlib import Path
 from dockd.base.errors import StatementError, StoreBusyError, UploadDamagedError
 from dockd.base.events import COPY_DAMAGED, COPY_RESTORED
 from dockd.base.logs import emit
+from dockd.base.randomness import Randomness
 from dockd.evidence.statements import (
     Manifest,
     Signer,
@@ -104,10 +104,13 @@ class Copy:
 class Store:
     """The disk of one receiver; its methods block and may be called from any thread."""
 
-    def __init__(self, path: Path, files: Files | None = None) -> None:
+    def __init__(
+        self, path: Path, files: Files | None = None, randomness: Randomness | None = None
+    ) -> None:
         self.files = files or Files()
         self.path = path
-        self.incoming = Incoming(path / "incoming", self.files)
+        self._randomness = randomness or Randomness()
+        self.incoming = Incoming(path / "incoming", self.files, self._randomness)
         self._damaged = path / "damaged"
         self._commit = threading.Lock()
         self._stopping = threading.Event()
@@ -347,7 +350,7 @@ class Store:
     def _aside(self, stem: str) -> Path:
         """Return a path in ``damaged/`` that nothing has yet, to put a suffix to."""
         self.files.make_folder(self._damaged)
-        return self._damaged / f"{stem}.{secrets.token_hex(8)}"
+        return self._damaged / f"{stem}.{self._randomness.hex(8)}"
 
     def _publish(self, token: str, final: Path) -> None:
         self.files.publish_bytes(token.encode(), final, staging=self.incoming.folder)

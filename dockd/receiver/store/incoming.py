@@ -8,13 +8,13 @@ import contextlib
 import json
 import os
 import re
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from dockd.base.events import LEFTOVER
 from dockd.base.logs import emit
+from dockd.base.randomness import Randomness
 from dockd.host.files import Files
 
 _VERSION = 1
@@ -33,9 +33,10 @@ class Record:
 class Incoming:
     """The folder of unfinished uploads; nothing else of the receiver's in it outlives a start."""
 
-    def __init__(self, folder: Path, files: Files) -> None:
+    def __init__(self, folder: Path, files: Files, randomness: Randomness) -> None:
         self.folder = folder
         self._files = files
+        self._randomness = randomness
 
     def part(self, upload_id: str) -> Path:
         """Return where an upload's bytes are until they are stored."""
@@ -46,7 +47,7 @@ class Incoming:
 
     def create(self, manifest_token: str, metadata: str) -> Record:
         """Begin an upload, durably, under an id that can't be guessed."""
-        record = Record(secrets.token_hex(16), manifest_token)
+        record = Record(self._randomness.hex(16), manifest_token)
         os.close(self._files.create(self.part(record.id)))
         content = {"v": _VERSION, "manifest": manifest_token, "metadata": metadata}
         text = json.dumps(content, indent=1).encode() + b"\n"
@@ -86,7 +87,7 @@ class Incoming:
         Raises:
             OSError: the disk fails.
         """
-        part = self.part(secrets.token_hex(16))
+        part = self.part(self._randomness.hex(16))
         fd = self._files.create(part)
         try:
             try:
