@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 import pytest
 from pydantic import BaseModel
 
-from dockd.base.events import EVENTS
+from dockd.base.log_events import EVENTS
 from dockd.base.settings import Section
 from dockd.cli import main as cli
 from dockd.evidence.statements import Anchor, Answer, Manifest, Receipt

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from dockd.base.board import Board
 from dockd.base.errors import CameraLostError, MountError, SourceError
+from dockd.base.incidents import Incidents
 from dockd.station.cameras import Media
 from dockd.station.cameras.devices import Device, Volume
 from dockd.station.cameras.usb import UsbSource
@@ -203,8 +203,8 @@ class Station:
         self.profiles = [make_profile()]
         self.bays: list[BayConfig] = []
         self.beats = 0
-        self.board = Board()
         """How often the source gave a sign of work."""
+        self.incidents = Incidents(self.clock)
         self._folder = folder
 
     def volume(self, **changes: Any) -> Volume:
@@ -230,7 +230,7 @@ class Station:
             self.mounter,
             self.clock,
             self._beat,
-            self.board,
+            self.incidents,
         )
         task = asyncio.create_task(source.run(dock))
         try:

@@ -458,3 +458,10 @@ class OrderRefusedError(ControlError):
     summary = "The daemon does not do this"
     exit_code = 65
     event = "control.refused"
+
+
+def explained(error: Exception) -> DockdError:
+    """Return what is reported of an error, which one of several tasks may have raised."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        (error,) = error.exceptions
+    return error if isinstance(error, DockdError) else UnforeseenError.of(error)

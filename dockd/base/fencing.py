@@ -1,13 +1,12 @@
-"""Long-running parts of a station, fenced: what ends one is told, and it is started again."""
+"""Long-running parts of a station, fenced: a failure of one is reported, and it is restarted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 from dockd.base import events
-from dockd.base.board import Board
 from dockd.base.clock import Clock
-from dockd.base.errors import DockdError, UnforeseenError
-from dockd.base.logs import Repeats
+from dockd.base.errors import explained
+from dockd.base.incidents import Incidents, Scope
 
 _FIRST_PAUSE = 1.0
 _PAUSE_CAP = 60.0
@@ -17,11 +16,11 @@ _STEADY = 60.0
 
 
 class Fence:
-    """Keeps the parts of a station from ending each other, and it."""
+    """Keeps the parts of a station from ending each other, or the station."""
 
-    def __init__(self, clock: Clock, board: Board) -> None:
+    def __init__(self, clock: Clock, incidents: Incidents) -> None:
         self._clock = clock
-        self._trouble = Repeats(clock, events.PART_FAILED, events.PART_RECOVERED, board)
+        self._incidents = incidents
 
     async def keep(
         self,
@@ -34,20 +33,21 @@ class Fence:
         Args:
             part: what the log calls it.
             run: begins it from scratch.
-            alive: is called at each failure: that a part fails is told, and no standstill.
+            alive: is called at each failure: a part that fails is reported, and not stalled.
         """
+        scope = self._incidents.scope("part", part)
         pause = _FIRST_PAUSE
         while True:
             began = self._clock.monotonic()
-            steady = asyncio.create_task(self._recovers(part))
+            steady = asyncio.create_task(self._recovers(scope))
             try:
                 await run()
             except Exception as error:  # noqa: BLE001  # the boundary of one part
                 if self._clock.monotonic() - began > _STEADY:
                     pause = _FIRST_PAUSE
-                self._trouble.failure(part, error=explained(error), retry_in=pause, part=part)
+                scope.failed(events.daemon_part_failed(part=part), explained(error), retry_in=pause)
             else:
-                self._trouble.success(part, part=part)
+                scope.recovered(events.daemon_part_failed)
                 return
             finally:
                 steady.cancel()
@@ -55,13 +55,6 @@ class Fence:
             await self._clock.sleep(pause)
             pause = min(2 * pause, _PAUSE_CAP)
 
-    async def _recovers(self, part: str) -> None:
+    async def _recovers(self, scope: Scope) -> None:
         await self._clock.sleep(_STEADY)
-        self._trouble.success(part, part=part)
-
-
-def explained(error: Exception) -> DockdError:
-    """Return what is told of an error, which one of several tasks may have raised."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        (error,) = error.exceptions
-    return error if isinstance(error, DockdError) else UnforeseenError.of(error)
+        scope.recovered(events.daemon_part_failed)

@@ -15,9 +15,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dockd.base import events
-from dockd.base.clock import Clock
 from dockd.base.errors import CrowdedError
-from dockd.base.logs import Repeats
+from dockd.base.incidents import Incidents
 
 MAX_HEAD = 128 * 1024
 """Bytes that may arrive without a message, its headers or its body getting further."""
@@ -129,7 +128,7 @@ class BoundedServer(uvicorn.Server):
 
     Both of dockd's servers are one of these::
 
-        server = BoundedServer(app, most_connections=64, protocol=PeerProtocol)
+        server = BoundedServer(app, incidents, most_connections=64, protocol=PeerProtocol)
         await server.serve(sockets=[listener])  # until ``should_exit`` is set
 
     The listener is a bound stream socket, TCP or Unix, which the server takes over. Signals
@@ -139,6 +138,7 @@ class BoundedServer(uvicorn.Server):
     def __init__(
         self,
         app: ASGIApp,
+        incidents: Incidents,
         *,
         most_connections: int,
         most_from_one: int | None = None,
@@ -150,6 +150,7 @@ class BoundedServer(uvicorn.Server):
 
         Args:
             app: what is served.
+            incidents: connections that are refused.
             most_connections: those that are open at once, from accept to close and with their
                 TLS handshakes; one more is closed unread.
             most_from_one: those of one address; with it, connections that are idle make way for
@@ -175,6 +176,7 @@ class BoundedServer(uvicorn.Server):
                 timeout_graceful_shutdown=grace_seconds,
             )
         )
+        self._incidents = incidents
         self._most = most_connections
         self._most_from_one = most_from_one
         self._protocol = protocol
@@ -192,7 +194,7 @@ class BoundedServer(uvicorn.Server):
 
     async def _listen(self, listener: socket.socket) -> asyncio.Server:
         seconds = None if self.tls is None else HANDSHAKE_SECONDS
-        bounded = _BoundedListener(listener, self._most, self._most_from_one)
+        bounded = _BoundedListener(listener, self._most, self._most_from_one, self._incidents)
 
         def make() -> BoundedProtocol:
             protocol = self._protocol(self.config, self.server_state, {})
@@ -212,7 +214,9 @@ class BoundedServer(uvicorn.Server):
 class _BoundedListener(socket.socket):
     """A listener that counts its connections, and closes those that are too many."""
 
-    def __init__(self, listener: socket.socket, most: int, most_from_one: int | None) -> None:
+    def __init__(
+        self, listener: socket.socket, most: int, most_from_one: int | None, incidents: Incidents
+    ) -> None:
         super().__init__(listener.family, listener.type, listener.proto, listener.detach())
         self._most = most
         self._most_from_one = most_from_one
@@ -222,7 +226,7 @@ class _BoundedListener(socket.socket):
         """Each with the address that it comes from."""
         self.protocols: dict[BoundedProtocol, None] = {}
         """What is spoken on them, oldest first, once a handshake is over."""
-        self._refusals = Repeats(Clock(), events.CONNECTIONS_REFUSED, events.CONNECTIONS_TAKEN)
+        self._incidents = incidents.scope("connections", str(self.getsockname()))
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection.
@@ -242,10 +246,10 @@ class _BoundedListener(socket.socket):
                 f"{total} are open, {crowds}; one more from {host} was closed",
                 hint="see who connects (ss -tn); listen.max_connections is the receiver's bound",
             )
-            self._refusals.failure(error=error)
+            self._incidents.failed(events.connections_refused(), error)
             raise ConnectionAbortedError
         if total <= self._most // 2:
-            self._refusals.success()
+            self._incidents.recovered(events.connections_refused)
         self._connections[connection] = host
         return connection, address
 

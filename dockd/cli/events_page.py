@@ -3,7 +3,10 @@
 import sys
 from collections.abc import Mapping
 
-from dockd.base.events import EVENTS
+import dockd.base.events
+import dockd.receiver.events
+import dockd.station.events  # noqa: F401  # each declares its own
+from dockd.base.log_events import EVENTS
 from dockd.station.ledger.journal_kinds import KINDS
 
 

@@ -10,9 +10,8 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
+from dockd.base import events
 from dockd.base.clock import Clock
-from dockd.base.events import WATCHDOG_STARVED
-from dockd.base.logs import emit
 
 STATUS_SECONDS = 5.0
 """How often the status is told, and the watchdog fed unless it wants that sooner."""
@@ -131,7 +130,7 @@ async def feed(
         if not overdue:
             notifier.feed_watchdog()
         elif not starved:
-            emit(WATCHDOG_STARVED, parts=overdue)
+            events.watchdog_starved(parts=overdue)
         starved = bool(overdue)
         await clock.sleep(min(STATUS_SECONDS, limit / 4))
 
@@ -143,7 +142,7 @@ async def _answered(probe: Callable[[], Awaitable[None]], patience: float, clock
     probing.add_done_callback(lambda _: over.set())
     try:
         if not await clock.wait(over, patience):
-            emit(WATCHDOG_STARVED, parts=["probe"])
+            events.watchdog_starved(parts=["probe"])
         await probing
     finally:
         probing.cancel()

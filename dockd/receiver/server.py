@@ -13,20 +13,14 @@ from starlette.types import ASGIApp
 from dockd import __version__
 from dockd.base import logs
 from dockd.base.clock import Clock
-from dockd.base.errors import ConfigError, StoreError
-from dockd.base.events import (
-    RECEIVER_CUT_SHORT,
-    RECEIVER_FAILED,
-    RECEIVER_STARTED,
-    RECEIVER_STOPPED,
-    RECEIVER_UNENCRYPTED,
-)
-from dockd.base.fencing import explained
-from dockd.base.logs import configure, emit, emit_error, last_words
+from dockd.base.errors import ConfigError, StoreError, explained
+from dockd.base.incidents import Incidents
+from dockd.base.logs import configure, last_words
 from dockd.base.threads import left_behind
 from dockd.base.web import BoundedServer
 from dockd.host.memory import keep_buffers
 from dockd.host.notify import Heartbeats, Notifier, feed
+from dockd.receiver import events
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
 from dockd.receiver.core.uploads import Uploads
@@ -51,7 +45,7 @@ def run(config_path: Path) -> int:
         config = load(config_path)
     except ConfigError as error:
         configure()
-        emit_error(RECEIVER_FAILED, error)
+        events.receiver_failed(error)
         last_words()
         raise
     configure(level=config.log.level, style=config.log.style)
@@ -61,11 +55,11 @@ def run(config_path: Path) -> int:
         asyncio.run(_run(config))
     except OSError as error:
         failed = StoreError(str(error), hint="look at the store's disk and its mount")
-        emit_error(RECEIVER_FAILED, failed)
+        events.receiver_failed(failed)
         code = failed.exit_code
     except Exception as error:  # noqa: BLE001  # the boundary of the receiver
         failure = explained(error)
-        emit_error(RECEIVER_FAILED, failure)
+        events.receiver_failed(failure)
         code = failure.exit_code
     finally:
         last_words()
@@ -82,11 +76,11 @@ async def _run(config: Config) -> None:
     told.cancel()
     await asyncio.wait({working}, timeout=STOP_SECONDS)
     if not working.done():
-        emit(RECEIVER_CUT_SHORT, seconds=STOP_SECONDS)
+        events.receiver_cut_short(seconds=STOP_SECONDS)
         last_words()
         os._exit(0)
     working.result()
-    emit(RECEIVER_STOPPED)
+    events.receiver_stopped()
 
 
 async def _work(config: Config, on_stop: Callable[[], None]) -> None:
@@ -135,14 +129,14 @@ async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None])
     listener = open_listener(listen)
     server = _Server(
         app,
+        Incidents(Clock()),
         most_connections=listen.max_connections,
         most_from_one=listen.max_connections_per_address or max(listen.max_connections // 2, 1),
         tls=tls,
         grace_seconds=GRACE_SECONDS,
     )
     if tls is None and is_exposed(listen):
-        emit(
-            RECEIVER_UNENCRYPTED,
+        events.receiver_unencrypted(
             address=listen.host,
             hint="set listen.certificate and certificate_key_file, or listen on 127.0.0.1",
         )
@@ -170,5 +164,5 @@ class _Server(BoundedServer):
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         scheme = "http" if self.tls is None else "https"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
-        emit(RECEIVER_STARTED, version=__version__, address=address)
+        events.receiver_started(version=__version__, address=address)
         Notifier().ready()

@@ -11,27 +11,25 @@ from pathlib import Path
 import httpx
 
 from dockd import __version__
-from dockd.base import events
-from dockd.base.board import Failing
 from dockd.base.clock import Clock, timestamp
 from dockd.base.concurrency import on_threads, to_the_end
 from dockd.base.errors import (
     CameraRefusedError,
-    DockdError,
     JournalBrokenError,
     LedgerBusyError,
     LedgerError,
     SourceError,
-    UnforeseenError,
+    explained,
 )
 from dockd.base.fencing import Fence
-from dockd.base.logs import Repeats, emit, emit_error
+from dockd.base.incidents import Scope
 from dockd.evidence.age import parse_recipients
 from dockd.evidence.keys import SigningKey, VerifyKey, receiver_keys
 from dockd.host.files import Files
 from dockd.host.locks import exclusive
 from dockd.host.notify import Heartbeats, Notifier, feed
 from dockd.host.timesync import is_synchronised
+from dockd.station import events
 from dockd.station.cameras import Media, Source
 from dockd.station.cameras.devices import Udev
 from dockd.station.cameras.folder import FolderSource, Unwatched
@@ -105,11 +103,8 @@ class Station:
         self._dockings: dict[str, Docking] = {}
         self._counts: dict[State, int] = {}
         metrics = Metrics()
-        self.control = Control(config, metrics)
         self.activity = Activity(self._seams.clock, metrics)
-        clock, board = self._seams.clock, self.activity.board
-        self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
-        self._refused = Repeats(clock, events.CAMERA_REFUSED, events.CAMERA_RECOVERED, board)
+        self.control = Control(config, metrics, self.activity.incidents)
 
     async def run(self, notifier: Notifier) -> None:
         """Work until cancelled.
@@ -133,7 +128,7 @@ class Station:
                 reserve=config.spool.reserve,
                 files=seams.files,
                 clock=seams.clock,
-                board=self.activity.board,
+                incidents=self.activity.incidents,
             )
             await to_the_end(recovery.recover, ledger, spool, config.station.id, self._own_keys)
             synchronised = await seams.synchronised()
@@ -167,7 +162,7 @@ class Station:
             ledger,
             target,
             clock,
-            self.activity.board,
+            self.activity.incidents,
             kid=self._key.kid,
             receiver_keys=self._receiver_keys,
             settled=self._all_settled,
@@ -188,7 +183,9 @@ class Station:
             uploader.hold() if pauses.holds("uploads") else uploader.release()
             self._all_settled()
 
-        pauses = await asyncio.to_thread(Pauses, ledger, clock, held_or_not)
+        pauses = await asyncio.to_thread(
+            Pauses, ledger, clock, self.activity.incidents, held_or_not
+        )
         held_or_not()
         intake = Intake(
             ledger,
@@ -217,21 +214,20 @@ class Station:
                 intake,
                 cleaning,
                 clock,
-                board=self.activity.board,
+                activity=self.activity,
                 synchronised=self._seams.synchronised,
             )
             await self._fenced(docking)
 
-        emit(
-            events.DAEMON_STARTED,
+        events.daemon_started(
             version=__version__,
             station=config.station.id,
             target=config.target.url,
         )
         if config.wipe.policy == "overwrite":
-            emit(events.WIPE_OVERWRITES, hint="destroy the medium where a clip must be unreadable")
+            events.wipe_overwrites(hint="destroy the medium where a clip must be unreadable")
         if not target.gives_receipts:
-            emit(events.TARGET_GIVES_NO_RECEIPTS, target=config.target.url)
+            events.target_gives_no_receipts(target=config.target.url)
         parts = Parts(
             config=config,
             clock=clock,
@@ -245,10 +241,10 @@ class Station:
         orders = Orders(ledger, spool, uploader, pauses, self._dockings, clock)
         heartbeats = Heartbeats(clock)
         async with asyncio.TaskGroup() as group:
-            keep = Fence(clock, self.activity.board).keep
+            keep = Fence(clock, self.activity.incidents).keep
             beat = heartbeats.part("uploader", upload.SILENCE)
             group.create_task(keep("journal", lambda: self._check_journal(ledger)))
-            unknown = recovery.Unknown(spool, clock, self.activity.board)
+            unknown = recovery.Unknown(spool, clock, self.activity.incidents)
             group.create_task(keep("spool", unknown.run))
             group.create_task(keep("history", history.run))
             group.create_task(keep("pauses", pauses.run))
@@ -272,38 +268,45 @@ class Station:
                 hint="give one of the two another serial or profile",
             )
             profile, serial = docking.media.camera.profile, docking.media.camera.serial
-            self._refused.failure(
-                camera, place, error=refusal, place=place, profile=profile, serial=serial
-            )
+            refused = events.camera_refused(place=place, profile=profile, serial=serial)
+            self._refused_at(camera, place).failed(refused, refusal)
             return
-        self._refused.success(camera, place, camera=camera)
-        docking.works = lambda: self._trouble.success(camera, camera=camera)
+        self._refused_at(camera, place).recovered(
+            events.camera_refused, events.camera_recovered(camera=camera)
+        )
+        incidents = self.activity.incidents.scope("camera", camera)
+        docking.works = lambda: incidents.recovered(events.camera_failed)
         self._dockings[camera] = docking
         try:
             await docking.run()
-        except DockdError as error:
-            self._trouble.failure(camera, error=error, camera=camera)
         except OSError as error:
             failure = SourceError(f"{camera}: {error}", hint="check the camera; dockd tries again")
-            self._trouble.failure(camera, error=failure, camera=camera)
+            incidents.failed(events.camera_failed(camera=camera), failure)
         except Exception as error:  # noqa: BLE001  # the boundary of one camera
-            self._trouble.failure(camera, error=UnforeseenError.of(error), camera=camera)
+            incidents.failed(events.camera_failed(camera=camera), explained(error))
         finally:
             del self._dockings[camera]
 
     def _left(self, camera: Camera, place: str) -> None:
         """Show nothing any more that was wrong with a camera where it no longer is."""
-        self._refused.forget(camera.id, place)
+        self._refused_at(camera.id, place).close()
         if camera.id not in self._dockings:
-            self._trouble.forget(camera.id)
+            self.activity.incidents.scope("camera", camera.id).close()
+
+    def _refused_at(self, camera: str, place: str) -> Scope:
+        return self.activity.incidents.scope("refused", camera, place)
 
     def _sources(self, heartbeats: Heartbeats) -> list[Source]:
         config, clock = self._config, self._seams.clock
         profiles = {profile.name: Profile(profile) for profile in config.profiles}
-        unwatched = Unwatched(clock)
+        unwatched = Unwatched(self.activity.incidents)
         sources: list[Source] = [
             FolderSource(
-                folder, profiles[folder.profile], clock, self.activity.board, unwatched=unwatched
+                folder,
+                profiles[folder.profile],
+                clock,
+                self.activity.incidents,
+                unwatched=unwatched,
             )
             for folder in config.folders
         ]
@@ -318,7 +321,7 @@ class Station:
                     self._seams.mounter(clock),
                     clock,
                     beat,
-                    self.activity.board,
+                    self.activity.incidents,
                 )
             )
         for source in sources:
@@ -353,20 +356,17 @@ class Station:
 
         What can't be read is no sign of tampering, and is tried again.
         """
-        clock, board = self._seams.clock, self.activity.board
-        trouble = Repeats(clock, events.JOURNAL_UNREADABLE, events.JOURNAL_READABLE, board)
+        clock, incidents = self._seams.clock, self.activity.incidents.scope("journal")
         while True:
             try:
                 await asyncio.to_thread(ledger.verify_journal)
             except JournalBrokenError as error:
-                emit_error(events.JOURNAL_BROKEN, error)
-                failing = Failing.once(events.JOURNAL_BROKEN.name, error, clock.now(), {})
-                board.put((failing.event,), failing)
+                incidents.failed(events.journal_broken(), error)
             except LedgerError as error:
-                trouble.failure(error=error, retry_in=_JOURNAL_PAUSE)
+                incidents.failed(events.journal_unreadable(), error, retry_in=_JOURNAL_PAUSE)
                 await clock.sleep(_JOURNAL_PAUSE)
                 continue
-            trouble.success()
+            incidents.recovered(events.journal_unreadable)
             return
 
     def _all_settled(self) -> None:

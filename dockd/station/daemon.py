@@ -9,15 +9,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dockd.base import events
-from dockd.base.errors import ConfigError
-from dockd.base.fencing import explained
+from dockd.base.errors import ConfigError, explained
 from dockd.base.logs import configure as configure_logs
-from dockd.base.logs import emit, emit_error, last_words
+from dockd.base.logs import last_words
 from dockd.base.threads import left_behind
 from dockd.host.memory import keep_buffers
 from dockd.host.notify import Notifier
 from dockd.station import config as configuration
+from dockd.station import events
 from dockd.station.app import Seams, Station
 from dockd.station.config import Config
 
@@ -53,7 +52,7 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
         config = configuration.load(config_path)
     except ConfigError as error:
         configure_logs()
-        emit_error(events.DAEMON_FAILED, error)
+        events.daemon_failed(error)
         last_words()
         raise
     configure_logs(level=config.log.level, style=config.log.style)
@@ -81,7 +80,7 @@ async def _run(config_path: Path, config: Config, seams: Seams, deadline: "_Dead
         await _work(config_path, config, seams, _Signals(loop, deadline))
     except Exception as error:  # noqa: BLE001  # the boundary of the daemon
         failure = explained(error)
-        emit_error(events.DAEMON_FAILED, failure)
+        events.daemon_failed(failure)
         # asyncio waits for the threads of what was given up.
         deadline.begin(failure.exit_code)
         return failure.exit_code
@@ -101,15 +100,15 @@ async def _work(config_path: Path, config: Config, seams: Seams, signals: "_Sign
             if proven is None or (made is not None and made.works):
                 raise
             # What only shows at work, such as a folder that can't be used.
-            emit_error(events.CONFIG_REFUSED, explained(error))
+            events.config_refused(explained(error))
             config, proven, made = proven, None, None
             continue
         if changed is None:
-            emit(events.DAEMON_STOPPED)
+            events.daemon_stopped()
             return
         config, proven, made = changed, config, None
         configure_logs(level=config.log.level, style=config.log.style)
-        emit(events.CONFIG_RELOADED)
+        events.config_reloaded()
 
 
 async def _supervise(
@@ -128,7 +127,7 @@ async def _supervise(
             station.result()
         signals.told.clear()
         if signals.stop is not None:
-            emit(events.DAEMON_STOPPING, signal=signals.stop)
+            events.daemon_stopping(signal=signals.stop)
             notifier.stopping()
             await _end(station)
             return None
@@ -136,7 +135,7 @@ async def _supervise(
             changed = await asyncio.to_thread(configuration.load, config_path)
             await asyncio.to_thread(Station, changed)
         except Exception as error:  # noqa: BLE001  # a file that is to come ends no work
-            emit_error(events.CONFIG_REFUSED, explained(error))
+            events.config_refused(explained(error))
             continue
         notifier.reloading()
         signals.deadline.begin(_START_AGAIN)
@@ -175,7 +174,7 @@ class _Deadline:
             self._timer = None
 
     def _cut_short(self) -> None:
-        emit(events.DAEMON_CUT_SHORT, seconds=self._seconds)
+        events.daemon_cut_short(seconds=self._seconds)
         last_words()
         os._exit(self._code)
 

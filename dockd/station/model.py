@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from dockd.station.events import ClipFields
+
 Kind = Literal["video", "sidecar"]
 
 
@@ -191,6 +193,11 @@ class Clip:
     def name(self) -> str:
         """Its path, fit to be shown."""
         return display_path(self.path)
+
+    @property
+    def about(self) -> ClipFields:
+        """What identifies it in the log."""
+        return {"camera": self.camera.id, "clip": self.id, "path": self.name}
 
 
 def shorten(text: str, limit: int) -> str:

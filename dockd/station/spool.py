@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from dockd.base import events
-from dockd.base.board import Board
 from dockd.base.clock import Clock
 from dockd.base.concurrency import to_the_end
 from dockd.base.errors import (
@@ -29,11 +27,12 @@ from dockd.base.errors import (
     SpoolError,
     SpoolFullError,
 )
-from dockd.base.logs import Repeats, emit_error
+from dockd.base.incidents import Incidents
 from dockd.base.sizes import shown_size
 from dockd.base.threads import Threads
 from dockd.evidence.statements import Content
 from dockd.host.files import Files, read_from_disk
+from dockd.station import events
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +47,6 @@ _MARKER = ".dockd-spool"
 _PATIENCE = 120.0
 """Seconds that the disk has to say how much is free on it."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_REMOVAL = "removal"
 _LOOK_AGAIN = 5.0
 """Seconds after which a wait for room looks at the disk again, which others use as well."""
 _DAMAGE_HINT = "look at the disk that holds the spool; docs/operate.md says what is left"
@@ -105,7 +103,7 @@ class Spool:
         reserve: int,
         files: Files,
         clock: Clock,
-        board: Board | None = None,
+        incidents: Incidents | None = None,
     ) -> None:
         self.folder = folder
         self.budget = budget
@@ -128,13 +126,12 @@ class Spool:
         self._turn = asyncio.Lock()
         self._question = asyncio.Lock()
         self._threads = Threads("spool", _PATIENCE)
-        self._waits = Repeats(clock, events.SPOOL_FULL, events.SPOOL_ROOM, board)
+        self._incidents = (incidents or Incidents(clock)).scope("spool")
         self._unneeded: set[str] = set()
         """Delivered ciphertexts that could not be removed, and still take room."""
         self._going: set[str] = set()
         """Those that are being removed at this moment."""
         self._is_delivered: Callable[[str], bool] = lambda _: False
-        self._removals = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED, board)
 
     def recover(
         self,
@@ -207,7 +204,7 @@ class Spool:
             with self._explained():
                 return path.stat().st_size
         except SpoolError as error:
-            emit_error(events.SPOOL_FAILED, error, failures=1)
+            events.spool_failed().write(error, failures=1)
             return expected
 
     def know(self, sha256: str) -> None:
@@ -306,7 +303,7 @@ class Spool:
         finally:
             self._in_line -= 1
             if not self._in_line:
-                self._waits.hide()
+                self._incidents.hide(events.spool_full)
         try:
             yield
         finally:
@@ -317,13 +314,13 @@ class Spool:
         await self._remove_unneeded()
         shortage = await self._ask(self._shortage, size)
         if shortage is None:
-            self._waits.success()
+            self._incidents.recovered(events.spool_full)
             return
         self._wanted = size
         self.waiting = True
         try:
             while shortage is not None:
-                self._waits.failure(error=shortage, retry_in=_LOOK_AGAIN)
+                self._incidents.failed(events.spool_full(), shortage, retry_in=_LOOK_AGAIN)
                 await self._clock.wait(self._freed, _LOOK_AGAIN)
                 self._freed.clear()
                 await self._remove_unneeded()
@@ -482,7 +479,7 @@ class Spool:
                 shortage = await self._ask(self._shortage, self._wanted)
                 if shortage is None and not self._in_line:
                     self._wanted = None
-                    self._waits.success()
+                    self._incidents.recovered(events.spool_full)
 
     def _stays(self, error: SpoolError) -> None:
         """Tell that something could not be removed; in one line, however much that is."""
@@ -492,7 +489,7 @@ class Spool:
             f"{self.folder}: what nobody needs any more can't be removed: {why}",
             hint="check the disk that holds the spool; dockd tries again",
         )
-        self._removals.failure(_REMOVAL, error=told)
+        self._incidents.failed(events.spool_failed(), told)
 
     async def _remove_unneeded(self) -> None:
         """Try again to remove what could not be, as long as it still isn't needed."""
@@ -507,7 +504,7 @@ class Spool:
             finally:
                 self._going.discard(sha256)
             self._unneeded.discard(sha256)
-        self._removals.success(_REMOVAL)
+        self._incidents.recovered(events.spool_failed)
 
     def set_aside(self, sha256: str, clip_id: str) -> None:
         """Keep what is left of a damaged ciphertext until its clip is acknowledged; blocks.

@@ -1,23 +1,23 @@
-"""Every event in the source is declared, documented, and written with its fields."""
+"""Every event is declared, documented, and written; mypy checks the fields."""
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import dockd
-from dockd.base import events
-from dockd.base.events import EVENTS, Event
-from dockd.station.ledger import journal_kinds as journal_entries
+import dockd.base.events
+import dockd.receiver.events
+import dockd.station.events
+from dockd.base.log_events import EVENTS, Declaration, Failure
+from dockd.station.ledger import journal_kinds
 
 SOURCE = Path(dockd.__file__).parent
 DOCUMENTATION = SOURCE.parent / "docs" / "events.md"
-ERROR_FIELDS = {"error", "detail", "hint"}
 TYPES = {"str", "int", "float", "bool", "list[str]"}
+DECLARING = {SOURCE / package / "events.py" for package in ("base", "receiver", "station")}
 
 
 def test_the_documentation_is_what_the_code_says() -> None:
@@ -31,168 +31,95 @@ def test_the_documentation_is_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: event.name)
-def test_a_declaration_is_whole(event: Event) -> None:
+def test_a_declaration_is_whole(event: Declaration) -> None:
     assert event.level in {"debug", "info", "warning", "error"}
     assert event.meaning.endswith(".")
     assert {kind.removesuffix("?") for kind in event.fields.values()} <= TYPES
     assert not {"time", "level", "event"} & set(event.fields)
-    assert event.name == ".".join(event.name.lower().split("."))
+    assert event.name == event.name.lower()
+    assert event.name.count(".") == 1
 
 
-@pytest.mark.parametrize("kind", journal_entries.KINDS.values(), ids=journal_entries.KINDS.keys())
-def test_a_kind_of_journal_entry_is_whole(kind: journal_entries.Kind) -> None:
+@pytest.mark.parametrize("kind", journal_kinds.KINDS.values(), ids=journal_kinds.KINDS.keys())
+def test_a_kind_of_journal_entry_is_whole(kind: journal_kinds.Kind) -> None:
     assert kind.meaning.endswith(".")
     assert {kind.removesuffix("?") for kind in kind.detail.values()} <= TYPES
 
 
-@dataclass(frozen=True)
-class Written:
-    """A place in the source where an event is written."""
-
-    where: str
-    event: Event
-    fields: frozenset[str]
+FAILURES = [event for event in EVENTS.values() if isinstance(event, Failure) and event.ending]
+ENDED_WITH_MORE = {"camera.refused": {"camera"}, "clip.ingest_interrupted": {"clip_id"}}
+"""What only the end of a failure knows, and gives."""
 
 
-class Module:
-    """One file of the source, and what can be read off it without running it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.tree = ast.parse(path.read_text())
-        self.returned = {
-            node.name: keys
-            for node in ast.walk(self.tree)
-            if isinstance(node, ast.FunctionDef)
-            for keys in [_returned_keys(node)]
-            if keys is not None
-        }
-        self.assigned = {
-            target.id: _keys(node.value)
-            for node in ast.walk(self.tree)
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-
-    def written(self) -> Iterator[Written]:
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call):
-                yield from self._by_emit(node)
-            if isinstance(node, ast.ClassDef):
-                yield from self._by_repeats(node)
-
-    def _by_emit(self, call: ast.Call) -> Iterator[Written]:
-        name = _name(call.func)
-        if name in {"emit", "emit_error"} and (event := _event(call.args[0])):
-            more = ERROR_FIELDS if name == "emit_error" else set()
-            yield self._written(call, event, more)
-
-    def _by_repeats(self, owner: ast.ClassDef) -> Iterator[Written]:
-        """A run of failures and its end: the events stand where the Repeats is made."""
-        made = {
-            ast.unparse(node.targets[0]): node.value
-            for node in ast.walk(owner)
-            if isinstance(node, ast.Assign)
-            and isinstance(node.value, ast.Call)
-            and _name(node.value.func) == "Repeats"
-        }
-        for call in ast.walk(owner):
-            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
-                continue
-            repeats = made.get(ast.unparse(call.func.value))
-            if repeats is None:
-                continue
-            failed, recovered = (_event(argument) for argument in repeats.args[1:3])
-            assert failed is not None
-            assert recovered is not None
-            if call.func.attr == "failure":
-                yield self._written(
-                    call, failed, ERROR_FIELDS | {"failures"}, without={"error", "retry_in"}
-                )
-            elif call.func.attr == "success":
-                yield self._written(call, recovered, {"failures", "seconds"})
-            elif call.func.attr == "fence":
-                yield self._written(call, failed, ERROR_FIELDS | {"failures"})
-                yield self._written(call, recovered, {"failures", "seconds"})
-
-    def _written(
-        self,
-        call: ast.Call,
-        event: Event,
-        more: set[str],
-        without: frozenset[str] | set[str] = frozenset(),
-    ) -> Written:
-        fields = set(more)
-        for keyword in call.keywords:
-            if keyword.arg is None:
-                fields |= self._unpacked(keyword.value)
-            elif keyword.arg == "exc_info":
-                fields.add("exception")
-            elif keyword.arg not in without:
-                fields.add(keyword.arg)
-        where = f"{self.path.relative_to(SOURCE)}:{call.lineno}"
-        return Written(where, event, frozenset(fields))
-
-    def _unpacked(self, value: ast.expr) -> set[str]:
-        """The names that ``**value`` brings: a function, a property, or a dict of this module."""
-        match value:
-            case ast.Call():
-                return self.returned[_name(value.func)]
-            case ast.Attribute():
-                (keys,) = [
-                    module.returned[value.attr]
-                    for module in MODULES
-                    if value.attr in module.returned
-                ]
-                return keys
-            case _:
-                return self.assigned[ast.unparse(value)]
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
+def test_a_failure_knows_what_its_end_is_written_with(failure: Failure[...]) -> None:
+    assert failure.ending is not None
+    missing = set(failure.ending.fields) - set(failure.fields) - {"seconds"}
+    assert missing == ENDED_WITH_MORE.get(failure.name, set())
 
 
-def _returned_keys(function: ast.FunctionDef) -> set[str] | None:
-    last = function.body[-1]
-    if isinstance(last, ast.Return) and isinstance(last.value, ast.Dict):
-        return _keys(last.value)
-    return None
-
-
-def _keys(literal: ast.expr) -> set[str]:
-    assert isinstance(literal, ast.Dict)
-    return {str(key.value) for key in literal.keys if isinstance(key, ast.Constant)}
-
-
-def _name(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
-
-
-def _event(argument: ast.expr) -> Event | None:
-    """The event that ``events.NAME`` or ``NAME`` stands for; None where a variable does."""
-    name = argument.attr if isinstance(argument, ast.Attribute) else ast.unparse(argument)
-    found = getattr(events, name, None)
-    return found if isinstance(found, Event) else None
-
-
-MODULES = [Module(path) for path in sorted(SOURCE.rglob("*.py")) if path.name != "events.py"]
-WRITTEN = [written for module in MODULES for written in module.written()]
-
-
-@pytest.mark.parametrize("written", WRITTEN, ids=lambda written: written.where)
-def test_an_event_is_written_with_the_fields_that_are_declared(written: Written) -> None:
-    required = {name for name, kind in written.event.fields.items() if not kind.endswith("?")}
-    assert required <= written.fields <= set(written.event.fields)
+def names_used() -> set[str]:
+    """The names that the source uses outside the declarations, alone or as an attribute."""
+    return {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for path in SOURCE.rglob("*.py")
+        if path not in DECLARING
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
 
 
 def test_every_declared_event_is_written_somewhere() -> None:
-    assert {written.event.name for written in WRITTEN} == set(EVENTS)
+    used = names_used()
+    used |= {
+        failure.ending.name.replace(".", "_")
+        for failure in EVENTS.values()
+        if isinstance(failure, Failure) and failure.ending is not None
+    }
+    assert {event.name.replace(".", "_") for event in EVENTS.values()} <= used
 
 
 def test_the_log_is_written_through_declared_events_only() -> None:
-    for module in MODULES:
-        if module.path.name == "logs.py":
+    for path in SOURCE.rglob("*.py"):
+        if path.name in {"logs.py", "log_events.py"}:
             continue
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.Call) and _name(node.func) in {"emit", "emit_error"}:
-                assert _event(node.args[0]), f"{module.path.name}:{node.lineno}"
+        for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
                 assert ast.unparse(node) not in {"structlog.get_logger", "logging.getLogger"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("call", "is_right"),
+    [
+        ('events.camera_undocked(camera="p:1", place="3", docking=1)', True),
+        ('events.camera_undocked(camera="p:1", place="3")', False),
+        ('events.camera_undocked(camera="p:1", place="3", docking="1")', False),
+        ('events.camera_undocked(camera="p:1", place="3", docking=1, bay=2)', False),
+        ('events.config_refused(ConfigError("x"))', True),
+        ("events.config_refused()", False),
+        ('Incidents(Clock()).scope().failed(events.target_down(target="x"), ConfigError())', True),
+        ("Incidents(Clock()).scope().failed(events.target_down(), ConfigError())", False),
+        ("Incidents(Clock()).scope().failed(events.daemon_stopped(), ConfigError())", False),
+    ],
+)
+def test_mypy_finds_an_event_that_is_written_with_other_fields(
+    call: str, is_right: bool, tmp_path: Path
+) -> None:
+    snippet = tmp_path / "snippet.py"
+    snippet.write_text(
+        "from dockd.base.clock import Clock\n"
+        "from dockd.base.errors import ConfigError\n"
+        "from dockd.base.incidents import Incidents\n"
+        "from dockd.station import events\n"
+        f"{call}\n"
+    )
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", snippet],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=SOURCE.parent,
+    )
+    assert (checked.returncode == 0) is is_right, checked.stdout
+    assert "snippet.py:5" in checked.stdout or is_right

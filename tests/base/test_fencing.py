@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pytest
 import structlog
 
-from dockd.base.board import Board
-from dockd.base.errors import LedgerError, SourceError, UnforeseenError
-from dockd.base.fencing import Fence, explained
+from dockd.base.errors import LedgerError, SourceError, UnforeseenError, explained
+from dockd.base.fencing import Fence
+from dockd.base.incidents import Incidents
 from dockd.evidence.keys import SigningKey, write_secret_file
 from dockd.host.notify import Notifier
 from dockd.station import daemon
@@ -21,30 +21,34 @@ from tests.clocks import FakeClock
 from tests.support import log_lines, write_config
 
 
-def kept(*outcomes: Exception | None, clock: FakeClock | None = None) -> tuple[list[Any], Board]:
-    """Keep a part that ends like this, time after time; returns the log and the board."""
+def kept(
+    *outcomes: Exception | None, clock: FakeClock | None = None
+) -> tuple[list[Any], Incidents]:
+    """Keep a part that ends like this, time after time; returns the log and what is open."""
     remaining = iter(outcomes)
-    board = Board()
+    clock = clock or FakeClock()
+    incidents = Incidents(clock)
 
     async def part() -> None:
         if (outcome := next(remaining)) is not None:
             raise outcome
 
     with structlog.testing.capture_logs() as log:
-        asyncio.run(Fence(clock or FakeClock(), board).keep("part", part))
-    return log, board
+        asyncio.run(Fence(clock, incidents).keep("part", part))
+    return log, incidents
 
 
 def test_a_part_that_fails_is_told_and_started_again() -> None:
-    log, board = kept(LedgerError("the disk"), LedgerError("the disk"), None)
+    log, incidents = kept(LedgerError("the disk"), LedgerError("the disk"), None)
     assert [line["event"] for line in log] == ["daemon.part_failed", "daemon.part_recovered"]
     assert log[0]["part"] == "part"
     assert log[1]["failures"] == 2
-    assert board.failing() == []
+    assert incidents.shown() == []
 
 
 def test_a_part_that_fails_for_ever_is_shown_and_waits_longer_each_time() -> None:
-    clock, board = FakeClock(), Board()
+    clock = FakeClock()
+    incidents = Incidents(clock)
     alive = 0
 
     async def part() -> None:
@@ -57,14 +61,14 @@ def test_a_part_that_fails_for_ever_is_shown_and_waits_longer_each_time() -> Non
         alive += 1
 
     async def scenario() -> None:
-        task = asyncio.create_task(Fence(clock, board).keep("part", part, beat))
+        task = asyncio.create_task(Fence(clock, incidents).keep("part", part, beat))
         while clock.elapsed <= 600:  # noqa: ASYNC110  # time passes as it sleeps
             await asyncio.sleep(0)
         task.cancel()
 
     with structlog.testing.capture_logs():
         asyncio.run(scenario())
-    (failing,) = board.failing()
+    (failing,) = incidents.shown()
     assert isinstance(failing.error, UnforeseenError)
     pauses = [seconds for seconds in clock.slept if seconds < 60]
     assert pauses == [1, 2, 4, 8, 16, 32]
@@ -72,18 +76,19 @@ def test_a_part_that_fails_for_ever_is_shown_and_waits_longer_each_time() -> Non
 
 
 def test_a_part_that_goes_on_for_a_minute_has_recovered() -> None:
-    clock, board = FakeClock(), Board()
+    clock = FakeClock()
+    incidents = Incidents(clock)
     fails = iter([True])
 
     async def part() -> None:
         if next(fails, False):
             raise KeyError("x")
-        while board.failing():  # noqa: ASYNC110  # what is waited for has no event of its own
+        while incidents.shown():  # noqa: ASYNC110  # what is waited for has no event of its own
             await asyncio.sleep(0)
 
     with structlog.testing.capture_logs():
-        asyncio.run(Fence(clock, board).keep("part", part))
-    assert board.failing() == []
+        asyncio.run(Fence(clock, incidents).keep("part", part))
+    assert incidents.shown() == []
     assert 60 in clock.slept
 
 

@@ -14,6 +14,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dockd.base import web
+from dockd.base.clock import Clock
+from dockd.base.incidents import Incidents
 from dockd.base.web import BoundedProtocol, BoundedServer
 
 MOST = 4
@@ -35,7 +37,7 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str,
 
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
-    server = BoundedServer(app, most_connections=MOST, tls=tls)
+    server = BoundedServer(app, Incidents(Clock()), most_connections=MOST, tls=tls)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield address
@@ -142,7 +144,12 @@ async def sharing(
     listener = socket.create_server(("", 0))
     port = listener.getsockname()[1]
     server = BoundedServer(
-        app, most_connections=MOST, most_from_one=most_from_one, tls=tls, grace_seconds=1
+        app,
+        Incidents(Clock()),
+        most_connections=MOST,
+        most_from_one=most_from_one,
+        tls=tls,
+        grace_seconds=1,
     )
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:

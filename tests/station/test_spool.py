@@ -13,7 +13,6 @@ from weakref import WeakSet
 import pytest
 import structlog
 
-from dockd.base.board import Board
 from dockd.base.errors import (
     ClipTooLargeError,
     SpoolDamagedError,
@@ -21,8 +20,9 @@ from dockd.base.errors import (
     SpoolError,
     SpoolFullError,
 )
+from dockd.base.incidents import Incidents
 from dockd.host.files import Files
-from dockd.station.control.troubles import of_failing
+from dockd.station.control.troubles import of_incident
 from dockd.station.spool import Spool, check_ciphertext
 from tests.clocks import FakeClock
 from tests.support import fill, open_descriptors, small_disk, writing
@@ -387,16 +387,19 @@ def test_a_delivered_ciphertext_that_cannot_be_removed_is_told_and_goes_when_roo
             super().remove(path)
 
     async def run() -> None:
-        files, board = Failing(), Board()
+        files, clock = Failing(), StillClock()
+        incidents = Incidents(clock)
         delivered: set[str] = set()
-        spool = Spool(tmp_path, budget=MIB, reserve=0, files=files, clock=StillClock(), board=board)
+        spool = Spool(
+            tmp_path, budget=MIB, reserve=0, files=files, clock=StillClock(), incidents=incidents
+        )
         spool.recover({}, delivered.__contains__)
         sha256, needed = store(spool, bytes(MIB // 2)), store(spool, bytes(MIB // 2 - 9))
         delivered.add(sha256)
         with structlog.testing.capture_logs() as log:
             await spool.remove(sha256)
             await spool.remove(needed)  # and then the ledger says that it is to be sent again
-            assert [one.event for one in board.failing()] == ["spool.failed"]
+            assert [one.event for one in incidents.shown()] == ["spool.failed"]
             assert spool.used > MIB - 10
             assert spool.holds(sha256)  # for an order to send it again, until it goes
             files.fails = False
@@ -405,7 +408,7 @@ def test_a_delivered_ciphertext_that_cannot_be_removed_is_told_and_goes_when_roo
                 assert not spool.holds(sha256)
                 assert spool.holds(needed)
         assert [line["event"] for line in log] == ["spool.failed", "spool.recovered"]
-        assert board.failing() == []
+        assert incidents.shown() == []
 
     asyncio.run(run())
 
@@ -458,17 +461,18 @@ def test_room_that_others_make_on_the_disk_is_noticed(tmp_path: Path) -> None:
     run(main)
 
 
-def watched(folder: Path, clock: FakeClock | None = None, **facts: Any) -> tuple[Spool, Board]:
-    """A spool, and the board that shows its troubles."""
-    board = Board()
+def watched(folder: Path, clock: FakeClock | None = None, **facts: Any) -> tuple[Spool, Incidents]:
+    """A spool, and its incidents."""
+    clock = clock or StillClock()
+    incidents = Incidents(clock)
     settings: dict[str, Any] = {"budget": 100 * MIB, "reserve": 0, "files": Disk()} | facts
-    spool = Spool(folder, clock=clock or StillClock(), board=board, **settings)
+    spool = Spool(folder, clock=clock, incidents=incidents, **settings)
     spool.recover({})
-    return spool, board
+    return spool, incidents
 
 
-def shown(board: Board) -> list[str]:
-    return [failing.error.event for failing in board.failing()]
+def shown(incidents: Incidents) -> list[str]:
+    return [one.error.event for one in incidents.shown()]
 
 
 def test_a_spool_that_uploads_empty_is_full_and_one_that_other_files_fill_needs_a_person(
@@ -476,15 +480,15 @@ def test_a_spool_that_uploads_empty_is_full_and_one_that_other_files_fill_needs_
 ) -> None:
     async def main() -> None:
         disk = Disk(free=20)
-        spool, board = watched(tmp_path, reserve=10, files=disk)
+        spool, incidents = watched(tmp_path, reserve=10, files=disk)
         sha256 = store(spool, b"12345678")
         disk.free = 12
         waiting = Tenant(spool, 8)
         await settle()
-        assert shown(board) == ["spool.full"]
-        assert not of_failing(board.failing()[0]).needs_person
+        assert shown(incidents) == ["spool.full"]
+        assert not of_incident(incidents.shown()[0]).needs_person
         await waiting.cancel()
-        assert shown(board) == []
+        assert shown(incidents) == []
         # Somebody fills the disk; that the spool gets empty is not enough now.
         disk.free = 0
         waiting = Tenant(spool, 8)
@@ -493,9 +497,9 @@ def test_a_spool_that_uploads_empty_is_full_and_one_that_other_files_fill_needs_
         await spool.remove(sha256)
         await settle()
         assert not waiting.room
-        assert shown(board) == ["spool.disk_full"]
-        assert of_failing(board.failing()[0]).needs_person
-        assert "free some disk" in board.failing()[0].error.hint
+        assert shown(incidents) == ["spool.disk_full"]
+        assert of_incident(incidents.shown()[0]).needs_person
+        assert "free some disk" in incidents.shown()[0].error.hint
         await waiting.cancel()
 
     run(main)
@@ -505,16 +509,16 @@ def test_a_full_spool_is_shown_for_as_long_as_a_clip_waits_and_told_when_there_i
     tmp_path: Path,
 ) -> None:
     async def main() -> None:
-        spool, board = watched(tmp_path, budget=10)
+        spool, incidents = watched(tmp_path, budget=10)
         first, second = store(spool, b"12345"), store(spool, b"6789")
         waiting = Tenant(spool, 5)
         await settle()
-        assert shown(board) == ["spool.full"]
+        assert shown(incidents) == ["spool.full"]
         assert spool.waiting
         await spool.remove(first)
         await settle()
         assert waiting.room
-        assert shown(board) == []
+        assert shown(incidents) == []
         assert not spool.waiting
         await waiting.leave()
         assert [line["event"] for line in log] == ["spool.full"]

@@ -19,20 +19,13 @@ from pathlib import Path
 
 from dockd.base.clock import Clock, timestamp
 from dockd.base.errors import HistoryForkedError, ManifestRefusedError
-from dockd.base.events import (
-    ANCHORS_DAMAGED,
-    ANCHORS_REBUILDING,
-    ANCHORS_REBUILT,
-    HISTORY_FORKED,
-    LEFTOVER,
-)
-from dockd.base.logs import emit
 from dockd.evidence.statements import (
     JournalHead,
     Manifest,
     read_unverified_manifest,
     statement_sha256,
 )
+from dockd.receiver import events
 
 _TABLE = (
     """
@@ -179,7 +172,7 @@ class Anchors:
             self._db.execute(statement)
         reading = _Reading(alive)
         told = clock.monotonic()
-        emit(ANCHORS_REBUILDING, manifests=0)
+        events.receiver_anchors_rebuilding(manifests=0)
         manifests = reading.manifests(store / "clips")
         while batch := list(islice(manifests, _BATCH)):
             self._db.execute("BEGIN IMMEDIATE")
@@ -188,11 +181,11 @@ class Anchors:
             self._db.execute("COMMIT")
             if clock.monotonic() - told >= _TELL_SECONDS:
                 told = clock.monotonic()
-                emit(ANCHORS_REBUILDING, manifests=reading.read)
+                events.receiver_anchors_rebuilding(manifests=reading.read)
         for kid, seq in self._db.execute(_FORKS).fetchall():
             station = reading.stations.get(kid, "")
-            emit(HISTORY_FORKED, station=station, kid=kid, seq=seq, hint=_HINT)
-        emit(ANCHORS_REBUILT, manifests=reading.read, unreadable=reading.failed)
+            events.receiver_history_forked(station=station, kid=kid, seq=seq, hint=_HINT)
+        events.receiver_anchors_rebuilt(manifests=reading.read, unreadable=reading.failed)
         if not reading.failed:
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
 
@@ -253,7 +246,7 @@ class _Reading:
     def _tell(self, path: Path, error: Exception) -> None:
         if self._told < _MOST_TOLD:
             self._told += 1
-            emit(LEFTOVER, file=str(path), detail=str(error))
+            events.receiver_leftover(file=str(path), detail=str(error))
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -268,7 +261,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         for suffix in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        emit(ANCHORS_DAMAGED, file=str(aside), detail=str(error))
+        events.receiver_anchors_damaged(file=str(aside), detail=str(error))
         return _sound(path)
 
 

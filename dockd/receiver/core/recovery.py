@@ -1,9 +1,8 @@
 """What an earlier run of the receiver left unfinished, however it ended."""
 
 from dockd.base.errors import ManifestRefusedError
-from dockd.base.events import LEFTOVER, RECEIVER_RECOVERED, UPLOAD_REFUSED
-from dockd.base.logs import emit, emit_error
 from dockd.evidence.statements import read_unverified_manifest
+from dockd.receiver import events
 from dockd.receiver.core.upload import Upload
 from dockd.receiver.http.stations import Stations
 from dockd.receiver.store.disk import Store
@@ -22,12 +21,12 @@ def recover(store: Store, stations: Stations) -> list[Upload]:
         try:
             upload = _pick_up(record, store, stations)
         except OSError as error:
-            emit(LEFTOVER, file=str(store.incoming.part(record.id)), detail=str(error))
+            events.receiver_leftover(file=str(store.incoming.part(record.id)), detail=str(error))
             continue
         if upload is not None:
             uploads.append(upload)
     complete = sum(upload.complete for upload in uploads)
-    emit(RECEIVER_RECOVERED, unfinished=len(uploads) - complete, complete=complete, junk=junk)
+    events.receiver_recovered(unfinished=len(uploads) - complete, complete=complete, junk=junk)
     return uploads
 
 
@@ -39,7 +38,7 @@ def _pick_up(record: Record, store: Store, stations: Stations) -> Upload | None:
         # A station may have been struck off since.
         stations.verify(record.manifest_token)
     except ManifestRefusedError as error:
-        emit_error(UPLOAD_REFUSED, error, upload=record.id, clip_id="", station="")
+        events.receiver_upload_refused(error, upload=record.id, clip_id="", station="")
         store.incoming.discard(record.id)
         return None
     offset = store.incoming.offset(record.id)

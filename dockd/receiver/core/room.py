@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 
 from dockd.base.clock import Clock
 from dockd.base.errors import StoreFullError
-from dockd.base.events import ROOM_AGAIN, ROOM_SHORT
-from dockd.base.logs import Repeats
+from dockd.base.incidents import Incidents
+from dockd.receiver import events
 from dockd.receiver.core.upload import Upload
 from dockd.receiver.core.workers import Workers
 from dockd.receiver.http import problems
@@ -46,7 +46,7 @@ class Room:
         self._workers = workers
         self._clock = clock
         self._beginning: dict[str, int] = {}
-        self._trouble = Repeats(clock, ROOM_SHORT, ROOM_AGAIN)
+        self._incidents = Incidents(clock).scope("room")
         self._free = 0
         self._asked_at: float | None = None
         """When the disk was asked for what is free, if it has not answered since."""
@@ -80,14 +80,14 @@ class Room:
 
     def _tell(self) -> None:
         if not self.full:
-            self._trouble.success()
+            self._incidents.recovered(events.receiver_room_short)
             return
         error = StoreFullError(
             f"{self.free} bytes are free, {self.promised} of them promised, and {self._reserve}"
             " stay in reserve",
             hint="make room on the store's disk, or lower store.reserve",
         )
-        self._trouble.failure(error=error)
+        self._incidents.failed(events.receiver_room_short(), error)
 
     async def glance(self) -> None:
         """Ask the disk what is free, and wait for its answer no longer than a moment."""

@@ -12,15 +12,10 @@ from itertools import islice
 from dockd.base.clock import Clock
 from dockd.base.concurrency import finished
 from dockd.base.errors import ClocksDifferError, HistoryForkedError, UploadDamagedError
-from dockd.base.events import (
-    PART_FAILED,
-    PART_RECOVERED,
-    UPLOAD_CREATED,
-    UPLOAD_EXPIRED,
-    UPLOAD_REFUSED,
-)
-from dockd.base.logs import Repeats, emit, emit_error
+from dockd.base.events import daemon_part_failed
+from dockd.base.incidents import Incidents
 from dockd.evidence.statements import JournalHead, Manifest, statement_sha256
+from dockd.receiver import events
 from dockd.receiver.config import StoreConfig
 from dockd.receiver.core.anchors import Anchors
 from dockd.receiver.core.clocks import check_clocks
@@ -94,7 +89,7 @@ class Uploads:
         self._stations = stations
         self._expiry = timedelta(seconds=config.upload_expiry_seconds)
         self._clock = clock
-        self._trouble = Repeats(clock, PART_FAILED, PART_RECOVERED)
+        self._incidents = Incidents(clock).scope("part")
         self._uploads: dict[str, Upload] = {}
         self.room = Room(
             store,
@@ -197,7 +192,7 @@ class Uploads:
                 record = await self.workers.write(self.store.incoming.create, token, metadata)
                 upload = Upload(record, manifest, 0, self._clock.now())
                 self._uploads[upload.id] = upload
-        emit(UPLOAD_CREATED, **upload.names, size=upload.length)
+        events.receiver_upload_created(**upload.names, size=upload.length)
         return upload
 
     async def check_history(self, manifest: Manifest, token: str) -> None:
@@ -301,7 +296,7 @@ class Uploads:
         await self.workers.write(self.store.incoming.discard, upload.id)
         self._uploads.pop(upload.id, None)
         error = UploadDamagedError("it does not begin as an age file does")
-        emit_error(UPLOAD_REFUSED, error, **upload.names)
+        events.receiver_upload_refused(error, **upload.names)
         raise RequestError(problems.NOT_SEALED, error.detail)
 
     def _check_kept(self, upload: Upload) -> None:
@@ -398,7 +393,7 @@ class Uploads:
                 continue
             try:
                 if await self.remove(upload):
-                    emit(UPLOAD_EXPIRED, **upload.names, offset=upload.offset)
+                    events.receiver_upload_expired(**upload.names, offset=upload.offset)
             except RequestError:
                 pass  # somebody has come back to it
             except OSError as error:
@@ -433,7 +428,7 @@ class Uploads:
         if after:
             await self._clock.sleep(after)
         while True:
-            with self._trouble.fence(part, part=part):
+            with self._incidents.within(part).fence(daemon_part_failed(part=part)):
                 await work()
             await self._clock.sleep(seconds)
 

@@ -17,19 +17,9 @@ from dockd.base.errors import (
     UploadDamagedError,
     UploadUnreadableError,
 )
-from dockd.base.events import (
-    CLIP_KNOWN,
-    CLIP_STORED,
-    COPY_DAMAGED,
-    COPY_RESTORED,
-    RECEIPT_RENEWED,
-    STORE_FAILED,
-    STORE_WORKS,
-    UPLOAD_REFUSED,
-    UPLOAD_UNREADABLE,
-)
-from dockd.base.logs import Repeats, emit, emit_error
+from dockd.base.incidents import Incidents
 from dockd.evidence.statements import Manifest
+from dockd.receiver import events
 from dockd.receiver.core.clocks import check_clocks
 from dockd.receiver.core.shares import FairSlots
 from dockd.receiver.core.upload import Upload
@@ -59,7 +49,7 @@ class Faults:
     """What a failing disk means to a request, and to the log."""
 
     def __init__(self, clock: Clock) -> None:
-        self._repeats = Repeats(clock, STORE_FAILED, STORE_WORKS)
+        self._incidents = Incidents(clock).scope("store")
         self._clock = clock
         self._failing: set[Kind] = set()
         self._failed_at: float | None = None
@@ -77,7 +67,7 @@ class Faults:
         told = StoreError(str(error), hint="look at the store's disk and its mount")
         if _is_full(error):
             told = StoreFullError(str(error), hint="make room on the store's disk")
-        self._repeats.failure("store", error=told)
+        self._incidents.failed(events.receiver_store_failed(), told)
 
     def answer(self, error: Exception) -> RequestError:
         """Return what a client is told of an error that has been noted."""
@@ -105,7 +95,7 @@ class Faults:
         """Note that the disk works again, some time after its last error."""
         self._failing.clear()
         self._failed_at = None
-        self._repeats.success("store")
+        self._incidents.recovered(events.receiver_store_failed)
 
 
 def _is_full(error: Exception) -> bool:
@@ -226,11 +216,11 @@ class Verifier:
             aside = await self._workers.write(store.give_up, upload.record, upload.manifest)
             detail = f"{error.detail}; set aside as {aside}"
             failure = UploadUnreadableError(detail, hint=error.hint)
-            emit_error(UPLOAD_UNREADABLE, failure, **upload.names)
+            events.receiver_upload_unreadable(failure, **upload.names)
         except (UploadDamagedError, HistoryForkedError) as error:
             failure = error
             await self._workers.write(store.incoming.discard, upload.id)
-            emit_error(UPLOAD_REFUSED, error, **upload.names)
+            events.receiver_upload_refused(error, **upload.names)
         self._failing.pop(upload.id, None)
         if outcome is Outcome.STOPPED:
             return None
@@ -238,9 +228,9 @@ class Verifier:
             self._is_sound(upload.manifest_sha256)
         if outcome is Outcome.STORED:
             content = upload.manifest.ciphertext
-            emit(CLIP_STORED, **upload.names, size=content.size, sha256=content.sha256)
+            events.receiver_clip_stored(**upload.names, size=content.size, sha256=content.sha256)
         elif outcome is Outcome.KNOWN:
-            emit(CLIP_KNOWN, **upload.names)
+            events.receiver_clip_known(**upload.names)
         self._on_done(upload, outcome)
         return failure
 
@@ -251,8 +241,7 @@ class Verifier:
                 return None
             if copy.receipt is None:
                 await self._workers.write(self._store.renew, copy, self._sign)
-                emit(
-                    RECEIPT_RENEWED,
+                events.receiver_receipt_renewed(
                     clip_id=copy.manifest.clip_id,
                     station=copy.manifest.station.id,
                     file=str(copy.place.receipt),
@@ -267,7 +256,7 @@ class Verifier:
             return self._is_not_sound(copy, error)
         self._failing.pop(key, None)
         if self._is_sound(key):
-            emit(COPY_RESTORED, clip_id=copy.manifest.clip_id, file=str(copy.place.age))
+            events.receiver_copy_restored(clip_id=copy.manifest.clip_id, file=str(copy.place.age))
         return None
 
     def _lasts(self, key: str) -> bool:
@@ -291,8 +280,7 @@ class Verifier:
         self._read.pop(copy.manifest_sha256, None)
         if copy.manifest_sha256 not in self._damaged:
             self._damaged.add(copy.manifest_sha256)
-            emit(
-                COPY_DAMAGED,
+            events.receiver_copy_damaged(
                 clip_id=copy.manifest.clip_id,
                 file=str(copy.place.age),
                 detail=f"{error.detail}; it stays where it is until it is uploaded again",

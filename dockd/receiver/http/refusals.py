@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from dockd.base.clock import Clock
 from dockd.base.errors import RequestRefusedError
-from dockd.base.events import REQUEST_REFUSED, REQUEST_TAKEN
-from dockd.base.logs import Repeats
+from dockd.base.incidents import Incidents
 from dockd.base.web import network
+from dockd.receiver import events
 from dockd.receiver.http import problems
 from dockd.receiver.http.problems import RequestError
 
@@ -41,7 +41,7 @@ class Refusals:
     """Tells of each kind of refusal and each peer once, and again while it goes on."""
 
     def __init__(self, clock: Clock) -> None:
-        self._repeats = Repeats(clock, REQUEST_REFUSED, REQUEST_TAKEN)
+        self._incidents = Incidents(clock).scope("refusals")
         self._clock = clock
         self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
         """When each was refused last, oldest first."""
@@ -67,7 +67,7 @@ class Refusals:
         for key in [key for key in self._known if station and key[1] == station]:
             if now - self._known[key] >= _QUIET_SECONDS:
                 del self._known[key]
-                self._repeats.success(*key, code=key[0], station=station)
+                self._incidents.within(*key).recovered(events.receiver_refused)
 
     def _tell(self, request: Request, refusal: RequestError) -> None:
         """Note a refusal, and write it if it is time to."""
@@ -79,18 +79,16 @@ class Refusals:
         self._known[key] = self._clock.monotonic()
         self._known.move_to_end(key)
         if len(self._known) > _MOST:
-            self._repeats.forget(*self._known.popitem(last=False)[0])
-        self._repeats.failure(
-            *key,
-            error=RequestRefusedError(
-                f"{refusal.problem.title}: {refusal.detail}", hint=refusal.hint
-            ),
+            self._incidents.within(*self._known.popitem(last=False)[0]).close()
+        refused = events.receiver_refused(
             code=refusal.problem.code,
             status=refusal.problem.status,
             station=station,
             address=address,
             forwarded=_forwarded(request),
         )
+        error = RequestRefusedError(f"{refusal.problem.title}: {refusal.detail}", hint=refusal.hint)
+        self._incidents.within(*key).failed(refused, error)
 
 
 def _forwarded(request: Request) -> str:

@@ -27,8 +27,6 @@ from datetime import datetime
 from pathlib import Path
 
 from dockd.base.errors import StatementError, StoreBusyError, UploadDamagedError
-from dockd.base.events import COPY_DAMAGED, COPY_RESTORED
-from dockd.base.logs import emit
 from dockd.base.randomness import Randomness
 from dockd.evidence.statements import (
     Manifest,
@@ -40,6 +38,7 @@ from dockd.evidence.statements import (
 )
 from dockd.host.files import Files
 from dockd.host.locks import exclusive
+from dockd.receiver import events
 from dockd.receiver.core.sealing import check_header
 from dockd.receiver.store.incoming import Incoming, Record
 from dockd.receiver.store.reading import read_back
@@ -294,7 +293,7 @@ class Store:
             for source, target in moves:
                 if source.exists():
                     self.files.publish(source, target)
-        emit(COPY_RESTORED, clip_id=home.stem[:64], file=str(home.age))
+        events.receiver_copy_restored(clip_id=home.stem[:64], file=str(home.age))
 
     def _sound(self, age: Path, manifest: Path, receipt: Path) -> bool:
         manifest_token, receipt_token = _read(manifest) or "", _read(receipt) or ""
@@ -339,8 +338,7 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 suffix = path.name.removeprefix(place.stem)
                 self.files.publish(path, aside.with_name(aside.name + suffix))
-        emit(
-            COPY_DAMAGED,
+        events.receiver_copy_damaged(
             clip_id=place.stem[:64],
             file=str(place.age),
             detail=f"{damage}; set aside as {aside}.*",

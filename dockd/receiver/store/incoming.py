@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dockd.base.events import LEFTOVER
-from dockd.base.logs import emit
 from dockd.base.randomness import Randomness
 from dockd.host.files import Files
+from dockd.receiver import events
 
 _VERSION = 1
 _OWN_NAME = re.compile(r"[0-9a-f]{32}\.(json|part)|.+\.(json|jws)\.[0-9a-f]{8}\.part")
@@ -117,12 +116,12 @@ class Incoming:
         # An upload's record sorts before its part.
         for path in sorted(self.folder.iterdir()):
             if not _OWN_NAME.fullmatch(path.name):
-                emit(LEFTOVER, file=str(path), detail="the receiver gives no such names")
+                events.receiver_leftover(file=str(path), detail="the receiver gives no such names")
                 continue
             try:
                 junk += self._clear(path, records)
             except OSError as error:
-                emit(LEFTOVER, file=str(path), detail=str(error.strerror))
+                events.receiver_leftover(file=str(path), detail=str(error.strerror))
         return [record for record in records.values() if record is not None], junk
 
     def _clear(self, path: Path, records: dict[str, Record | None]) -> bool:

@@ -17,14 +17,13 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
-from dockd.base import events
-from dockd.base.board import Board
 from dockd.base.clock import Clock
 from dockd.base.concurrency import finished
 from dockd.base.errors import CameraHangsError, CameraLostError, ClipUnsettledError, SourceError
-from dockd.base.logs import Repeats
+from dockd.base.incidents import Incidents
 from dockd.base.threads import Threads
 from dockd.host.files import has_writer
+from dockd.station import events
 from dockd.station.cameras import Dock, Left, Look, tell_nobody
 from dockd.station.cameras.devices import FORGETFUL
 from dockd.station.cameras.medium import CountErrors, count_errors, look_through
@@ -85,7 +84,7 @@ class FolderMedia:
         config: FolderConfig,
         profile: Profile,
         clock: Clock,
-        board: Board | None = None,
+        incidents: Incidents | None = None,
         seams: Seams | None = None,
         threads: Threads | None = None,
     ) -> None:
@@ -110,7 +109,8 @@ class FolderMedia:
         self._has_inodes = True
         self._waiting: dict[bytes, float] = {}
         """The files that are not complete, and since when."""
-        self._late = Repeats(clock, events.CLIP_UNSETTLED, events.CLIP_SETTLED, board)
+        incidents = incidents or Incidents(clock)
+        self._late = incidents.scope("unsettled", self.camera.id)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Root]:
@@ -159,7 +159,7 @@ class FolderMedia:
         """Tell of files that take long to be complete: perhaps they never will be."""
         camera, now = self.camera.id, self._clock.monotonic()
         for path in self._waiting.keys() - unsettled.keys():
-            self._late.success(camera, display_path(path), camera=camera, path=display_path(path))
+            self._late.within(display_path(path)).recovered(events.clip_unsettled)
         self._waiting = {path: self._waiting.get(path, now) for path in unsettled}
         for path, since in self._waiting.items():
             reason = unsettled[path]
@@ -167,11 +167,12 @@ class FolderMedia:
                 continue
             shown = display_path(path)
             error = ClipUnsettledError(f"{camera}: {shown}: {reason.what}", hint=reason.hint)
-            self._late.failure(camera, shown, error=error, camera=camera, path=shown)
+            late = events.clip_unsettled(camera=camera, path=shown)
+            self._late.within(shown).failed(late, error)
 
     def forget(self) -> None:
         """Show no file as late any longer: the folder is not docked any more."""
-        self._late.forget(self.camera.id)
+        self._late.close()
 
     def is_there(self) -> bool:
         """Say whether the folder still exists; blocks.
@@ -205,9 +206,9 @@ class FolderMedia:
 class Unwatched:
     """The folders of a station that inotify has no room for, told once for all of them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, incidents: Incidents) -> None:
         self._folders: set[str] = set()
-        self._trouble = Repeats(clock, events.WATCHES_SHORT, events.WATCHES_ENOUGH)
+        self._incidents = incidents.scope("unwatched")
 
     def add(self, camera: str, error: Exception) -> None:
         """Note that a folder is looked at often instead."""
@@ -217,14 +218,15 @@ class Unwatched:
             reason = error.strerror or reason
             hint = hint if error.errno in _SHORT_OF else _SHUT
         short = SourceError(f"{camera} is polled: {reason}", hint=hint)
-        self._trouble.failure(error=short, camera=camera, folders=len(self._folders))
+        polled = events.folder_polled(camera=camera, folders=len(self._folders))
+        self._incidents.failed(polled, short)
 
     def remove(self, camera: str) -> None:
         """Note that a folder is not docked any more."""
         if camera in self._folders:
             self._folders.remove(camera)
             if not self._folders:
-                self._trouble.success()
+                self._incidents.recovered(events.folder_polled)
 
 
 class FolderSource:
@@ -235,24 +237,25 @@ class FolderSource:
         config: FolderConfig,
         profile: Profile,
         clock: Clock,
-        board: Board | None = None,
+        incidents: Incidents | None = None,
         seams: Seams | None = None,
         unwatched: Unwatched | None = None,
     ) -> None:
         self.left: Left = tell_nobody
         self.places = Places()
         """Tells when the folder may have become another one."""
-        self._unwatched = unwatched or Unwatched(clock)
+        incidents = incidents or Incidents(clock)
+        self._unwatched = unwatched or Unwatched(incidents)
         self._config = config
         self._profile = profile
         self._clock = clock
-        self._board = board
+        self._incidents = incidents
         self._seams = seams
         self._camera = Camera(config.profile, config.serial).id
         self._threads = Threads(self._camera)
         self._place = config.bay or str(config.path)
         self.name = f"folder {self._camera}"
-        self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
+        self._scope = incidents.scope("folder", self._camera)
 
     def beat(self) -> None:
         """Its work waits for a disk that may be slow: nobody counts on a sign of it."""
@@ -268,22 +271,21 @@ class FolderSource:
 
     async def _is_there(self) -> bool:
         """Say whether the folder exists; that nobody can tell is told, and no reason to end."""
-        camera = self._camera
         try:
             is_there = await self._threads.run(identity_of, self._config.path) is not None
         except SourceError as error:
             self._tell(error, _APPEARS_EVERY)
             return False
-        self._trouble.success(camera, "folder", camera=camera)
+        self._scope.recovered(events.camera_failed)
         return is_there
 
     def _tell(self, error: SourceError, retry_in: float) -> None:
-        camera = self._camera
-        self._trouble.failure(camera, "folder", error=error, retry_in=retry_in, camera=camera)
+        failed = events.camera_failed(camera=self._camera)
+        self._scope.failed(failed, error, retry_in=retry_in)
 
     async def _docked(self, dock: Dock) -> None:
         media = FolderMedia(
-            self._config, self._profile, self._clock, self._board, self._seams, self._threads
+            self._config, self._profile, self._clock, self._incidents, self._seams, self._threads
         )
         unwatch = None
         try:
@@ -331,7 +333,7 @@ class FolderSource:
                 # What works on it finds out as well, but may have more patience.
                 self._tell(error, _LOOKED_AT_EVERY)
             else:
-                self._trouble.success(self._camera, "folder", camera=self._camera)
+                self._scope.recovered(events.camera_failed)
             if await self._clock.wait(changed, _LOOKED_AT_EVERY):
                 await self._clock.sleep(_AT_MOST_EVERY)
 

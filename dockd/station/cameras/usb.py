@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dockd.base import events
-from dockd.base.board import Board, Failing
 from dockd.base.clock import Clock
-from dockd.base.errors import CameraRefusedError
-from dockd.base.fencing import explained
-from dockd.base.logs import Repeats, emit, emit_error
+from dockd.base.errors import CameraRefusedError, explained
+from dockd.base.incidents import Incidents
+from dockd.base.log_events import Failed
 from dockd.base.threads import DEVICES_PATIENCE, Threads
+from dockd.station import events
 from dockd.station.cameras import Dock, Left, tell_nobody
 from dockd.station.cameras.devices import Device, Udev
 from dockd.station.cameras.identity import Verdict, match, place_of, recognise
@@ -55,7 +54,7 @@ class UsbSource:
         mounter: Mounter,
         clock: Clock,
         beat: Callable[[], None],
-        board: Board,
+        incidents: Incidents,
     ) -> None:
         """Find cameras of these profiles.
 
@@ -67,7 +66,7 @@ class UsbSource:
             mounter: mounts it.
             clock: paces the looks.
             beat: is called after each look.
-            board: shows what is not taken.
+            incidents: what is refused, and what fails.
         """
         self._rescan_seconds = config.rescan_seconds
         self._profiles = profiles
@@ -84,11 +83,11 @@ class UsbSource:
         """Since when each device has looked as it does."""
         self._told: set[tuple[str, int, str]] = set()
         """What was said of devices that still are plugged in, by path, plug and words."""
-        self._board = board
         self.left: Left = tell_nobody
+        self._incidents = incidents.scope("usb")
+        self._refusals = self._incidents.within("refused")
         self._refused: dict[Device, str] = {}
-        """The devices that the board shows, and why."""
-        self._trouble = Repeats(clock, events.MONITOR_FAILED, events.MONITOR_RECOVERED, board)
+        """The devices that were refused at the last look, and why."""
 
     async def run(self, dock: Dock) -> None:
         """Dock each camera for as long as it is plugged in, until cancelled."""
@@ -98,7 +97,7 @@ class UsbSource:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             while True:
-                with self._trouble.fence("list"):
+                with self._incidents.within("list").fence(events.usb_monitor_failed()):
                     await self._look(dock, group)
                 self.beat()
                 if await self._clock.wait(self._hinted, self._rescan_seconds):
@@ -107,16 +106,17 @@ class UsbSource:
 
     async def _follow(self) -> None:
         """Take udev's events as hints; that they stop costs no more than the time to a look."""
+        monitor = self._incidents.within("monitor")
 
         def hint() -> None:
-            self._trouble.success("follow")
+            monitor.recovered(events.usb_monitor_failed)
             self._hinted.set()
 
         while True:
             try:
                 await self._udev.follow(hint)
             except Exception as error:  # noqa: BLE001  # regular looks make up for it
-                self._trouble.failure("follow", error=explained(error))
+                monitor.failed(events.usb_monitor_failed(), explained(error))
             await self._clock.sleep(_FOLLOW_AGAIN)
 
     async def _look(self, dock: Dock, group: asyncio.TaskGroup) -> None:
@@ -152,7 +152,7 @@ class UsbSource:
         await self._clock.sleep(_SETTLE)
         for node in device.unusable:
             if self._is_news(device, node):
-                emit(events.VOLUME_UNUSABLE, camera=camera.id, node=node)
+                events.camera_volume_unusable(camera=camera.id, node=node)
         profile = match(device, self._profiles)
         assert profile is not None
         place = place_of(device, self._bays)
@@ -176,8 +176,7 @@ class UsbSource:
             if now - self._seen[device] < (_SETTLE if device.volumes else _VOLUMES_WITHIN):
                 continue
             if verdict is None and self._is_news(device, ""):
-                emit(
-                    events.DEVICE_IGNORED,
+                events.device_ignored(
                     vendor=device.vendor,
                     product=device.product,
                     serial=device.serial,
@@ -188,28 +187,18 @@ class UsbSource:
                 )
             elif isinstance(verdict, CameraRefusedError):
                 refused[device] = verdict
-                if self._is_news(device, verdict.detail):
-                    emit_error(events.CAMERA_REFUSED, verdict, **self._about(device))
-        self._show(refused)
+                if self._refused.get(device) != verdict.detail:
+                    self._refusals.within(device.path).failed(self._refusal(device), verdict)
+        self._refusals.keep({device.path for device in refused}, events.camera_refused)
+        self._refused = {device: verdict.detail for device, verdict in refused.items()}
 
-    def _show(self, refused: Mapping[Device, CameraRefusedError]) -> None:
-        """Show what is refused for as long as it is plugged in."""
-        for device in self._refused.keys() - refused.keys():
-            self._board.remove((events.CAMERA_REFUSED.name, device.path))
-        for device, error in refused.items():
-            if self._refused.get(device) != error.detail:
-                fields = self._about(device)
-                failing = Failing.once(events.CAMERA_REFUSED.name, error, self._clock.now(), fields)
-                self._board.put((failing.event, device.path), failing)
-        self._refused = {device: error.detail for device, error in refused.items()}
-
-    def _about(self, device: Device) -> dict[str, object]:
+    def _refusal(self, device: Device) -> Failed:
         profile = match(device, self._profiles)
-        return {
-            "place": place_of(device, self._bays),
-            "profile": profile.name if profile else "",
-            "serial": device.serial,
-        }
+        return events.camera_refused(
+            place=place_of(device, self._bays),
+            profile=profile.name if profile else "",
+            serial=device.serial,
+        )
 
     def _is_news(self, device: Device, what: str) -> bool:
         told = (device.path, device.plugged, what)

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
-from dockd.base import events
 from dockd.base.errors import LedgerError
-from dockd.base.logs import Repeats
+from dockd.station import events
 from dockd.station.control.problems import RequestError
 from dockd.station.control.reading import Facts, Reader
 from dockd.station.control.snapshot import Parts, compose
@@ -92,14 +91,12 @@ class StatusFeed:
     async def run(self, parts: Parts, reader: Reader) -> None:
         """Keep the status of a station up to date, until cancelled."""
         self._parts = parts
-        trouble = Repeats(
-            parts.clock, events.STATUS_STALE, events.STATUS_FRESH, parts.activity.board
-        )
+        incidents = parts.activity.incidents.scope("status")
         while True:
             self._begun += 1
             self._wanted.clear()
             began = parts.clock.monotonic()
-            with trouble.fence():
+            with incidents.fence(events.status_stale()):
                 await self._look(parts, reader)
             self._ended = self._begun
             self._status = None

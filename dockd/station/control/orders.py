@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from dockd.base import events
 from dockd.base.clock import Clock, timestamp
 from dockd.base.concurrency import to_the_end
 from dockd.base.errors import LedgerError
-from dockd.base.logs import emit
+from dockd.station import events
 from dockd.station.control.problems import RequestError, unknown
 from dockd.station.control.snapshot import pause_view
 from dockd.station.control.views import (
@@ -59,7 +58,7 @@ class _Outcome:
     ) -> None:
         self.refused.append(
             Trouble(
-                event=events.RESYNC_ORDERED.name,
+                event=events.order_resync.name,
                 needs_person=True,
                 what=what,
                 hint=hint,
@@ -102,7 +101,7 @@ class Orders:
         scope = await to_the_end(self._scope, order)
         number = await to_the_end(
             self._ledger.record,
-            events.RESYNC_ORDERED.name,
+            events.order_resync.name,
             None,
             order.clip,
             uid=uid,
@@ -124,8 +123,7 @@ class Orders:
         for docking in scope.dockings:
             docking.try_again()
         cameras = sorted(docking.media.camera.id for docking in scope.dockings)
-        emit(
-            events.RESYNC_ORDERED,
+        events.order_resync(
             uid=uid,
             camera=order.camera,
             clip=order.clip,

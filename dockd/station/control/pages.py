@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dockd.base.events import EVENTS
+from dockd.base.log_events import EVENTS
 from dockd.station.control import streaming
 from dockd.station.control.assets import Assets
 from dockd.station.control.views import BayTile, CameraView, Display, Stage, Status, Trouble, View

@@ -11,11 +11,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
-from dockd.base import events
 from dockd.base.concurrency import finished, on_threads
 from dockd.base.errors import ControlError, UnforeseenError
-from dockd.base.logs import emit, emit_error
+from dockd.base.incidents import Incidents
 from dockd.base.web import BoundedProtocol, BoundedServer
+from dockd.station import events
 from dockd.station.config import Config
 from dockd.station.control import health, metrics, pages
 from dockd.station.control.api import Api
@@ -40,18 +40,20 @@ _Offer = tuple[AbstractContextManager[Listener], ASGIApp, type[BoundedProtocol]]
 class Control:
     """What can be asked of a station, and ordered."""
 
-    def __init__(self, config: Config, counted: Metrics) -> None:
+    def __init__(self, config: Config, counted: Metrics, incidents: Incidents) -> None:
         """Make it; nothing listens yet.
 
         Args:
             config: the station's.
             counted: what the metrics count.
+            incidents: failures that go on.
         """
         self.feed = StatusFeed()
         self._reader = Reader(config.ledger_path)
         self._api = Api(self.feed, self._reader)
         self._config = config.control
         self._metrics = counted
+        self._incidents = incidents
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -63,9 +65,9 @@ class Control:
                 try:
                     listener = await stack.enter_async_context(on_threads(listening))
                 except ControlError as error:
-                    emit_error(events.CONTROL_FAILED, error)
+                    events.control_failed(error)
                 else:
-                    servers.append(_Server(app, protocol, listener))
+                    servers.append(_Server(app, protocol, listener, self._incidents))
             serving = [asyncio.create_task(server.serve_listener()) for server in servers]
             try:
                 yield
@@ -116,8 +118,14 @@ class Control:
 class _Server(BoundedServer):
     """A server of one listener, which tells where that is."""
 
-    def __init__(self, app: ASGIApp, protocol: type[BoundedProtocol], listener: Listener) -> None:
-        super().__init__(app, most_connections=_MOST_CONNECTIONS, protocol=protocol)
+    def __init__(
+        self,
+        app: ASGIApp,
+        protocol: type[BoundedProtocol],
+        listener: Listener,
+        incidents: Incidents,
+    ) -> None:
+        super().__init__(app, incidents, most_connections=_MOST_CONNECTIONS, protocol=protocol)
         self._listener = listener
 
     async def serve_listener(self) -> None:
@@ -125,12 +133,12 @@ class _Server(BoundedServer):
         try:
             await self.serve(sockets=[self._listener.socket])
         except Exception as error:  # noqa: BLE001  # the work goes on without
-            emit_error(events.CONTROL_FAILED, UnforeseenError.of(error))
+            events.control_failed(UnforeseenError.of(error))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
-        emit(events.CONTROL_LISTENS, address=self._listener.address)
+        events.control_listens(address=self._listener.address)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let answers end, for a while; a client that reads no more holds nothing up."""

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dockd import __version__
-from dockd.base import events, logs
-from dockd.base.board import Failing
+from dockd.base import logs
 from dockd.base.clock import Clock, timestamp
+from dockd.base.incidents import Incident
+from dockd.station import events
 from dockd.station.config import Config
 from dockd.station.control import troubles
 from dockd.station.control.reading import CameraFacts, Facts
@@ -66,8 +67,8 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         free: free bytes of the spool's disk.
     """
     log = logs.health()
-    board = parts.activity.board.failing()
-    failing = troubles.of_board(board)
+    incidents = parts.activity.incidents.shown()
+    failing = troubles.of_incidents(incidents)
     failing += troubles.of_log(log, parts.clock.now())
     stuck = [clip.trouble for clip in facts.stuck if clip.trouble is not None]
     pauses = parts.pauses.current()
@@ -82,7 +83,7 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         ).view()
         for id_, docking in parts.dockings.items()
     ]
-    cameras += [_refused(one) for one in board if one.event == events.CAMERA_REFUSED.name]
+    cameras += [_refused(one) for one in incidents if one.event == events.camera_refused.name]
     return Status(
         at=timestamp(parts.clock.now()),
         verdict=_verdict(all_troubles, cameras, facts, pauses),
@@ -199,7 +200,7 @@ class _Camera:
         stages = {
             Stage.DONE: self.docking.standing is Standing.SAFE,
             Stage.STUCK: self.docking.standing is Standing.STUCK,
-            Stage.FAILING: any(one.event == events.CAMERA_FAILED.name for one in self.troubles),
+            Stage.FAILING: any(one.event == events.camera_failed.name for one in self.troubles),
             Stage.WIPING: doing is Doing.WIPING,
             Stage.READING: "ingest" in under_way,
             Stage.UPLOADING: "upload" in under_way,
@@ -208,21 +209,21 @@ class _Camera:
         return next((stage for stage, is_it in stages.items() if is_it), Stage.WAITING)
 
 
-def _refused(failing: Failing) -> CameraView:
+def _refused(incident: Incident) -> CameraView:
     """Return a camera that is plugged in, and not taken."""
-    fields = {name: str(failing.fields[name]) for name in ("profile", "serial", "place")}
+    fields = {name: str(incident.fields[name]) for name in ("profile", "serial", "place")}
     return CameraView(
         id=f"{fields['profile']}:{fields['serial']}",
         **fields,
         docking=None,
-        docked_at=timestamp(failing.since),
+        docked_at=timestamp(incident.since),
         stage=Stage.REFUSED,
         safe_to_take=False,
         clips={},
         bytes_total=0,
         bytes_done=0,
         seconds_left=None,
-        troubles=[troubles.of_failing(failing)],
+        troubles=[troubles.of_incident(incident)],
     )
 
 

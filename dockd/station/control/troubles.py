@@ -1,10 +1,8 @@
-"""What is stuck, put into words: out of the board of failures, and out of the ledger."""
+"""What is stuck, in words: from the open incidents, and from the ledger."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from dockd.base import events
-from dockd.base.board import Failing
 from dockd.base.clock import timestamp
 from dockd.base.errors import (
     ClipTooLargeError,
@@ -16,42 +14,46 @@ from dockd.base.errors import (
     WipeBusyError,
     WipeUnconfirmedError,
 )
+from dockd.base.events import daemon_part_failed, log_lost
+from dockd.base.incidents import Incident
+from dockd.base.log_events import EVENTS
 from dockd.base.log_output import Health
+from dockd.station import events
 from dockd.station.control.views import Trouble
 from dockd.station.model import shorten
 
 _PERSONS = {ClipTooLargeError.event} | {
     event.name
     for event in (
-        events.CAMERA_FILES_LEFT,
-        events.CAMERA_REFUSED,
-        events.CLIP_REJECTED,
-        events.CLIP_UNREADABLE,
-        events.FOLDER_UNREADABLE,
-        events.JOURNAL_BROKEN,
-        events.JOURNAL_FORKED,
-        events.RECEIPT_REFUSED,
-        events.SPOOL_DAMAGED,
-        events.SPOOL_UNKNOWN,
-        events.WIPE_DAMAGED,
-        events.WIPE_REFUSED,
+        events.camera_files_left,
+        events.camera_refused,
+        events.clip_rejected,
+        events.clip_unreadable,
+        events.camera_folder_unreadable,
+        events.journal_broken,
+        events.journal_forked,
+        events.receipt_refused,
+        events.spool_damaged,
+        events.spool_unknown,
+        events.wipe_damaged,
+        events.wipe_refused,
     )
 }
 """What never ends by itself."""
 _LASTING = {
     event.name
     for event in (
-        events.CAMERA_FAILED,
-        events.CLIP_INGEST_INTERRUPTED,
-        events.CLIP_UNSETTLED,
-        events.JOURNAL_UNREADABLE,
-        events.JOURNAL_UNWITNESSED,
-        events.LEDGER_FAILED,
-        events.MONITOR_FAILED,
-        events.PART_FAILED,
-        events.SPOOL_FAILED,
-        events.STATUS_STALE,
-        events.WIPE_FAILED,
+        events.camera_failed,
+        events.clip_ingest_interrupted,
+        events.clip_unsettled,
+        events.journal_unreadable,
+        events.journal_unwitnessed,
+        events.ledger_failed,
+        events.usb_monitor_failed,
+        daemon_part_failed,
+        events.spool_failed,
+        events.status_stale,
+        events.wipe_failed,
     )
 }
 """What does not end by itself once it has lasted longer than patience does."""
@@ -66,74 +68,74 @@ _WRITERS_PATIENCE = timedelta(hours=1)
 
 HINTS = {
     ClipTooLargeError.event: "raise spool.budget, then: dockd resync --failed",
-    events.CLIP_REJECTED.name: "mend what the server names, then: dockd resync --failed",
-    events.CLIP_UNREADABLE.name: "copy it by other means, or: dockd resync --failed",
-    events.RECEIPT_REFUSED.name: "check target.receiver_keys and the receiver",
-    events.SPOOL_DAMAGED.name: "dock its camera, and look at the disk that holds the spool;"
+    events.clip_rejected.name: "mend what the server names, then: dockd resync --failed",
+    events.clip_unreadable.name: "copy it by other means, or: dockd resync --failed",
+    events.receipt_refused.name: "check target.receiver_keys and the receiver",
+    events.spool_damaged.name: "dock its camera, and look at the disk that holds the spool;"
     " docs/operate.md says what is left",
-    events.WIPE_REFUSED.name: "check target.receiver_keys; docs/operate.md says what it means",
+    events.wipe_refused.name: "check target.receiver_keys; docs/operate.md says what it means",
 }
 """What to do about the errors that the ledger keeps with a clip."""
 
 
-def of_board(failing: Iterable[Failing]) -> list[Trouble]:
+def of_incidents(incidents: Iterable[Incident]) -> list[Trouble]:
     """Return the failures that go on, as they are shown: of very many alike, some of them."""
-    alike: dict[tuple[str, str | None], list[Failing]] = {}
-    for one in failing:
+    alike: dict[tuple[str, str | None], list[Incident]] = {}
+    for one in incidents:
         alike.setdefault((one.event, _text(one.fields.get("camera"))), []).append(one)
     shown = []
     for those in alike.values():
-        shown += [of_failing(one) for one in those[:_MOST_ALIKE]]
+        shown += [of_incident(one) for one in those[:_MOST_ALIKE]]
         if rest := those[_MOST_ALIKE:]:
             shown.append(_rest(rest))
     return shown
 
 
-def _rest(failing: Sequence[Failing]) -> Trouble:
-    first = failing[0]
+def _rest(incidents: Sequence[Incident]) -> Trouble:
+    first = incidents[0]
     camera = _text(first.fields.get("camera"))
     return Trouble(
         event=first.event,
-        needs_person=any(map(_needs_person, failing)),
-        what=f"{len(failing)} more of the same kind",
+        needs_person=any(map(_needs_person, incidents)),
+        what=f"{len(incidents)} more of the same kind",
         hint="the log has each of them" if camera is None else "dockd clips and the log have each",
         since=timestamp(first.since),
-        failures=sum(one.failures for one in failing),
-        count=len(failing),
+        failures=sum(one.failures for one in incidents),
+        count=len(incidents),
         camera=camera,
     )
 
 
-def of_failing(failing: Failing) -> Trouble:
+def of_incident(incident: Incident) -> Trouble:
     """Return a failure that goes on, as it is shown."""
-    fields = failing.fields
+    fields = incident.fields
     return Trouble(
-        event=failing.event,
-        needs_person=_needs_person(failing),
-        what=shorten(failing.error.message, _LONGEST),
-        hint=shorten(failing.error.hint, _LONGEST),
-        since=timestamp(failing.since),
-        next_try=None if failing.next_try is None else timestamp(failing.next_try),
-        failures=failing.failures,
+        event=incident.event,
+        needs_person=_needs_person(incident),
+        what=shorten(incident.error.message, _LONGEST),
+        hint=shorten(incident.error.hint, _LONGEST),
+        since=timestamp(incident.since),
+        next_try=None if incident.next_try is None else timestamp(incident.next_try),
+        failures=incident.failures,
         camera=_text(fields.get("camera")),
         clip=_number(fields.get("clip")),
         path=_text(fields.get("path")),
     )
 
 
-def _needs_person(failing: Failing) -> bool:
-    slow = isinstance(failing.error, ClipUnsettledError | WipeBusyError)
+def _needs_person(incident: Incident) -> bool:
+    slow = isinstance(incident.error, ClipUnsettledError | WipeBusyError)
     patience = _WRITERS_PATIENCE if slow else _PATIENCE
     return (
-        failing.event in _PERSONS
-        or isinstance(failing.error, UnforeseenError | SpoolDiskFullError)
-        or (failing.at - failing.since > patience and _never_ends(failing))
+        incident.event in _PERSONS
+        or isinstance(incident.error, UnforeseenError | SpoolDiskFullError)
+        or (incident.at - incident.since > patience and _never_ends(incident))
     )
 
 
-def _never_ends(failing: Failing) -> bool:
+def _never_ends(incident: Incident) -> bool:
     """Say whether what has lasted so long won't end by itself."""
-    match failing.error:
+    match incident.error:
         case SpoolFullError():
             return False  # it ends with the next uploads
         case TransientError(needs_operator=needs_operator):
@@ -141,7 +143,7 @@ def _never_ends(failing: Failing) -> bool:
         case WipeUnconfirmedError(needs_operator=needs_operator):
             return needs_operator
         case _:
-            return failing.event in _LASTING
+            return incident.event in _LASTING
 
 
 def of_clip(  # a row of the ledger
@@ -153,7 +155,7 @@ def of_clip(  # a row of the ledger
     return Trouble(
         event=error,
         needs_person=error in _PERSONS,
-        what=shorten(problem or events.EVENTS[error].meaning, _LONGEST),
+        what=shorten(problem or EVENTS[error].meaning, _LONGEST),
         hint=HINTS[error],
         since=since,
         camera=camera,
@@ -168,7 +170,7 @@ def of_log(health: Health, now: datetime) -> list[Trouble]:
         return []
     return [
         Trouble(
-            event=events.LOG_LOST.name,
+            event=log_lost.name,
             needs_person=now - health.since > _PATIENCE,
             what=f"The log can't be written: {health.detail}; {health.lost} lines are lost",
             hint="look at what reads dockd's standard error, or at the disk that keeps it;"

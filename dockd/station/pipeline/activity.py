@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from dockd.base.board import Board
 from dockd.base.clock import Clock
-from dockd.station.model import Clip
+from dockd.base.incidents import Incidents, Scope
+from dockd.station.model import Camera, Clip
 
 Stage = Literal["ingest", "upload"]
 
@@ -103,11 +103,19 @@ class Activity:
     """The work under way, what fails of it, and who counts what it does."""
 
     def __init__(self, clock: Clock, counting: Counting) -> None:
-        self.board = Board()
+        self.incidents = Incidents(clock)
         self.counting = counting
         self._clock = clock
         self._works: dict[tuple[int, Stage], Work] = {}
         self._meters: dict[Stage, Meter] = {"ingest": Meter(clock), "upload": Meter(clock)}
+
+    def docking(self, camera: Camera) -> Scope:
+        """Return the scope of a camera's docking, which ends with it."""
+        return self.incidents.scope("docking", camera.id)
+
+    def docked_clip(self, clip: Clip) -> Scope:
+        """Return the scope of a clip on a docked camera, which ends with the docking."""
+        return self.docking(clip.camera).within("clip", str(clip.id))
 
     @contextmanager
     def working(self, clip: Clip, stage: Stage, total: int) -> Iterator[Work]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dockd.base import events
-from dockd.base.board import Failing
 from dockd.base.clock import Clock
 from dockd.base.concurrency import to_the_end
 from dockd.base.errors import (
@@ -26,11 +24,11 @@ from dockd.base.errors import (
     WipeRefusedError,
     WipeUnconfirmedError,
 )
-from dockd.base.logs import Repeats, emit, emit_error
 from dockd.base.threads import reading_seconds
 from dockd.evidence.keys import VerifyKey
 from dockd.evidence.statements import verify_receipt
 from dockd.host.files import Files
+from dockd.station import events
 from dockd.station.cameras import Media
 from dockd.station.cameras.tree import Root, advice, exists, walk
 from dockd.station.ledger.ledger import Ledger
@@ -117,12 +115,9 @@ class Cleaning:
         self._held = held
         self._clock = clock
         self._counting = activity.counting
-        self._board = board = activity.board
+        self._activity = activity
         self._harmed: dict[str, int] = {}
         """How many files of a docked camera a wipe has harmed."""
-        self._trouble = Repeats(clock, events.WIPE_FAILED, events.WIPE_RECOVERED, board)
-        self._refusals = Repeats(clock, events.WIPE_REFUSED, events.WIPE_RECOVERED, board)
-        self._waiting = Repeats(clock, events.WIPE_UNCONFIRMED, events.WIPE_CONFIRMED, board)
         self._unconfirmed: dict[str, float] = {}
         """Cameras with clips that the receiver has still to confirm, and since when."""
         self._asked: dict[str, dict[int, float]] = {}
@@ -214,15 +209,11 @@ class Cleaning:
         return found
 
     def forget(self, camera: Camera) -> None:
-        """Drop what failed on a camera that is gone."""
-        self._trouble.forget(camera.id)
-        self._refusals.forget(camera.id)
-        self._waiting.forget(camera.id)
+        """Drop what is known of a camera that is gone."""
         self._unconfirmed.pop(camera.id, None)
         self._asked.pop(camera.id, None)
         self.try_again(camera)
         self._harmed.pop(camera.id, None)
-        self._board.remove((events.WIPE_DAMAGED.name, camera.id))
 
     def try_again(self, camera: Camera) -> None:
         """Put off none of a camera's clips any longer."""
@@ -335,9 +326,9 @@ class Cleaning:
         if waiting is None:
             self._unconfirmed.pop(camera.id, None)
             if confirmed:
-                self._waiting.success(camera.id, camera=camera.id)
+                self._activity.docking(camera).recovered(events.wipe_unconfirmed)
             else:
-                self._waiting.forget(camera.id)
+                self._activity.docking(camera).close(events.wipe_unconfirmed)
         else:
             self._wait(camera, waiting, clips=len(clips), gets_on=confirmed)
 
@@ -352,7 +343,8 @@ class Cleaning:
         if now - since >= _LONGEST_READING:
             waiting.needs_operator = waiting.needs_operator or not waiting.detail
         if waiting.detail or now - since >= _PATIENCE:
-            self._waiting.failure(camera.id, error=waiting, camera=camera.id, clips=clips)
+            unconfirmed = events.wipe_unconfirmed(camera=camera.id, clips=clips)
+            self._activity.docking(camera).failed(unconfirmed, waiting)
 
     async def _ask_for(
         self, camera: Camera, clips: Sequence[Clip]
@@ -411,7 +403,7 @@ class Cleaning:
             case NotStored():
                 if await to_the_end(self._ledger.disown, clip):
                     self._disowned.add(clip.camera.id)
-                    emit(events.CLIP_DISOWNED, **_about(clip), clip_id=clip.clip_id)
+                    events.clip_disowned(**clip.about, clip_id=str(clip.clip_id))
                 return False
 
     async def _has_receipt(self, clip: Clip) -> bool:
@@ -456,11 +448,13 @@ class Cleaning:
         except WipeRefusedError as error:
             await self._refused(clip, error)
             await to_the_end(self._ledger.replaced, clip)
-            self._refusals.forget(*_key(clip))  # told; what is there now is another clip
+            self._activity.docked_clip(clip).close(
+                events.wipe_refused
+            )  # logged; what is there now is another clip
             sweep.strays.append(clip)
         except WipeBusyError as error:
             sweep.failed.append(clip)
-            self._trouble.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
+            self._activity.docked_clip(clip).failed(events.wipe_failed(**clip.about), error)
         except FileNotFoundError:
             sweep.strays.append(clip)
         except OSError as error:
@@ -469,7 +463,7 @@ class Cleaning:
                 error.strerror or str(error),
                 hint=advice(error, "look at the camera; dockd tries again"),
             )
-            self._trouble.failure(*_key(clip), error=failure, retry_in=None, **_about(clip))
+            self._activity.docked_clip(clip).failed(events.wipe_failed(**clip.about), failure)
 
     async def _is_gone(self, media: Media, root: Root, clip: Clip, sweep: Sweep) -> bool:
         try:
@@ -478,9 +472,9 @@ class Cleaning:
             )
         except WipeFailedError as error:
             sweep.failed.append(clip)
-            self._trouble.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
+            self._activity.docked_clip(clip).failed(events.wipe_failed(**clip.about), error)
             return False
-        self._trouble.success(*_key(clip), **_about(clip))
+        self._activity.docked_clip(clip).recovered(events.wipe_failed)
         return True
 
     async def _damaged(self, camera: Camera, harmed: Sequence[str]) -> None:
@@ -489,29 +483,27 @@ class Cleaning:
             f"{len(harmed)} files, first {harmed[0]}",
             hint="take the camera out of service, and have its medium looked at",
         )
-        fields = {"camera": camera.id, "files": len(harmed), "paths": harmed[:_NAMED]}
         await to_the_end(self._ledger.wipe_damaged, camera, harmed[:_NAMED])
-        emit_error(events.WIPE_DAMAGED, error, **fields)
-        failing = Failing.once(events.WIPE_DAMAGED.name, error, self._clock.now(), fields)
-        self._board.put((failing.event, camera.id), failing)
+        damaged = events.wipe_damaged(camera=camera.id, files=len(harmed), paths=harmed[:_NAMED])
+        self._activity.docking(camera).failed(damaged, error)
         self._harmed[camera.id] = len(harmed)
 
     def _rehearse(self, checked: Sequence[Checked]) -> None:
         for one in checked:
-            emit(events.CLIP_WIPE_REHEARSED, **_about(one.clip), clip_id=one.clip.clip_id)
+            events.clip_wipe_rehearsed(**one.clip.about, clip_id=str(one.clip.clip_id))
             self._rehearsed.add(one.clip.id)
 
     async def _refused(self, clip: Clip, error: DockdError) -> None:
-        self._refusals.failure(*_key(clip), error=error, retry_in=None, **_about(clip))
-        await to_the_end(self._ledger.note_problem, clip, events.WIPE_REFUSED.name, error.message)
+        self._activity.docked_clip(clip).failed(events.wipe_refused(**clip.about), error)
+        await to_the_end(self._ledger.note_problem, clip, events.wipe_refused.name, error.message)
 
     def _tell(self, camera: Camera, gone: Sequence[Clip]) -> None:
         for clip in gone:
-            self._refusals.success(*_key(clip), **_about(clip))
-            emit(events.CLIP_WIPED, **_about(clip), clip_id=clip.clip_id, policy=self._policy)
+            self._activity.docked_clip(clip).recovered(events.wipe_refused)
+            events.clip_wiped(**clip.about, clip_id=str(clip.clip_id), policy=self._policy)
         if gone:
             size = sum(clip.size for clip in gone)
-            emit(events.CAMERA_WIPED, camera=camera.id, clips=len(gone), size=size)
+            events.camera_wiped(camera=camera.id, clips=len(gone), size=size)
             self._counting.wiped(len(gone))
 
 
@@ -546,14 +538,6 @@ def _inventory(root: Root) -> dict[bytes, tuple[int, int]]:
     }
 
 
-def _key(clip: Clip) -> tuple[str, str]:
-    return clip.camera.id, str(clip.id)
-
-
 def _graver(known: WipeUnconfirmedError | None, new: WipeUnconfirmedError) -> WipeUnconfirmedError:
     """Return what is told of a camera: the latest, but rather what needs an operator."""
     return known if known is not None and known.needs_operator else new
-
-
-def _about(clip: Clip) -> dict[str, object]:
-    return {"camera": clip.camera.id, "clip": clip.id, "path": clip.name}

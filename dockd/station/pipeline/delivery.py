@@ -5,7 +5,6 @@ import contextlib
 from dataclasses import dataclass
 from typing import NoReturn
 
-from dockd.base import events
 from dockd.base.clock import Clock
 from dockd.base.concurrency import finished, to_the_end
 from dockd.base.errors import (
@@ -15,7 +14,8 @@ from dockd.base.errors import (
     SpoolError,
     TransientError,
 )
-from dockd.base.logs import emit, emit_error
+from dockd.station import events
+from dockd.station.events import SealedFields
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Clip
 from dockd.station.pipeline.activity import Activity
@@ -64,14 +64,9 @@ class Delivery:
         self._verifying_since: float | None = None
 
     @property
-    def about(self) -> dict[str, object]:
-        """What events say of it."""
-        return {
-            "camera": self.clip.camera.id,
-            "clip": self.clip.id,
-            "path": self.clip.name,
-            "clip_id": self.clip.clip_id,
-        }
+    def about(self) -> SealedFields:
+        """What identifies it in the log."""
+        return {**self.clip.about, "clip_id": str(self.clip.clip_id)}
 
     def break_off(self) -> None:
         """End the attempt under way, if there is one."""
@@ -159,7 +154,7 @@ class Delivery:
                 nonlocal began_at
                 # A first number is where the server stands, and so is one that falls back.
                 if (began_at is None and done) or (began_at is not None and done < work.done):
-                    emit(events.CLIP_UPLOAD_RESUMED, **self.about, offset=done)
+                    events.clip_upload_resumed(**self.about, offset=done)
                 if began_at is None:
                     began_at = done
                     work.begin_at(done)
@@ -170,7 +165,7 @@ class Delivery:
         await to_the_end(means.ledger.uploaded, self.clip)
         sent = sealed.size - (began_at or 0)
         seconds = round(means.clock.monotonic() - began, 3)
-        emit(events.CLIP_UPLOADED, **self.about, size=sealed.size, sent=sent, seconds=seconds)
+        events.clip_uploaded(**self.about, size=sealed.size, sent=sent, seconds=seconds)
         means.activity.counting.uploaded(sent, seconds)
 
     async def _ask(self, sealed: Sealed) -> Confirmed | Verifying | NotStored:
@@ -193,7 +188,7 @@ class Delivery:
         await to_the_end(means.ledger.acknowledge, clip, confirmed.token, confirmed.answer)
         means.confirmations.remember(clip, confirmed.token)
         self.settled = True
-        emit(events.CLIP_ACKNOWLEDGED, **self.about, receiver=confirmed.receipt.receiver.id)
+        events.clip_acknowledged(**self.about, receiver=confirmed.receipt.receiver.id)
         means.activity.counting.acknowledged()
         await means.spool.remove(str(clip.ciphertext_sha256))
         with contextlib.suppress(SpoolError):  # it takes no room of the budget
@@ -217,7 +212,7 @@ class Delivery:
     async def reject(self, error: RejectedError) -> None:
         """Leave the clip to a person; raises LedgerError."""
         await to_the_end(self._means.ledger.reject, self.clip, error.event, error.message)
-        emit_error(events.CLIP_REJECTED, error, **self.about)
+        events.clip_rejected(error, **self.about)
 
     async def give_up_ciphertext(self, error: SpoolDamagedError) -> None:
         """Have the clip read again; what is left of its ciphertext is set aside first.
@@ -229,4 +224,4 @@ class Delivery:
         sha256 = str(clip.ciphertext_sha256)
         await to_the_end(means.spool.set_aside, sha256, str(clip.clip_id))
         await to_the_end(means.ledger.spool_lost, clip, error.event, error.message)
-        emit_error(events.SPOOL_DAMAGED, error, **self.about)
+        events.spool_damaged(error, **self.about)

@@ -8,8 +8,6 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 
-from dockd.base import events
-from dockd.base.board import Board
 from dockd.base.clock import Clock
 from dockd.base.concurrency import to_the_end, work_through
 from dockd.base.errors import (
@@ -21,15 +19,16 @@ from dockd.base.errors import (
     SourceError,
     WipeRefusedError,
 )
-from dockd.base.logs import Repeats, emit
 from dockd.base.threads import reading_seconds
 from dockd.evidence.statements import ClockFacts
+from dockd.station import events
 from dockd.station.cameras import Look, Media
 from dockd.station.cameras.leftovers import Leftovers, weigh
 from dockd.station.cameras.tree import Root, advice, is_below
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Clip, Doing, FileStat, FoundFile, Standing, State, display_path
 from dockd.station.pipeline import wipe
+from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.cleaning import Cleaning
 from dockd.station.pipeline.intake import Intake, Stay
 
@@ -54,7 +53,7 @@ class Docking:
         cleaning: Cleaning,
         clock: Clock,
         *,
-        board: Board,
+        activity: Activity,
         synchronised: Callable[[], Awaitable[bool | None]],
     ) -> None:
         self.media = media
@@ -89,12 +88,10 @@ class Docking:
         self._unsettled = False
         self._told = Standing.WORKING
         """The standing that the log has, which a mere look or another try doesn't change."""
-        self._trouble = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
+        self._incidents = activity.docking(media.camera)
         self._is_released = False
         """Whether it was switched off, if that is what its profile wants once it is safe."""
-        self._switch = Repeats(clock, events.CAMERA_FAILED, events.CAMERA_RECOVERED, board)
-        self._left = Repeats(clock, events.CAMERA_FILES_LEFT, events.CAMERA_RECOVERED, board)
-        self._unlisted = Repeats(clock, events.FOLDER_UNREADABLE, events.CAMERA_RECOVERED, board)
+        self._unlisted = self._incidents.within("path")
 
     def clip_settled(self) -> None:
         """Say that a clip of this camera was acknowledged or given up: perhaps it can be wiped."""
@@ -119,7 +116,7 @@ class Docking:
         """
         camera, place = self.media.camera, self.media.place
         self.number = await to_the_end(self._ledger.begin_docking, camera, place)
-        emit(events.CAMERA_DOCKED, camera=camera.id, place=place, docking=self.number)
+        events.camera_docked(camera=camera.id, place=place, docking=self.number)
         hints = asyncio.create_task(self._follow_hints())
         try:
             while True:
@@ -131,15 +128,11 @@ class Docking:
             pass
         finally:
             hints.cancel()
-            self._trouble.forget()
-            self._unlisted.forget()
-            self._left.forget()
-            self._switch.forget()
+            self._incidents.close()
             self._cleaning.forget(camera)
-            self._intake.forget(camera)
             with contextlib.suppress(LedgerError):  # the next docking will tell as much
                 await to_the_end(self._ledger.end_docking, camera, self.number)
-            emit(events.CAMERA_UNDOCKED, camera=camera.id, place=place, docking=self.number)
+            events.camera_undocked(camera=camera.id, place=place, docking=self.number)
 
     async def _follow_hints(self) -> None:
         while True:
@@ -153,7 +146,6 @@ class Docking:
         Raises:
             CameraLostError: the camera is gone.
         """
-        camera = self.media.camera.id
         try:
             pause = await self._round()
             await self._stand()
@@ -164,7 +156,7 @@ class Docking:
         except OSError as error:
             self._fail(await self._explained(error))
         else:
-            self._trouble.success(camera, camera=camera)
+            self._incidents.recovered(events.camera_failed)
             self.works()
             return pause
         finally:
@@ -196,8 +188,8 @@ class Docking:
         return max(self._look_at - self._clock.monotonic(), 0.0)
 
     def _fail(self, error: DockdError) -> None:
-        camera = self.media.camera.id
-        self._trouble.failure(camera, error=error, retry_in=_TROUBLE_PAUSE, camera=camera)
+        failed = events.camera_failed(camera=self.media.camera.id)
+        self._incidents.failed(failed, error, retry_in=_TROUBLE_PAUSE)
 
     async def _round(self) -> float:
         while True:
@@ -258,8 +250,7 @@ class Docking:
             weigh({path: size for path, size in look.left_alone.items() if path not in aside}),
         )
         if observed.found or observed.vanished or self.left_alone != before:
-            emit(
-                events.CAMERA_LOOKED_THROUGH,
+            events.camera_looked_through(
                 camera=camera.id,
                 clips=len(files),
                 found=observed.found,
@@ -274,7 +265,8 @@ class Docking:
             await self._intake.take(stay, root, clip)
 
         clips = await asyncio.to_thread(self._ledger.to_ingest, camera)
-        self._intake.forget(camera, but=[clip.id for clip in clips])
+        unread = {str(clip.id) for clip in clips}
+        self._incidents.within("clip").keep(unread, events.clip_ingest_interrupted)
         unsure = await asyncio.to_thread(self._unsure, root, files, observed.touched)
         self._unsettled = look.again_in is not None
         if clips or unsure or self._unsettled:
@@ -370,9 +362,8 @@ class Docking:
         mended = self._unseen_names - failing.keys()
         self._unseen_names = set(failing)
         if mended and not failing:
-            self._unlisted.success(camera, mended.pop(), camera=camera)
-        for path in mended:
-            self._unlisted.forget(camera, path)
+            self._unlisted.within(mended.pop()).recovered(events.camera_folder_unreadable)
+        self._unlisted.keep(failing, events.camera_folder_unreadable)
         for path, error in failing.items():
             failure = SourceError(
                 f"{camera}: {path}: {error.strerror or error}",
@@ -380,26 +371,23 @@ class Docking:
                     error, "its file system may be damaged; copy what can be read by other means"
                 ),
             )
-            self._unlisted.failure(camera, path, error=failure, camera=camera, path=path)
+            unreadable = events.camera_folder_unreadable(camera=camera, path=path)
+            self._unlisted.within(path).failed(unreadable, failure)
 
     def _tell_of_left_alone(self) -> None:
         camera, left = self.media.camera.id, self.left_alone
         if not left.suspect:
-            self._left.success(camera, camera=camera)
+            self._incidents.recovered(events.camera_files_left)
             return
         error = FilesLeftError(
             f"{left.suspect} of {camera}, such as {', '.join(left.named)}",
             hint="write a rule for them into its profile, or one of kind ignore;"
             " dockd profile test shows what fits",
         )
-        self._left.failure(
-            camera,
-            error=error,
-            camera=camera,
-            files=left.files,
-            size=left.size,
-            paths=list(left.named),
+        files_left = events.camera_files_left(
+            camera=camera, files=left.files, size=left.size, paths=list(left.named)
         )
+        self._incidents.failed(files_left, error)
 
     async def _clocks(self, look: Look) -> ClockFacts:
         newest = max((file.modified_ns for file in look.files), default=0) / 1e9
@@ -423,23 +411,28 @@ class Docking:
         self.standing = Standing.STUCK if stuck else Standing.SAFE
         if self.standing is not self._told:
             self._told = self.standing
-            about = {"camera": camera.id, "place": self.media.place, "docking": self.number}
             if stuck:
-                hint = "leave it docked, and call somebody who can read docs/operate.md"
-                emit(events.CAMERA_STUCK, **about, clips=stuck, hint=hint)
+                events.camera_stuck(
+                    camera=camera.id,
+                    place=self.media.place,
+                    docking=self.number,
+                    clips=stuck,
+                    hint="leave it docked, and contact your administrator",
+                )
             else:
-                emit(events.CAMERA_SAFE, **about)
+                events.camera_safe(camera=camera.id, place=self.media.place, docking=self.number)
         if not (stuck or self._is_released):
             await self._release()
 
     async def _release(self) -> None:
         """Leave the camera to itself; that this fails keeps nobody from taking it."""
-        camera = self.media.camera.id
+        released = self._incidents.within("release")
         try:
             await self.media.release()
         except MountError as error:
-            self._switch.failure(camera, "release", error=error, retry_in=_RETRY_CAP, camera=camera)
+            failed = events.camera_failed(camera=self.media.camera.id)
+            released.failed(failed, error, retry_in=_RETRY_CAP)
             self._look_within(_RETRY_CAP)
         else:
             self._is_released = True
-            self._switch.success(camera, "release", camera=camera)
+            released.recovered(events.camera_failed)

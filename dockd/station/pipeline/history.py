@@ -8,8 +8,6 @@ their anchors are asked for at the start and once a day, under a fresh nonce.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from dockd.base import events
-from dockd.base.board import Board
 from dockd.base.clock import Clock
 from dockd.base.errors import (
     JournalForkedError,
@@ -18,10 +16,11 @@ from dockd.base.errors import (
     TargetError,
     TransientError,
 )
-from dockd.base.logs import Repeats
+from dockd.base.incidents import Incidents
 from dockd.base.retry import Wakeup
 from dockd.evidence.keys import VerifyKey
 from dockd.evidence.statements import Anchor, verify_anchor
+from dockd.station import events
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.targets import Target, fresh_nonce
 
@@ -44,7 +43,7 @@ class History:
         ledger: Ledger,
         target: Target,
         clock: Clock,
-        board: Board,
+        incidents: Incidents,
         *,
         kid: str,
         receiver_keys: Sequence[VerifyKey],
@@ -56,7 +55,7 @@ class History:
             ledger: has the journal.
             target: has the receiver's word.
             clock: when to compare.
-            board: shows what does not agree.
+            incidents: what does not agree.
             kid: the key that this station signs with.
             receiver_keys: whose word counts.
             settled: is called when wipes need not wait any more.
@@ -71,8 +70,7 @@ class History:
         """Where nothing gives receipts, nothing is wiped anyway."""
         self._failing_since: float | None = None
         self._wakeup = Wakeup(clock)
-        self._forked = Repeats(clock, events.JOURNAL_FORKED, events.JOURNAL_AGREES, board)
-        self._unknown = Repeats(clock, events.JOURNAL_UNWITNESSED, events.JOURNAL_AGREES, board)
+        self._incidents = incidents.scope("history")
 
     @property
     def holds_wipes(self) -> bool:
@@ -105,23 +103,23 @@ class History:
             await self._check(await self._ask())
         except JournalForkedError as error:
             self._agrees = False
-            self._unknown.forget()
-            self._forked.failure(error=error)
+            self._incidents.close(events.journal_unwitnessed)
+            self._incidents.failed(events.journal_forked(), error)
             return False
         except (TransientError, LedgerError) as error:
             # A moment's trouble is not worth a word; that wipes wait for it is.
             now = self._clock.monotonic()
             self._failing_since = self._failing_since or now
             if now - self._failing_since >= _PATIENCE:
-                self._unknown.failure(error=error)
+                self._incidents.failed(events.journal_unwitnessed(), error)
             return False
         except (TargetError, ReceiptRefusedError) as error:
             error.hint = error.hint or "check target.receiver_keys, and who answers there"
-            self._unknown.failure(error=error)
+            self._incidents.failed(events.journal_unwitnessed(), error)
             return False
         self._failing_since = None
-        self._forked.success()
-        self._unknown.success()
+        self._incidents.recovered(events.journal_forked)
+        self._incidents.recovered(events.journal_unwitnessed)
         if not self._agrees:
             self._agrees = True
             self._settled()

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +18,6 @@ from tenacity import (
     wait_exponential,
 )
 
-from dockd.base import events
 from dockd.base.clock import Clock, timestamp
 from dockd.base.concurrency import to_the_end
 from dockd.base.errors import (
@@ -30,7 +29,6 @@ from dockd.base.errors import (
     SourceError,
     SpoolError,
 )
-from dockd.base.logs import Repeats, emit, emit_error
 from dockd.base.slots import FairSlots
 from dockd.evidence.age import Recipient, Sealer, ciphertext_size
 from dockd.evidence.keys import SigningKey
@@ -45,13 +43,14 @@ from dockd.evidence.statements import (
     sign,
 )
 from dockd.host.files import OWN_SHORTAGES
+from dockd.station import events
 from dockd.station.cameras import Media
 from dockd.station.cameras.leftovers import Leftovers
 from dockd.station.cameras.tree import Root, advice, open_file
 from dockd.station.config import IngestConfig
 from dockd.station.ledger.database import Anchoring
 from dockd.station.ledger.ledger import Ledger, SealedFacts
-from dockd.station.model import Camera, Clip, whole_path
+from dockd.station.model import Clip, whole_path
 from dockd.station.pipeline.activity import Activity, Work
 from dockd.station.pipeline.ingest import CHANGES, IngestCancelledError, Ingested, ingest
 from dockd.station.pipeline.shortening import fit, fit_all
@@ -217,11 +216,7 @@ class Intake:
         self._spooled = spooled
         self._slots = FairSlots(config.concurrency)
         self._header_size = len(Sealer(seal.recipients).prologue) - _NONCE_SIZE
-        board = activity.board
-        self._trouble = Repeats(clock, events.SPOOL_FAILED, events.SPOOL_RECOVERED, board)
-        self._breaks = Repeats(clock, events.CLIP_INGEST_INTERRUPTED, events.CLIP_RECOVERED, board)
-        self._broken: dict[str, set[int]] = {}
-        """The clips of each docked camera whose reading broke off, and has not gone through."""
+        self._incidents = activity.incidents.scope("intake")
 
     async def take(self, stay: Stay, root: Root, clip: Clip) -> None:
         """Bring one clip from found to spooled, or leave it where a later look finds it.
@@ -245,19 +240,11 @@ class Intake:
                 finally:
                     self._under_way -= 1
         except SpoolError as error:
-            self._trouble.failure("spool", error=error)
+            self._incidents.failed(events.spool_failed(), error)
             self._activity.counting.retried(error.event)
         else:
-            self._trouble.success("spool")
+            self._incidents.recovered(events.spool_failed)
             self._spooled()
-
-    def forget(self, camera: Camera, *, but: Collection[int] = ()) -> None:
-        """Show no clip of a camera as one whose reading breaks off, but for some."""
-        broken = self._broken.pop(camera.id, set())
-        for clip in broken.difference(but):
-            self._breaks.forget(camera.id, str(clip))
-        if left := broken.intersection(but):
-            self._broken[camera.id] = left
 
     async def _refusal(
         self, media: Media, root: Root, clip: Clip, size: int
@@ -278,8 +265,8 @@ class Intake:
         self, stay: Stay, root: Root, clip: Clip, refusal: ClipUnreadableError | None
     ) -> None:
         """Ingest a clip whose state says so already; it never keeps that state."""
-        about = {"camera": clip.camera.id, "clip": clip.id, "path": clip.name}
-        key = clip.camera.id, str(clip.id)
+        about = clip.about
+        incidents = self._activity.docked_clip(clip)
         began = self._clock.monotonic()
         reading = _Reading(stay.media, root, clip)
         try:
@@ -291,12 +278,11 @@ class Intake:
                     await to_the_end(self._spool.discard, reading.part)
         except ClipUnreadableError as error:
             await to_the_end(self._ledger.unreadable, clip, error.event, error.detail)
-            self._breaks.forget(*key)
-            emit_error(events.CLIP_UNREADABLE, error, **about)
+            incidents.close(events.clip_ingest_interrupted)
+            events.clip_unreadable(error, **about)
         except SourceError as error:
             await to_the_end(self._ledger.interrupt_ingest, clip, error.event, error.detail)
-            self._broken.setdefault(clip.camera.id, set()).add(clip.id)
-            self._breaks.failure(*key, error=error, retry_in=None, **about)
+            incidents.failed(events.clip_ingest_interrupted(**about), error)
             self._activity.counting.retried(error.event)
             if isinstance(error, CameraLostError | CameraHangsError):
                 raise
@@ -306,11 +292,13 @@ class Intake:
         else:
             seconds = round(self._clock.monotonic() - began, 3)
             clip_id, into = entered.clip_id, entered.rejoined
-            self._breaks.success(*key, **about, clip_id=clip_id)
+            incidents.recovered(
+                events.clip_ingest_interrupted, events.clip_recovered(**about, clip_id=clip_id)
+            )
             if into is None:
-                emit(events.CLIP_SPOOLED, **about, clip_id=clip_id, size=clip.size, seconds=seconds)
+                events.clip_spooled(**about, clip_id=clip_id, size=clip.size, seconds=seconds)
             else:
-                emit(events.CLIP_REJOINED, **about, clip_id=clip_id, size=clip.size, into=into)
+                events.clip_rejoined(**about, clip_id=clip_id, size=clip.size, into=into)
             self._activity.counting.ingested(clip.size, seconds)
 
     async def _read(self, reading: _Reading, refusal: ClipUnreadableError | None) -> Ingested:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from dockd.base import events
 from dockd.base.clock import Clock, timestamp
 from dockd.base.concurrency import to_the_end
-from dockd.base.logs import Repeats, emit
+from dockd.base.incidents import Incidents
+from dockd.station import events
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Pausable, Pause
 
@@ -19,12 +19,15 @@ _LOOK_AGAIN = 60.0
 class Pauses:
     """What is held."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, incidents: Incidents, changed: Callable[[], None]
+    ) -> None:
         """Take up the orders that the ledger has, and tell of them; blocks.
 
         Args:
             ledger: keeps them.
             clock: says when they are over.
+            incidents: expired pauses that can't be deleted.
             changed: is called when something is held or goes on.
 
         Raises:
@@ -32,6 +35,7 @@ class Pauses:
         """
         self._ledger = ledger
         self._clock = clock
+        self._incidents = incidents.scope("pauses")
         self._changed = changed
         self._pauses = {pause.what: _sound(pause) for pause in ledger.pauses()}
         self._changing = asyncio.Lock()
@@ -78,14 +82,13 @@ class Pauses:
             await to_the_end(self._ledger.resume, held, uid)
             for what in held:
                 del self._pauses[what]
-                emit(events.RESUMED, what=what, uid=uid)
+                events.order_resume(what=what, uid=uid)
         self._changed()
 
     async def run(self) -> None:
         """End what is over, until cancelled."""
-        trouble = Repeats(self._clock, events.PAUSE_FAILED, events.PAUSE_RECOVERED)
         while True:
-            with trouble.fence():
+            with self._incidents.fence(events.pause_failed()):
                 await self._expire()
             await self._clock.wait(self._new, self._seconds_left())
             self._new.clear()
@@ -111,7 +114,7 @@ class Pauses:
             for pause in over:
                 await to_the_end(self._ledger.forget_pause, pause)
                 del self._pauses[pause.what]
-                emit(events.PAUSE_EXPIRED, what=pause.what)
+                events.pause_expired(what=pause.what)
 
 
 def _sound(pause: Pause) -> Pause:
@@ -126,4 +129,4 @@ def _sound(pause: Pause) -> Pause:
 
 
 def _tell(pause: Pause) -> None:
-    emit(events.PAUSED, what=pause.what, reason=pause.reason, until=pause.until, uid=pause.uid)
+    events.order_pause(what=pause.what, reason=pause.reason, until=pause.until, uid=pause.uid)

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
-from dockd.base import events
-from dockd.base.board import Board
 from dockd.base.clock import Clock, timestamp
 from dockd.base.errors import SpoolError, SpoolUnknownError, StatementError
-from dockd.base.logs import Repeats, emit, emit_error
+from dockd.base.incidents import Incidents
 from dockd.evidence.keys import SigningKey, VerifyKey
 from dockd.evidence.statements import (
     Content,
@@ -21,6 +19,7 @@ from dockd.evidence.statements import (
     sign,
     verify_manifest,
 )
+from dockd.station import events
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Clip
 from dockd.station.spool import Spool
@@ -135,7 +134,7 @@ class _Troubles:
     def tell(self) -> None:
         """Tell of all of it at once."""
         if self._first is not None:
-            emit_error(events.SPOOL_FAILED, self._first, failures=self._count)
+            events.spool_failed().write(self._first, failures=self._count)
 
 
 def _manifest(
@@ -154,23 +153,16 @@ def _manifest(
 
 def _tell(clip: Clip) -> None:
     if not clip.present:
-        emit(
-            events.CLIP_TAKEN_IN,
-            camera=clip.camera.id,
-            clip=clip.id,
-            path=clip.name,
-            clip_id=clip.clip_id,
-            size=clip.size,
-        )
+        events.clip_taken_in(**clip.about, clip_id=str(clip.clip_id), size=clip.size)
 
 
 class Unknown:
     """The ciphertexts in the spool that the ledger doesn't know, told until they are gone."""
 
-    def __init__(self, spool: Spool, clock: Clock, board: Board) -> None:
+    def __init__(self, spool: Spool, clock: Clock, incidents: Incidents) -> None:
         self._spool = spool
         self._clock = clock
-        self._trouble = Repeats(clock, events.SPOOL_UNKNOWN, events.SPOOL_KNOWN, board)
+        self._incidents = incidents.scope("unknown")
 
     async def run(self) -> None:
         """Look after them until there are none."""
@@ -181,6 +173,7 @@ class Unknown:
             )
             names = [f"{sha256}.age" for sha256 in islice(sorted(unknown), _NAMED)]
             size = sum(unknown.values())
-            self._trouble.failure(error=error, files=len(unknown), size=size, names=names)
+            held = events.spool_unknown(files=len(unknown), size=size, names=names)
+            self._incidents.failed(held, error)
             await self._clock.sleep(_LOOK_AGAIN)
-        self._trouble.success()
+        self._incidents.recovered(events.spool_unknown)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from weakref import WeakValueDictionary
 
-from dockd.base import events
 from dockd.base.clock import Clock
 from dockd.base.concurrency import finished
 from dockd.base.errors import (
@@ -21,9 +20,10 @@ from dockd.base.errors import (
     TransientError,
     UnforeseenError,
 )
-from dockd.base.logs import Repeats
+from dockd.base.incidents import Scope
 from dockd.base.retry import Wakeup, retrying
 from dockd.base.slots import Priority, PrioritySlots
+from dockd.station import events
 from dockd.station.config import TargetConfig
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Clip
@@ -84,11 +84,7 @@ class Uploader:
         self._wakeup = Wakeup(clock)
         self._let_go = asyncio.Event()
         self._let_go.set()
-        board = activity.board
-        self._ledger_trouble = Repeats(clock, events.LEDGER_FAILED, events.LEDGER_RECOVERED, board)
-        self._target_trouble = Repeats(clock, events.TARGET_DOWN, events.TARGET_UP, board)
-        self._clip_trouble = Repeats(clock, events.CLIP_RETRYING, events.CLIP_RECOVERED, board)
-        self._refusals = Repeats(clock, events.RECEIPT_REFUSED, events.CLIP_RECOVERED, board)
+        self._incidents = activity.incidents.scope("uploader")
         self.target = TargetHealth()
         target.answered = self._answered
         self._said_no = False
@@ -159,10 +155,10 @@ class Uploader:
                     receipts=self._means.target.gives_receipts,
                 )
             except LedgerError as error:
-                self._ledger_trouble.failure(error=error, retry_in=_OWN_DISK_PAUSE)
+                self._incidents.failed(events.ledger_failed(), error, retry_in=_OWN_DISK_PAUSE)
                 await self._wakeup.pause(_OWN_DISK_PAUSE)
             else:
-                self._ledger_trouble.success()
+                self._incidents.recovered(events.ledger_failed)
                 return clips
 
     async def _fenced(self, delivery: Delivery) -> None:
@@ -181,8 +177,8 @@ class Uploader:
 
     async def _give_up_for_now(self, delivery: Delivery, error: DockdError, pause: float) -> None:
         self._counting.retried(error.event)
-        key = str(delivery.clip.id)
-        self._clip_trouble.failure(key, error=error, retry_in=pause, **delivery.about)
+        retrying = events.clip_retrying(**delivery.about)
+        self._of(delivery).failed(retrying, error, retry_in=pause)
         await self._wakeup.pause(pause)
 
     async def _conclude(self, delivery: Delivery) -> None:
@@ -191,14 +187,13 @@ class Uploader:
         except RejectedError as error:
             self._is_up()
             await delivery.reject(error)
-            self._forget(delivery)
+            self._of(delivery).close()
         except SpoolDamagedError as error:
             await delivery.give_up_ciphertext(error)
-            self._forget(delivery)
+            self._of(delivery).close()
 
-    def _forget(self, delivery: Delivery) -> None:
-        self._clip_trouble.forget(str(delivery.clip.id))
-        self._refusals.forget(str(delivery.clip.id))
+    def _of(self, delivery: Delivery) -> Scope:
+        return self._incidents.within("clip", str(delivery.clip.id))
 
     async def _deliver(self, delivery: Delivery) -> None:
         """Try until there is a receipt, or as good as the target can give.
@@ -231,7 +226,7 @@ class Uploader:
                 needs_operator=error.needs_operator,
             )
         self._counting.retried(error.event)
-        key = str(delivery.clip.id)
+        incidents = self._of(delivery)
         delivery.at_least = None
         match error:
             case TargetDownError():
@@ -239,18 +234,18 @@ class Uploader:
                 delivery.at_least = error.retry_after or 0.0
                 self.target.reachable = False
                 self._said_no = error.answered
-                self._target_trouble.failure(error=error, retry_in=pause, target=self._config.url)
+                down = events.target_down(target=self._config.url)
+                self._incidents.failed(down, error, retry_in=pause)
             case ReceiptRefusedError():
                 delivery.failures += 1
                 # It has taken the clip, and answers.
                 self._is_up()
-                self._clip_trouble.forget(key)
-                self._refusals.failure(
-                    key, error=error, retry_in=pause, **delivery.about, reason=error.reason
-                )
+                incidents.close(events.clip_retrying)
+                refused = events.receipt_refused(**delivery.about, reason=error.reason)
+                incidents.failed(refused, error, retry_in=pause)
             case _:
                 delivery.failures += 1
-                self._clip_trouble.failure(key, error=error, retry_in=pause, **delivery.about)
+                incidents.failed(events.clip_retrying(**delivery.about), error, retry_in=pause)
 
     def _goes_through_for_others(self, delivery: Delivery) -> bool:
         """Say whether other clips went through since this one began to fail."""
@@ -262,18 +257,18 @@ class Uploader:
         """Show no longer what an answer has disproved; the log waits for what goes through."""
         if self.target.reachable is not True and (took_something or not self._said_no):
             self.target.reachable = True
-            self._target_trouble.hide()
+            self._incidents.hide(events.target_down)
 
     def _is_up(self) -> None:
         self.target.reachable = True
-        if self._target_trouble.success(target=self._config.url):
+        if self._incidents.recovered(events.target_down):
             self._wakeup.ease()
 
     def _went_through(self, delivery: Delivery) -> None:
         self.target.last_success = self._clock.now()
         self.target.successes += 1
-        self._clip_trouble.success(str(delivery.clip.id), **delivery.about)
-        self._refusals.success(str(delivery.clip.id), **delivery.about)
+        self._of(delivery).recovered(events.clip_retrying)
+        self._of(delivery).recovered(events.receipt_refused)
         self._is_up()
 
     async def _attempt_unless_held(self, delivery: Delivery) -> float | None:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from dockd.base import events
 from dockd.base.clock import Clock
 from dockd.base.concurrency import to_the_end
 from dockd.base.errors import RejectedError, TargetError, TransientError
-from dockd.base.logs import emit
+from dockd.station import events
 from dockd.station.config import TargetConfig
 from dockd.station.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.station.targets.bandwidth import Limiter
@@ -163,7 +162,7 @@ class TusTarget:
             # Quickly down to what proxies take without being told otherwise, then in halves.
             self.chunk_size = max(half // 8, _USUAL_LIMIT) if half > _USUAL_LIMIT else size // 2
             self.chunk_size = max(self.chunk_size, SMALLEST_PIECE)
-            emit(events.TARGET_PIECES, target=self._config.url, refused=size, now=self.chunk_size)
+            events.target_pieces_smaller(target=self._config.url, refused=size, now=self.chunk_size)
         return True
 
     async def aclose(self) -> None:

@@ -20,9 +20,9 @@ from watchdog.events import FileSystemEvent
 from watchdog.observers.inotify import InotifyObserver
 
 from dockd.base import threads
-from dockd.base.board import Board
 from dockd.base.clock import Clock
 from dockd.base.errors import CameraHangsError, CameraLostError, SourceError
+from dockd.base.incidents import Incidents
 from dockd.station.cameras import Look, Media, folder
 from dockd.station.cameras.folder import (
     FolderMedia,
@@ -61,7 +61,7 @@ class Camera:
         self, path: Path, settle: float = 60, seams: Seams | None = None, quiet: float = 600
     ) -> None:
         self.clock = LaterClock()
-        self.board = Board()
+        self.incidents = Incidents(self.clock)
         self.path = path
         path.mkdir()
         self.config = FolderConfig(
@@ -78,7 +78,7 @@ class Camera:
 
     def another_stay(self) -> FolderMedia:
         """Dock it anew."""
-        return FolderMedia(self.config, self.profile, self.clock, self.board, self._seams)
+        return FolderMedia(self.config, self.profile, self.clock, self.incidents, self._seams)
 
     def clip(self, name: str = "1.mp4", content: bytes = b"clip") -> Path:
         path = self.path / name
@@ -326,10 +326,10 @@ def test_a_file_that_is_not_complete_for_long_is_told_and_shown(
         assert "has it open for writing" in line["detail"]
         camera.look(after=20)
         assert len(log) == 1
-        assert [one.event for one in camera.board.failing()] == ["clip.unsettled"]
+        assert [one.event for one in camera.incidents.shown()] == ["clip.unsettled"]
     camera.look()
     assert [line["event"] for line in log] == ["clip.unsettled", "clip.settled"]
-    assert camera.board.failing() == []
+    assert camera.incidents.shown() == []
 
 
 def test_an_upload_whose_writer_nobody_can_see_is_told_only_if_it_takes_longer_than_its_quiet(
@@ -365,9 +365,9 @@ def test_a_folder_that_is_not_docked_any_more_shows_no_late_file(tmp_path: Path)
     camera.clip()
     camera.look()
     camera.look(after=1000)
-    assert camera.board.failing()
+    assert camera.incidents.shown()
     camera.media.forget()
-    assert camera.board.failing() == []
+    assert camera.incidents.shown() == []
 
 
 # Its disk
@@ -492,7 +492,7 @@ def test_a_folder_that_answers_with_an_error_is_told_and_waited_for(
         docked.set()
 
     async def scenario() -> None:
-        source = FolderSource(camera.config, camera.profile, camera.clock, camera.board)
+        source = FolderSource(camera.config, camera.profile, camera.clock, camera.incidents)
         task = asyncio.create_task(source.run(dock))
         await asyncio.wait_for(docked.wait(), PATIENCE)
         task.cancel()
@@ -502,7 +502,7 @@ def test_a_folder_that_answers_with_an_error_is_told_and_waited_for(
     assert os.strerror(number) in log[0]["detail"]
     assert log[0]["camera"] == "bodycam:CAM-1"
     assert log[1]["failures"] == 3
-    assert camera.board.failing() == []
+    assert camera.incidents.shown() == []
 
 
 def test_a_folder_that_answers_with_an_error_is_not_taken_for_one_that_is_gone(
@@ -525,7 +525,7 @@ class Watched:
     def __init__(self, camera: Camera, seams: Seams | None = None) -> None:
         self.docked: list[FolderMedia] = []
         self.now: list[FolderMedia] = []
-        self.source = FolderSource(camera.config, camera.profile, Clock(), camera.board, seams)
+        self.source = FolderSource(camera.config, camera.profile, Clock(), camera.incidents, seams)
 
     async def dock(self, media: Media) -> None:
         assert isinstance(media, FolderMedia)
@@ -678,14 +678,14 @@ def test_a_folder_that_inotify_has_no_room_for_is_polled_and_told_once(
 ) -> None:
     monkeypatch.setattr(folder, "Observer", observer)
     monkeypatch.setattr(folder, "_POLL_INSTEAD_EVERY", 0.05)
-    unwatched = Unwatched(Clock())
+    unwatched = Unwatched(Incidents(Clock()))
     watched = []
     for name in ("1", "2", "3"):
         camera = Camera(tmp_path / name)
         camera.config = camera.config.model_copy(update={"watch": "inotify", "serial": name})
         watched.append(Watched(camera))
         watched[-1].source = FolderSource(
-            camera.config, camera.profile, Clock(), camera.board, unwatched=unwatched
+            camera.config, camera.profile, Clock(), camera.incidents, unwatched=unwatched
         )
 
     async def scenario() -> None:
@@ -719,7 +719,7 @@ def test_a_folder_that_inotify_has_no_room_for_is_polled_and_told_once(
 def test_why_a_folder_is_polled_is_told_with_what_can_be_done(
     log: list[Any], error: Exception, hint: str
 ) -> None:
-    Unwatched(Clock()).add("bodycam:CAM-1", error)
+    Unwatched(Incidents(Clock())).add("bodycam:CAM-1", error)
     (line,) = log
     assert hint in line["hint"]
     assert ("sysctl" in line["hint"]) == (hint != "may read")
@@ -771,11 +771,11 @@ def test_a_docked_folder_that_does_not_answer_is_told_until_it_does(
         async with watched.running():
             await watched.until(lambda: watched.now)
             gate.clear()
-            await watched.until(camera.board.failing)
-            (failing,) = camera.board.failing()
+            await watched.until(camera.incidents.shown)
+            (failing,) = camera.incidents.shown()
             assert (failing.event, failing.error.event) == ("camera.failed", "camera.hangs")
             gate.set()
-            await watched.until(lambda: not camera.board.failing())
+            await watched.until(lambda: not camera.incidents.shown())
             assert len(watched.docked) == 1
 
     asyncio.run(scenario())

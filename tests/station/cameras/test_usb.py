@@ -228,12 +228,12 @@ def test_two_cameras_with_one_serial_are_never_docked_under_one_id(
             assert {line["place"][-1] for line in told} == {"1", "2"}
             assert len(told) == 2
             assert "bodycam:CAM-0001" in told[0]["detail"]
-            shown = station.board.failing()
+            shown = station.incidents.shown()
             assert {one.fields["place"] for one in shown} == {line["place"] for line in told}
             assert {one.fields["serial"] for one in shown} == {"CAM-0001"}
             station.udev.unplug("1")
             await until(lambda: dock.now)
-            assert station.board.failing() == []
+            assert station.incidents.shown() == []
             assert dock.now[NAME].place.endswith("2")
 
     asyncio.run(scenario())

@@ -16,8 +16,6 @@ import httpx
 import pytest
 import structlog
 
-from dockd.base import events
-from dockd.base.board import Failing
 from dockd.base.clock import Clock
 from dockd.base.errors import (
     CameraRefusedError,
@@ -27,6 +25,7 @@ from dockd.base.errors import (
     WipeDamageError,
 )
 from dockd.evidence.statements import JournalHead
+from dockd.station import events
 from dockd.station.control import api, client, feed
 from dockd.station.control.listening import unix_listener
 from dockd.station.control.openapi import document
@@ -170,17 +169,14 @@ def test_what_tells_of_the_station_reads_its_ledger_again_after_a_failure(
 def test_what_only_a_person_can_mend_is_shown_wherever_the_station_is(tmp_path: Path) -> None:
     broken = JournalBrokenError("entry 2", hint="see docs/operate.md")
     damaged = WipeDamageError("1 files, first DCIM/secret-name.txt", hint="take it out of service")
-    harmed = {"camera": "generic:CAM-1", "files": 1, "paths": ["DCIM/secret-name.txt"]}
+    harmed = events.wipe_damaged(camera="generic:CAM-1", files=1, paths=["DCIM/secret-name.txt"])
 
     async def ask() -> tuple[Status, list[httpx.Response]]:
         with structlog.testing.capture_logs() as log:
             async with at_work(tmp_path, listen="127.0.0.1:0") as inside:
-                now = inside.seams.clock.now()
-                for failing in (
-                    Failing.once(events.JOURNAL_BROKEN.name, broken, now, {}),
-                    Failing.once(events.WIPE_DAMAGED.name, damaged, now, harmed),
-                ):
-                    inside.station.activity.board.put((failing.event,), failing)
+                incidents = inside.station.activity.incidents.scope("test")
+                incidents.failed(events.journal_broken(), broken)
+                incidents.failed(harmed, damaged)
                 url = next(
                     line["address"] for line in log if "http" in str(line.get("address", ""))
                 )
@@ -639,10 +635,8 @@ def test_a_camera_that_is_refused_is_shown_where_it_is(tmp_path: Path) -> None:
     async def ask() -> Status:
         async with at_work(tmp_path) as inside:
             error = CameraRefusedError("it has no serial number", hint="see its profile")
-            fields = {"place": "3", "profile": "generic", "serial": ""}
-            now = inside.seams.clock.now()
-            failing = Failing("camera.refused", fields, error, now, now, 1, None)
-            inside.station.activity.board.put(("camera.refused", "1"), failing)
+            refused = events.camera_refused(place="3", profile="generic", serial="")
+            inside.station.activity.incidents.scope("test").failed(refused, error)
             return await inside.status()
 
     status = asyncio.run(ask())

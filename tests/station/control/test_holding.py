@@ -14,7 +14,7 @@ from dockd.evidence.statements import JournalHead, sign
 from dockd.host.files import Files
 from dockd.station.config import TargetConfig
 from dockd.station.control.metrics import Metrics
-from dockd.station.control.troubles import of_failing
+from dockd.station.control.troubles import of_incident
 from dockd.station.ledger.ledger import Ledger, SealedFacts
 from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, State
 from dockd.station.pipeline.activity import Activity
@@ -154,19 +154,19 @@ def test_a_pause_in_the_middle_of_an_acknowledgement_leaves_it_whole(tmp_path: P
         asyncio.run(run(bench))
         assert bench.clip.state is State.ACKNOWLEDGED
         assert bench.server.asked == 1
-        assert bench.activity.board.failing() == []
+        assert bench.activity.incidents.shown() == []
 
 
 def test_what_nobody_foresaw_is_shown_with_its_clip_and_tried_again(tmp_path: Path) -> None:
     async def run(bench: Bench) -> None:
         bench.server.has, bench.server.mistaken = True, True
         async with bench.running():
-            while not bench.activity.board.failing():  # noqa: ASYNC110  # nothing tells of it
+            while not bench.activity.incidents.shown():  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0)
-            (failing,) = bench.activity.board.failing()
+            (failing,) = bench.activity.incidents.shown()
             assert isinstance(failing.error, UnforeseenError)
             assert failing.fields["path"] == "a.mp4"
-            assert of_failing(failing).needs_person
+            assert of_incident(failing).needs_person
             bench.server.mistaken = False
             bench.uploader.wake()
             while bench.clip.state is not State.ACKNOWLEDGED:
@@ -176,7 +176,7 @@ def test_what_nobody_foresaw_is_shown_with_its_clip_and_tried_again(tmp_path: Pa
     bench = Bench(tmp_path)
     with closing(bench.ledger):
         asyncio.run(run(bench))
-        assert bench.activity.board.failing() == []
+        assert bench.activity.incidents.shown() == []
 
 
 def test_a_held_upload_goes_on_where_it_was_and_counts_no_failure(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_held_upload_goes_on_where_it_was_and_counts_no_failure(tmp_path: Path
         asyncio.run(run(bench))
         assert bench.server.uploads == [None, "https://evidence.example/files/1"]
         assert bench.clip.state is State.ACKNOWLEDGED
-        assert bench.activity.board.failing() == []
+        assert bench.activity.incidents.shown() == []
 
 
 def test_nothing_is_sent_while_uploads_are_held(tmp_path: Path) -> None:

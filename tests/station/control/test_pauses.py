@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ import structlog
 
 from dockd.base.clock import timestamp
 from dockd.base.errors import LedgerError
+from dockd.base.incidents import Incidents
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Pausable, Pause
 from dockd.station.pipeline.pauses import Pauses
@@ -42,9 +43,13 @@ def after(seconds: float) -> str:
     return timestamp(START + timedelta(seconds=seconds))
 
 
+def pauses_of(ledger: Ledger, clock: FakeClock, changed: Callable[[], None]) -> Pauses:
+    return Pauses(ledger, clock, Incidents(clock), changed)
+
+
 def test_a_pause_is_over_at_its_end_whether_anybody_noticed_or_not(ledger: Ledger) -> None:
     clock = FakeClock()
-    pauses = Pauses(ledger, clock, lambda: None)
+    pauses = pauses_of(ledger, clock, lambda: None)
     asyncio.run(pauses.pause(["wipes"], reason="x", until=after(100), uid=1))
     assert pauses.holds("wipes")
     assert not pauses.holds("uploads")
@@ -56,7 +61,7 @@ def test_a_pause_is_over_at_its_end_whether_anybody_noticed_or_not(ledger: Ledge
 def test_the_end_is_waited_for_told_and_kept(ledger: Ledger) -> None:
     clock = FakeClock()
     changes: list[bool] = []
-    pauses = Pauses(ledger, clock, lambda: changes.append(pauses.holds("wipes")))
+    pauses: Pauses = pauses_of(ledger, clock, lambda: changes.append(pauses.holds("wipes")))
 
     async def run() -> None:
         await pauses.pause(["wipes"], reason="x", until=after(200), uid=1)
@@ -72,7 +77,7 @@ def test_the_end_is_waited_for_told_and_kept(ledger: Ledger) -> None:
 
 def test_a_clock_that_is_set_is_noticed_within_a_minute(ledger: Ledger) -> None:
     clock = SettableClock()
-    pauses = Pauses(ledger, clock, lambda: None)
+    pauses = pauses_of(ledger, clock, lambda: None)
 
     async def run() -> None:
         await pauses.pause(["wipes"], reason="x", until=after(10 * 86400), uid=1)
@@ -85,12 +90,12 @@ def test_a_clock_that_is_set_is_noticed_within_a_minute(ledger: Ledger) -> None:
 
 
 def test_what_was_held_is_held_after_a_restart_and_told_again(ledger: Ledger) -> None:
-    first = Pauses(ledger, FakeClock(), lambda: None)
+    first = pauses_of(ledger, FakeClock(), lambda: None)
     asyncio.run(first.pause(["uploads", "wipes"], reason="a search", until=None, uid=1000))
-    second = Pauses(ledger, FakeClock(), lambda: None)
+    second = pauses_of(ledger, FakeClock(), lambda: None)
     assert second.current() == first.current()
     asyncio.run(second.resume(["uploads"], uid=0))
-    assert [pause.what for pause in Pauses(ledger, FakeClock(), lambda: None).current()] == [
+    assert [pause.what for pause in pauses_of(ledger, FakeClock(), lambda: None).current()] == [
         "wipes"
     ]
     assert [(e.event, e.detail["uid"]) for e in ledger.entries()] == [
@@ -101,7 +106,7 @@ def test_what_was_held_is_held_after_a_restart_and_told_again(ledger: Ledger) ->
 
 
 def test_resuming_what_is_not_held_changes_nothing(ledger: Ledger) -> None:
-    pauses = Pauses(ledger, FakeClock(), lambda: None)
+    pauses = pauses_of(ledger, FakeClock(), lambda: None)
     asyncio.run(pauses.resume(["uploads"], uid=0))
     assert list(ledger.entries()) == []
 
@@ -156,7 +161,7 @@ def test_an_order_that_comes_while_an_earlier_one_is_put_away_stays_in_force(
     slow: SlowLedger,
 ) -> None:
     clock = SettableClock()
-    pauses = Pauses(slow, clock, lambda: None)
+    pauses = pauses_of(slow, clock, lambda: None)
 
     async def run() -> None:
         async with expiring(pauses, clock, slow):
@@ -173,7 +178,7 @@ def test_an_order_that_comes_while_an_earlier_one_is_put_away_stays_in_force(
 
 def test_resuming_what_is_just_over_hurts_nobody(slow: SlowLedger) -> None:
     clock = SettableClock()
-    pauses = Pauses(slow, clock, lambda: None)
+    pauses = pauses_of(slow, clock, lambda: None)
 
     async def run() -> None:
         async with expiring(pauses, clock, slow):
@@ -186,7 +191,7 @@ def test_resuming_what_is_just_over_hurts_nobody(slow: SlowLedger) -> None:
 
 
 def test_two_who_resume_at_once_are_both_obeyed(slow: SlowLedger) -> None:
-    pauses = Pauses(slow, FakeClock(), lambda: None)
+    pauses = pauses_of(slow, FakeClock(), lambda: None)
 
     async def run() -> None:
         await pauses.pause(["wipes"], reason="x", until=None, uid=1)
@@ -207,7 +212,7 @@ def test_what_can_not_be_put_away_is_over_and_tried_again(
     slow.gate.set()
     slow.errors = iter([error])
     changes: list[bool] = []
-    pauses = Pauses(slow, FakeClock(), lambda: changes.append(pauses.holds("wipes")))
+    pauses: Pauses = pauses_of(slow, FakeClock(), lambda: changes.append(pauses.holds("wipes")))
 
     async def run() -> None:
         await pauses.pause(["wipes"], reason="x", until=after(10), uid=1)
@@ -231,7 +236,7 @@ def test_a_kept_end_that_is_no_moment_keeps_nothing_from_starting(
 ) -> None:
     ledger.pause([Pause("wipes", "x", after(0), until, 1)])
     clock = SettableClock()
-    pauses = Pauses(ledger, clock, lambda: None)
+    pauses = pauses_of(ledger, clock, lambda: None)
 
     async def run() -> None:
         running = asyncio.create_task(pauses.run())

@@ -1,11 +1,10 @@
 """Which failures need a person, and from when on."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from dockd.base import events
-from dockd.base.board import Failing
 from dockd.base.errors import (
     ClipChangedError,
     ClipUnsettledError,
@@ -18,59 +17,65 @@ from dockd.base.errors import (
     WipeRefusedError,
     WipeUnconfirmedError,
 )
-from dockd.base.events import Event
-from dockd.station.control.troubles import of_board, of_failing
+from dockd.base.events import daemon_part_failed
+from dockd.base.incidents import Incident
+from dockd.base.log_events import Failure
+from dockd.station import events
+from dockd.station.control.troubles import of_incident, of_incidents
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
-def lasting(event: Event, error: DockdError, span: timedelta) -> Failing:
-    return Failing(event.name, {}, error, NOW - span, NOW, failures=9, next_try=None)
+def lasting(event: Failure[Any], error: DockdError, span: timedelta) -> Incident:
+    return Incident(event.name, {}, error, NOW - span, NOW, failures=9, next_try=None)
 
 
 @pytest.mark.parametrize(
     ("event", "error", "patience"),
     [
-        (events.CLIP_INGEST_INTERRUPTED, ClipChangedError(), timedelta(minutes=1)),
-        (events.MONITOR_FAILED, SourceError(), timedelta(minutes=1)),
-        (events.PART_FAILED, LedgerError(), timedelta(minutes=1)),
-        (events.WIPE_FAILED, WipeError(), timedelta(minutes=1)),
+        (events.clip_ingest_interrupted, ClipChangedError(), timedelta(minutes=1)),
+        (events.usb_monitor_failed, SourceError(), timedelta(minutes=1)),
+        (daemon_part_failed, LedgerError(), timedelta(minutes=1)),
+        (events.wipe_failed, WipeError(), timedelta(minutes=1)),
         (
-            events.WIPE_UNCONFIRMED,
+            events.wipe_unconfirmed,
             WipeUnconfirmedError(needs_operator=True),
             timedelta(minutes=1),
         ),
-        (events.WIPE_FAILED, WipeBusyError(), timedelta(hours=1)),
-        (events.CLIP_UNSETTLED, ClipUnsettledError(), timedelta(hours=1)),
+        (events.wipe_failed, WipeBusyError(), timedelta(hours=1)),
+        (events.clip_unsettled, ClipUnsettledError(), timedelta(hours=1)),
     ],
 )
 def test_what_does_not_end_by_itself_needs_a_person_once_it_has_lasted(
-    event: Event, error: DockdError, patience: timedelta
+    event: Failure[Any], error: DockdError, patience: timedelta
 ) -> None:
-    assert not of_failing(lasting(event, error, patience)).needs_person
-    assert of_failing(lasting(event, error, patience + timedelta(seconds=1))).needs_person
+    assert not of_incident(lasting(event, error, patience)).needs_person
+    assert of_incident(lasting(event, error, patience + timedelta(seconds=1))).needs_person
 
 
 @pytest.mark.parametrize(
     ("event", "error"),
     [
-        (events.WIPE_UNCONFIRMED, WipeUnconfirmedError("the server is down")),
-        (events.TARGET_DOWN, TargetDownError("it is down")),
+        (events.wipe_unconfirmed, WipeUnconfirmedError("the server is down")),
+        (events.target_down, TargetDownError("it is down")),
     ],
 )
 def test_what_ends_by_itself_needs_nobody_however_long_it_lasts(
-    event: Event, error: DockdError
+    event: Failure[Any], error: DockdError
 ) -> None:
-    assert not of_failing(lasting(event, error, timedelta(days=3))).needs_person
+    assert not of_incident(lasting(event, error, timedelta(days=3))).needs_person
 
 
 def test_of_very_many_troubles_alike_some_are_shown_and_the_rest_counted() -> None:
+    def about(n: int) -> dict[str, object]:
+        return {"camera": f"p:{n % 2}", "clip": n, "path": "a"}
+
     error = WipeRefusedError("its receipt's key is not pinned")
     many = [
-        Failing.once("wipe.refused", error, NOW, {"camera": f"p:{n % 2}", "clip": n, "path": "a"})
+        Incident("wipe.refused", about(n), error, NOW, NOW, failures=1, next_try=None)
         for n in range(1000)
     ]
-    shown = of_board([*many, lasting(events.TARGET_DOWN, TargetDownError(), timedelta(0))])
+    shown = of_incidents([*many, lasting(events.target_down, TargetDownError(), timedelta(0))])
     assert len(shown) < 150
     assert sum(one.count for one in shown) == 1001
     for camera in ("p:0", "p:1"):

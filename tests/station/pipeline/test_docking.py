@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import structlog
 
-from dockd.base.board import Failing
 from dockd.base.clock import Clock
 from dockd.base.errors import CameraLostError, MountError, TargetDownError, TransientError
+from dockd.base.incidents import Incident
 from dockd.base.threads import Threads
 from dockd.evidence.age import X25519Identity
 from dockd.evidence.keys import SigningKey
@@ -30,7 +30,7 @@ from dockd.station.cameras import Look
 from dockd.station.cameras.tree import Failures, Root, open_file, walk
 from dockd.station.config import IngestConfig
 from dockd.station.control.metrics import Metrics
-from dockd.station.control.troubles import of_failing
+from dockd.station.control.troubles import of_incident
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, Standing, State
 from dockd.station.pipeline import docking, wipe
@@ -181,7 +181,7 @@ class Bench:
         spool.recover({})
         recipients = [X25519Identity.generate().recipient]
         activity = Activity(self.clock, Metrics())
-        self.board = activity.board
+        self.incidents = activity.incidents
         self.wipes_are_held = False
         intake = Intake(
             self.ledger,
@@ -214,7 +214,7 @@ class Bench:
             intake,
             cleaning,
             self.clock,
-            board=activity.board,
+            activity=activity,
             synchronised=synchronised,
         )
 
@@ -263,7 +263,7 @@ class Bench:
         } == {State.ACKNOWLEDGED}
 
     def shows(self, event: str) -> bool:
-        return event in {failing.event for failing in self.board.failing()}
+        return event in {failing.event for failing in self.incidents.shown()}
 
     def is_safe(self) -> bool:
         return self.docking.standing is Standing.SAFE
@@ -882,7 +882,7 @@ def test_a_clip_whose_reading_breaks_off_again_and_again_is_shown_and_told_once(
         assert said in line["hint"]
         (line,) = told(log, "clip.recovered")
         assert line["failures"] == 5
-        assert bench.board.failing() == []
+        assert bench.incidents.shown() == []
 
 
 @pytest.mark.parametrize("end", ["its file goes", "its camera goes"])
@@ -907,7 +907,7 @@ def test_a_clip_whose_reading_broke_off_is_shown_until_it_is_gone(
                     path.unlink()
                 else:
                     bench.media.there = False
-            return was_shown and not bench.board.failing()
+            return was_shown and not bench.incidents.shown()
 
         bench.run_until(gone)
 
@@ -1174,15 +1174,15 @@ def test_what_an_operator_must_mend_before_clips_are_confirmed_is_told_as_such(
         raise TargetDownError("401", needs_operator=needs_operator)
 
     bench.target.answer = refused
-    seen: list[Failing] = []
+    seen: list[Incident] = []
 
     def shown() -> bool:
-        seen[:] = [one for one in bench.board.failing() if one.event == "wipe.unconfirmed"]
+        seen[:] = [one for one in bench.incidents.shown() if one.event == "wipe.unconfirmed"]
         return bool(seen)
 
     bench.run_until(shown)
     lasting = replace(seen[0], since=seen[0].since - timedelta(minutes=2))
-    assert of_failing(lasting).needs_person is needs_operator
+    assert of_incident(lasting).needs_person is needs_operator
 
 
 def test_a_clip_that_the_server_has_lost_is_read_again(bench: Bench, log: list[Any]) -> None:

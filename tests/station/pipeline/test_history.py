@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import structlog
 
-from dockd.base.board import Board
 from dockd.base.clock import Clock
 from dockd.base.errors import TargetDownError, TransientError
+from dockd.base.incidents import Incidents
 from dockd.evidence.journal import GENESIS
 from dockd.evidence.keys import SigningKey
 from dockd.evidence.statements import Anchor, JournalHead, Signer, sign
-from dockd.station.control.troubles import of_failing
+from dockd.station.control.troubles import of_incident
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.pipeline.confirming import Confirmations
 from dockd.station.pipeline.history import History
@@ -67,7 +67,7 @@ class Bench:
         for _ in range(5):
             self.ledger.record("order.resume", uid=0, what="wipes")
         self.witness = Witness()
-        self.board = Board()
+        self.incidents = Incidents(Clock())
         self.settled = asyncio.Event()
 
     def run(self, script: Callable[[History], Awaitable[None]]) -> None:
@@ -76,7 +76,7 @@ class Bench:
                 self.ledger,
                 self.witness,
                 Clock(),
-                self.board,
+                self.incidents,
                 kid=STATION.kid,
                 receiver_keys=[RECEIVER.verify_key],
                 settled=self.settled.set,
@@ -89,7 +89,7 @@ class Bench:
         asyncio.run(play())
 
     def shows(self) -> list[str]:
-        return [failing.event for failing in self.board.failing()]
+        return [failing.event for failing in self.incidents.shown()]
 
     async def until(self, holds: Callable[[], bool]) -> None:
         while not holds():  # noqa: ASYNC110  # nothing tells
@@ -140,8 +140,8 @@ def test_wipes_are_held_and_it_is_told_where_the_receiver_knows_another_journal(
     async def script(history: History) -> None:
         await bench.until(lambda: bench.shows() == ["journal.forked"])
         assert history.holds_wipes
-        (failing,) = bench.board.failing()
-        assert of_failing(failing).needs_person
+        (failing,) = bench.incidents.shown()
+        assert of_incident(failing).needs_person
         bench.witness.head = entry(bench.ledger, 3)
         history.compare_now()
         await bench.settled.wait()

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import structlog
 
-from dockd.base.board import Board
 from dockd.base.clock import timestamp
 from dockd.base.errors import SpoolError
+from dockd.base.incidents import Incidents
 from dockd.evidence.journal import GENESIS
 from dockd.evidence.keys import SigningKey
 from dockd.evidence.statements import (
@@ -305,22 +305,23 @@ def test_a_ciphertext_whose_manifest_does_not_tell_stays_and_is_told(disk: Disk,
 def test_unknown_ciphertext_is_told_and_shown_until_it_is_taken_away(disk: Disk) -> None:
     manifest, _ = disk.seal(None)
     disk.recover()
-    board = Board()
     path = disk.spool.path(manifest.ciphertext.sha256)
     seen = []
 
     class Clock(FakeClock):
         async def sleep(self, seconds: float) -> None:
             await super().sleep(seconds)
-            seen.extend(board.failing())
+            seen.extend(incidents.shown())
             path.rename(disk.folder / "saved.age")
 
+    clock = Clock()
+    incidents = Incidents(clock)
     with structlog.testing.capture_logs() as log:
-        asyncio.run(Unknown(disk.spool, Clock(), board).run())
+        asyncio.run(Unknown(disk.spool, clock, incidents).run())
     assert [line["event"] for line in log] == ["spool.unknown", "spool.known"]
     assert (log[0]["files"], log[0]["size"], log[0]["names"]) == (1, 10, [path.name])
     assert [one.event for one in seen] == ["spool.unknown"]
-    assert board.failing() == []
+    assert incidents.shown() == []
 
 
 def test_a_ledger_from_before_an_ingest_reads_the_clip_once(disk: Disk) -> None:

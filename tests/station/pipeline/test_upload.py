@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from dockd.base import logs
-from dockd.base.board import Failing
 from dockd.base.clock import Clock
 from dockd.base.errors import (
     LedgerError,
@@ -25,12 +24,13 @@ from dockd.base.errors import (
     TargetDownError,
     TransientError,
 )
+from dockd.base.incidents import Incident
 from dockd.evidence.keys import SigningKey
 from dockd.evidence.statements import Content, JournalHead, derive_clip_id, sign
 from dockd.host.files import Files
 from dockd.station.config import TargetConfig
 from dockd.station.control.metrics import Metrics
-from dockd.station.control.troubles import of_failing
+from dockd.station.control.troubles import of_incident
 from dockd.station.ledger.ledger import Ledger, SealedFacts
 from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, State
 from dockd.station.pipeline.activity import Activity
@@ -180,8 +180,8 @@ class Bench:
         (clip,) = [one for one in self.ledger.clips() if one.name == name]
         return clip
 
-    def failing(self) -> list[Failing]:
-        return self.activity.board.failing()
+    def failing(self) -> list[Incident]:
+        return self.activity.incidents.shown()
 
     def in_spool(self) -> set[str]:
         return {path.name for path in self.spool.folder.glob("[!.]*")}
@@ -323,7 +323,7 @@ def test_a_receipt_that_is_long_in_coming_is_asked_for_ever_more_rarely_and_is_t
         (failing,) = bench.failing()
         assert failing.event == "clip.retrying"
         assert "read it back" in failing.error.message
-        assert not of_failing(failing).needs_person
+        assert not of_incident(failing).needs_person
         del bench.server.answers[slow]
         await asyncio.sleep(HOUR)
         assert bench.clip("slow.mp4").state is State.ACKNOWLEDGED
@@ -351,7 +351,7 @@ def test_a_refused_receipt_needs_a_person_until_one_holds(tmp_path: Path, log: i
         bench.server.answers[clip_id] = Received("nonsense", "")
         await asyncio.sleep(HOUR)
         (failing,) = bench.failing()
-        trouble = of_failing(failing)
+        trouble = of_incident(failing)
         assert trouble.event == "receipt.refused"
         assert trouble.needs_person
         assert trouble.path == "a.mp4"
@@ -439,14 +439,14 @@ def test_what_only_an_operator_can_mend_needs_one_when_it_lasts(tmp_path: Path) 
         bench.server.answers[clip_id] = TargetDownError("401", needs_operator=True)
         await asyncio.sleep(5)
         (failing,) = bench.failing()
-        assert not of_failing(failing).needs_person
+        assert not of_incident(failing).needs_person
         await asyncio.sleep(HOUR)
         (failing,) = bench.failing()
-        assert of_failing(failing).needs_person
+        assert of_incident(failing).needs_person
         bench.server.answers[clip_id] = TargetDownError("nothing listens there")
         await asyncio.sleep(HOUR)
         (failing,) = bench.failing()
-        assert not of_failing(failing).needs_person
+        assert not of_incident(failing).needs_person
 
     play(tmp_path, script)
 
