@@ -12,7 +12,7 @@ from dockd.base.sizes import shown_size
 from dockd.cli import connection, moments, output, text
 from dockd.cli.overview import Line, Tone
 from dockd.cli.parser import Commands, words
-from dockd.station.control.views import ClipQuery, ClipView, StateName, Status
+from dockd.station.control.views import ClipView, StateName, Status
 
 _LIMIT = 1000
 _MOST = 1_000_000
@@ -80,20 +80,16 @@ def _count(written: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     limit: int = options.limit
-    with connection.connect(options) as client:
-        camera = options.camera and _camera(client.status(), options.camera)
-        query = ClipQuery(
-            camera=camera,
-            since=timestamp(options.since) if options.since else None,
-            # One more tells whether that is all.
-            limit=limit + 1,
-        )
-        states: list[StateName | None] = options.state or [None]
-        found = [
-            clip
-            for state in dict.fromkeys(states)
-            for clip in client.clips(query.model_copy(update={"state": state}))
-        ]
+    client = connection.connect(options)
+    camera = options.camera and _camera(client.status(), options.camera)
+    since = timestamp(options.since) if options.since else None
+    states: list[StateName | None] = options.state or [None]
+    found = [
+        clip
+        for state in dict.fromkeys(states)
+        # One more tells whether that is all.
+        for clip in client.clips(camera=camera, state=state, since=since, limit=limit + 1)
+    ]
     found.sort(key=lambda clip: clip.id)
     clips = found[-limit:]
     if options.json:

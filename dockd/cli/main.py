@@ -10,7 +10,6 @@ import importlib
 import io
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -77,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"dockd: {place}{error.strerror}")
         return _EX_IOERR
     except Exception as error:  # noqa: BLE001  # the boundary of the program
+        import traceback  # noqa: PLC0415  # takes time, and is for this alone
+
         _complain(_clean(traceback.format_exc()))
         return _failed(UnforeseenError(type(error).__name__, hint="please report what is above"))
 

@@ -4,11 +4,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-
-from pydantic import BaseModel
+from dataclasses import asdict
 
 from dockd.cli import text
 from dockd.cli.overview import Line
+from dockd.station.control.views import View
 
 
 def terminal_size() -> os.terminal_size | None:
@@ -26,12 +26,12 @@ def say(lines: Iterable[Line]) -> None:
         print(line.on_terminal() if has_tones else text.printable(line.words))
 
 
-def say_json(answer: BaseModel | Sequence[BaseModel]) -> None:
+def say_json(answer: View | Sequence[View]) -> None:
     """Print an answer of the daemon as one line of JSON, as it is declared.
 
-    In ASCII: what else a name holds may be an order to a terminal.
+    In ASCII: a name may hold control characters of a terminal.
     """
-    if isinstance(answer, BaseModel):
-        print(json.dumps(answer.model_dump(mode="json")))
+    if isinstance(answer, View):
+        print(json.dumps(asdict(answer)))
     else:
-        print(json.dumps([one.model_dump(mode="json") for one in answer]))
+        print(json.dumps([asdict(one) for one in answer]))

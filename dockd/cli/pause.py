@@ -1,17 +1,16 @@
 """dockd pause and dockd resume: hold uploads, wipes or both."""
 
 import argparse
-from typing import Literal
 
 from dockd.base.clock import timestamp
 from dockd.base.errors import UsageError
 from dockd.cli import connection, moments, output
 from dockd.cli.overview import Line, paused
 from dockd.cli.parser import Commands, Parser, words
-from dockd.station.control.views import PauseOrder, PauseView, ResumeOrder
+from dockd.station.control.client import What
+from dockd.station.control.views import PauseView
 
-_What = Literal["uploads", "wipes"]
-_BOTH: list[_What] = ["uploads", "wipes"]
+_BOTH: list[What] = ["uploads", "wipes"]
 
 
 def add_to(commands: Commands) -> None:
@@ -71,25 +70,21 @@ def _add_what(parser: Parser) -> None:
 
 
 def _pause(options: argparse.Namespace) -> int:
-    until = options.until
     reason = options.reason.strip()
     if not 1 <= len(reason) <= 200:
         raise UsageError("--reason has 1 to 200 characters", hint="dockd pause --help")
-    order = PauseOrder(
-        what=_chosen(options), reason=reason, until=timestamp(until) if until else None
-    )
-    with connection.connect(options) as client:
-        _say(client.pause(order))
+    client = connection.connect(options)
+    until = timestamp(options.until) if options.until else None
+    _say(client.pause(_chosen(options), reason=reason, until=until))
     return 0
 
 
 def _resume(options: argparse.Namespace) -> int:
-    with connection.connect(options) as client:
-        _say(client.resume(ResumeOrder(what=_chosen(options))))
+    _say(connection.connect(options).resume(_chosen(options)))
     return 0
 
 
-def _chosen(options: argparse.Namespace) -> list[_What]:
+def _chosen(options: argparse.Namespace) -> list[What]:
     return [options.what] if options.what else _BOTH
 
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from dockd.base.errors import ControlError, OrderRefusedError
@@ -19,7 +19,6 @@ from dockd.station.control.views import (
     CameraView,
     ClipView,
     ResyncAnswer,
-    ResyncOrder,
     Stage,
     Status,
     Trouble,
@@ -91,20 +90,18 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with connection.connect(options) as client:
-        clip = client.story(options.clip).clip.id if options.clip else None
-        before = client.status()
-        answer = client.resync(
-            ResyncOrder(
-                camera=options.camera, clip=clip, failed=options.failed, reupload=options.reupload
-            )
-        )
-        clips = list(dict.fromkeys(answer.clips if clip is None else [*answer.clips, clip]))
-        output.say(_ordered(answer))
-        left: list[_Left] = []
-        if not options.no_wait and (answer.cameras or clips):
-            left = _Waiting(client, answer, clips, before, options.timeout).wait()
-            output.say([one.line() for one in left] or [Line("done", Tone.GOOD)])
+    client = connection.connect(options)
+    clip = client.story(options.clip).clip.id if options.clip else None
+    before = client.status()
+    answer = client.resync(
+        camera=options.camera, clip=clip, failed=options.failed, reupload=options.reupload
+    )
+    clips = list(dict.fromkeys(answer.clips if clip is None else [*answer.clips, clip]))
+    output.say(_ordered(answer))
+    left: list[_Left] = []
+    if not options.no_wait and (answer.cameras or clips):
+        left = _Waiting(client, answer, clips, before, options.timeout).wait()
+        output.say([one.line() for one in left] or [Line("done", Tone.GOOD)])
     if answer.refused or any(one.needs_person for one in left):
         return _NEEDS_PERSON
     return _NOT_YET if left else 0
@@ -170,18 +167,15 @@ class _Waiting:
     def _narrowed(self, status: Status) -> Status:
         concerned = {*self._cameras}
         clips = {*self._under_way}
-        return status.model_copy(
-            update={
-                "cameras": [camera for camera in status.cameras if camera.id in concerned],
-                "work": [
-                    one for one in status.work if one.camera in concerned or one.clip in clips
-                ],
-                "troubles": [
-                    one
-                    for one in status.troubles
-                    if one.camera in concerned or one.clip in clips or not one.camera
-                ],
-            }
+        return replace(
+            status,
+            cameras=[camera for camera in status.cameras if camera.id in concerned],
+            work=[one for one in status.work if one.camera in concerned or one.clip in clips],
+            troubles=[
+                one
+                for one in status.troubles
+                if one.camera in concerned or one.clip in clips or not one.camera
+            ],
         )
 
     def _tick(self, lost: Lost | None) -> None:

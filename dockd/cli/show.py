@@ -50,8 +50,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with connection.connect(options) as client:
-        story = client.story(options.clip)
+    story = connection.connect(options).story(options.clip)
     if options.json:
         output.say_json(story)
     else:

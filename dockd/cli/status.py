@@ -39,8 +39,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with connection.connect(options) as client:
-        status = client.status()
+    status = connection.connect(options).status()
     if options.json:
         output.say_json(status)
     else:

@@ -37,16 +37,16 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with connection.connect(options) as client:
-        first = client.status()
-        try:
-            if output.terminal_size() is None:
-                for _ in told(client):
-                    pass
-            else:
-                _paint(client, first, Screen(sys.stdout.fileno()))
-        except KeyboardInterrupt:
-            return 0
+    client = connection.connect(options)
+    first = client.status()
+    try:
+        if output.terminal_size() is None:
+            for _ in told(client):
+                pass
+        else:
+            _paint(client, first, Screen(sys.stdout.fileno()))
+    except KeyboardInterrupt:
+        pass
     return 0
 
 

@@ -5,6 +5,7 @@ import socket as sockets
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from dockd.station.control.encoding import encode
 from dockd.station.control.views import (
     CameraView,
     ClipStory,
@@ -41,7 +43,7 @@ def camera(
     place: str = "1", serial: str = "CAM-1", stage: Stage = Stage.DONE, **changes: Any
 ) -> CameraView:
     """A docked camera; one that was looked at later than any test orders it."""
-    return CameraView(
+    plain = CameraView(
         id=f"generic:{serial}",
         profile="generic",
         serial=serial,
@@ -57,12 +59,13 @@ def camera(
         bytes_done=0,
         seconds_left=None,
         troubles=[],
-    ).model_copy(update=changes)
+    )
+    return replace(plain, **changes)
 
 
 def trouble(**changes: Any) -> Trouble:
     """A clip that the server refused."""
-    return Trouble(
+    plain = Trouble(
         event="clip.rejected",
         needs_person=True,
         what="The server never will store this: 413",
@@ -71,12 +74,13 @@ def trouble(**changes: Any) -> Trouble:
         camera="generic:CAM-1",
         clip=17,
         path="DCIM/1.mp4",
-    ).model_copy(update=changes)
+    )
+    return replace(plain, **changes)
 
 
 def work(**changes: Any) -> Work:
     """A clip that is half sent."""
-    return Work(
+    plain = Work(
         clip=1,
         camera="generic:CAM-1",
         path="DCIM/1.mp4",
@@ -84,19 +88,19 @@ def work(**changes: Any) -> Work:
         done=2**29,
         total=2**30,
         rate=11.2 * 2**20,
-    ).model_copy(update=changes)
+    )
+    return replace(plain, **changes)
 
 
 def pause(**changes: Any) -> PauseView:
     """An order to hold uploads."""
-    return PauseView(
-        what="uploads", reason="the line is needed", since=EARLIER, until=None, by=0
-    ).model_copy(update=changes)
+    plain = PauseView(what="uploads", reason="the line is needed", since=EARLIER, until=None, by=0)
+    return replace(plain, **changes)
 
 
 def status(**changes: Any) -> Status:
     """A station where all is well."""
-    return Status(
+    plain = Status(
         at=NOW,
         verdict=Verdict.WELL,
         station=StationView(id="camden-07", version="1.2.3", since=EARLIER, pid=7),
@@ -115,12 +119,13 @@ def status(**changes: Any) -> Status:
             gives_receipts=True,
         ),
         rates={"ingest": 0.0, "upload": 0.0},
-    ).model_copy(update=changes)
+    )
+    return replace(plain, **changes)
 
 
 def clip(number: int = 17, state: StateName = "wiped", **changes: Any) -> ClipView:
     """A clip."""
-    return ClipView(
+    plain = ClipView(
         id=number,
         clip_id="c" * 64,
         camera="generic:CAM-1",
@@ -132,7 +137,8 @@ def clip(number: int = 17, state: StateName = "wiped", **changes: Any) -> ClipVi
         present=False,
         found=EARLIER,
         since=NOW,
-    ).model_copy(update=changes)
+    )
+    return replace(plain, **changes)
 
 
 class Daemon:
@@ -203,7 +209,7 @@ class Daemon:
         news: Status | None = self.status
         yield ": a sign of life\n\n"
         while news is not None:
-            yield f"event: status\ndata: {news.model_dump_json()}\n\n"
+            yield f"event: status\ndata: {encode(news).decode()}\n\n"
             news = await queue.get()
 
     async def _on_clips(self, request: Request) -> Response:
@@ -211,7 +217,7 @@ class Daemon:
         self.asked.append(("clips", asked))
         found = [one for one in self.clips if asked.get("state", one.state) == one.state]
         found = found[: int(asked["limit"])]
-        return self.refusal or JSONResponse([one.model_dump(mode="json") for one in found])
+        return self.refusal or JSONResponse([asdict(one) for one in found])
 
     async def _on_clip(self, request: Request) -> Response:
         which = request.path_params["which"]
@@ -227,11 +233,11 @@ class Daemon:
             self.become(self.after_order)
         if order == "resync":
             return self.refusal or _json(self.answer)
-        return self.refusal or JSONResponse([one.model_dump(mode="json") for one in self.pauses])
+        return self.refusal or JSONResponse([asdict(one) for one in self.pauses])
 
 
 def _json(view: View) -> Response:
-    return JSONResponse(view.model_dump(mode="json"))
+    return JSONResponse(asdict(view))
 
 
 def refuse(code: int, detail: str, hint: str = "") -> Response:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dockd.station.control.decoding import decode
 from dockd.station.control.views import ClipStory, ClipView, JournalLine
 from tests.cli.support import EARLIER, NOW, Daemon, camera, clip, status, trouble
 from tests.cli.test_cli import Shell
@@ -92,7 +93,7 @@ def test_the_json_of_clips_is_what_the_daemon_said(
 ) -> None:
     daemon.clips = [clip(1), clip(2, "rejected", trouble=trouble(), path="\x9b映")]
     printed = dockd("clips", "--socket", socket, "--json").out
-    assert [ClipView.model_validate(one) for one in json.loads(printed)] == daemon.clips
+    assert decode(list[ClipView], printed) == daemon.clips
     assert printed.isascii()
 
 
@@ -141,7 +142,7 @@ def test_a_clips_whole_story_is_told(dockd: Shell, socket: Path, daemon: Daemon)
 def test_a_clip_is_found_by_its_clip_id_as_well(dockd: Shell, socket: Path, daemon: Daemon) -> None:
     daemon.clips = [clip(17)]
     printed = dockd("show", "c" * 64, "--socket", socket, "--json").out
-    assert ClipStory.model_validate_json(printed).clip == clip(17)
+    assert decode(ClipStory, printed).clip == clip(17)
 
 
 def test_a_clip_that_is_not_known_ends_with_65(dockd: Shell, socket: Path, daemon: Daemon) -> None:

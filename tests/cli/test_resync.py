@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,8 @@ from tests.cli.test_cli import Shell
 
 
 def answer(**changes: Any) -> ResyncAnswer:
-    return ResyncAnswer(order=5, cameras=["generic:CAM-1"], clips=[], refused=[]).model_copy(
-        update=changes
-    )
+    plain = ResyncAnswer(order=5, cameras=["generic:CAM-1"], clips=[], refused=[])
+    return replace(plain, **changes)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_what_fails_again_ends_it_with_what_is_true(
     waiting = status(cameras=[camera(stage=Stage.WAITING, clips={"uploading": 1})])
     daemon.answer = answer()
     daemon.clips = [clip(17, "uploading")]
-    daemon.status = waiting.model_copy(update={"troubles": [stuck] * was_there})
-    again = stuck.model_copy(update={"failures": 2})
-    daemon.after_order = waiting.model_copy(update={"troubles": [again]})
+    daemon.status = replace(waiting, troubles=[stuck] * was_there)
+    again = replace(stuck, failures=2)
+    daemon.after_order = replace(waiting, troubles=[again])
     said = dockd("resync", *options, "--socket", socket)
     assert said.code == code
     last = said.out.splitlines()[-1]

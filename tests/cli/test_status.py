@@ -1,10 +1,14 @@
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dockd.cli.overview import WIDTH, Tone, overview
 from dockd.cli.text import columns
+from dockd.station.control.decoding import decode
 from dockd.station.control.views import LeftAloneView, SpoolView, Stage, Status, Verdict
 from tests.cli.support import EARLIER, NOW, Daemon, camera, pause, status, trouble, work
 from tests.cli.test_cli import Shell
@@ -67,7 +71,7 @@ def test_the_exit_code_says_how_the_station_is(
 def test_the_json_is_what_the_daemon_said(dockd: Shell, socket: Path, daemon: Daemon) -> None:
     daemon.status = TROUBLED
     printed = dockd("status", "--socket", socket, "--json").out
-    assert Status.model_validate_json(printed) == TROUBLED
+    assert decode(Status, printed) == TROUBLED
     assert printed.count("\n") == 1
 
 
@@ -135,14 +139,13 @@ def test_the_rest_is_a_line_each() -> None:
     "bad", ["\x1b[2J", "\N{RIGHT-TO-LEFT OVERRIDE}", "\r", "x" * 200, "映" * 60]
 )
 def test_whatever_names_hold_lines_fit_and_order_nothing(bad: str) -> None:
-    view = TROUBLED.model_copy(
-        update={
-            "cameras": [camera(bad, bad, Stage.FAILING)],
-            "bays": [bad + "2"],
-            "work": [work(path=bad), work(camera="gone", path=bad, rate=1023 * 2**30)],
-            "pauses": [pause(reason=bad)],
-            "troubles": [trouble(what=bad, hint=bad, path=bad)],
-        }
+    view = replace(
+        TROUBLED,
+        cameras=[camera(bad, bad, Stage.FAILING)],
+        bays=[bad + "2"],
+        work=[work(path=bad), work(camera="gone", path=bad, rate=1023 * 2**30)],
+        pauses=[pause(reason=bad)],
+        troubles=[trouble(what=bad, hint=bad, path=bad)],
     )
     for line in overview(view):
         assert line.words.isprintable()
@@ -151,12 +154,11 @@ def test_whatever_names_hold_lines_fit_and_order_nothing(bad: str) -> None:
 
 @pytest.mark.parametrize("height", [12, 18, 24, 40])
 def test_one_screen_is_enough_and_says_what_it_leaves_out(height: int) -> None:
-    view = TROUBLED.model_copy(
-        update={
-            "cameras": [camera(str(bay), f"CAM-{bay}") for bay in range(1, 65)],
-            "troubles": [trouble(clip=number) for number in range(50)],
-            "pauses": [],
-        }
+    view = replace(
+        TROUBLED,
+        cameras=[camera(str(bay), f"CAM-{bay}") for bay in range(1, 65)],
+        troubles=[trouble(clip=number) for number in range(50)],
+        pauses=[],
     )
     lines = shown(view, height)
     assert len(lines) <= height
@@ -183,3 +185,19 @@ def test_nothing_is_green_over_files_that_nobody_has_read() -> None:
         assert [one.tone for one in seen] == tones
         assert ("ALL IS WELL" in seen[0].words) == (not files)
         assert any("safe to take" in one.words for one in lines) == (not files)
+
+
+def test_a_status_is_had_without_modules_that_take_long_to_import(
+    daemon: Daemon, socket: Path
+) -> None:
+    daemon.status = TROUBLED
+    code = (
+        "import sys; from dockd.cli.main import main;"
+        f" code = main(['status', '--socket', {str(socket)!r}]);"
+        " print(*sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 20
+    assert "camden-07: NEEDS A PERSON" in ran.stdout
+    heavy = "asyncio cryptography email httpx pydantic ssl starlette structlog traceback uvicorn"
+    assert not set(heavy.split()) & set(ran.stderr.split())

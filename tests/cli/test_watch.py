@@ -12,6 +12,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pyte
@@ -126,7 +127,7 @@ def test_the_screen_follows_the_daemon_and_is_given_back(socket: Path, daemon: D
         assert "Ctrl-C leaves" in lines
 
         before = len(terminal.received)
-        daemon.become(_SENDING.model_copy(update={"work": [work(done=900_000_000)]}))
+        daemon.become(replace(_SENDING, work=[work(done=900_000_000)]))
         terminal.shows(_has("sending DCIM/1.mp4", "[########..]  83%"))
         assert terminal.screen.cursor.hidden
         painted = terminal.received[before:]
@@ -232,12 +233,12 @@ def _read_until(process: "subprocess.Popen[str]", part: str) -> list[str]:
 
 
 def test_a_reload_is_told_from_a_start() -> None:
-    before = status(station=status().station.model_copy(update={"process_since": EARLIER}))
-    later = before.station.model_copy(update={"since": NOW})
-    reloaded = before.model_copy(update={"station": later})
+    before = status(station=replace(status().station, process_since=EARLIER))
+    later = replace(before.station, since=NOW)
+    reloaded = replace(before, station=later)
     assert list(changes(before, reloaded)) == ["dockd took up its changed configuration"]
-    again = later.model_copy(update={"process_since": NOW})
-    assert list(changes(before, before.model_copy(update={"station": again}))) == [
+    again = replace(later, process_since=NOW)
+    assert list(changes(before, replace(before, station=again))) == [
         "dockd was started anew (pid 7)"
     ]
 
@@ -250,7 +251,7 @@ def test_without_a_terminal_each_change_is_a_line(socket: Path, daemon: Daemon) 
             "server: reachable",
             "station: working",
         ]
-        daemon.become(_SENDING.model_copy(update={"work": [], "at": NOW}))
+        daemon.become(replace(_SENDING, work=[], at=NOW))
         daemon.become(status(troubles=[trouble()], verdict=Verdict.NEEDS_PERSON))
         assert _read_until(process, "station: ") == [
             "bay 1, CAM-1: left the dock",

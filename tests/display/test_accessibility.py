@@ -1,6 +1,7 @@
 """What axe-core finds on the pages: nothing."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,13 +24,12 @@ RUN = """async () => {
 }"""
 
 Scheme = Literal["light", "dark"]
-BUSY = every_stage().model_copy(
-    update={
-        "pauses": [pause(), pause("wipes")],
-        "verdict": Verdict.NEEDS_PERSON,
-        "target": many(1).target.model_copy(update={"reachable": False}),
-        "work": [work(every_stage().cameras[2], 7)],
-    }
+BUSY = replace(
+    every_stage(),
+    pauses=[pause(), pause("wipes")],
+    verdict=Verdict.NEEDS_PERSON,
+    target=replace(many(1).target, reachable=False),
+    work=[work(every_stage().cameras[2], 7)],
 )
 
 

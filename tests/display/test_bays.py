@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_what_is_not_all_there_is_not_told_as_all_there(pages: Pages) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 6, 12, 17, 24, 33, 48, 64])
 def test_all_bays_are_on_the_screen_and_legible(pages: Pages, count: int) -> None:
-    shown = many(count).model_copy(update={"pauses": [pause(), pause("wipes")]})
+    shown = replace(many(count), pauses=[pause(), pause("wipes")])
     with serving(shown) as daemon:
         page = pages.open(daemon.url)
         assert len(texts_of(page, ".tile")) == count
@@ -208,7 +209,7 @@ def test_tiles_stay_where_they_are_when_a_notice_comes(
     with serving(many(count)) as daemon:
         page = pages.open(daemon.url, width=width, height=height)
         before = columns(page)
-        daemon.show(many(count).model_copy(update={"pauses": [pause(), pause("wipes")]}))
+        daemon.show(replace(many(count), pauses=[pause(), pause("wipes")]))
         assert len(notices(page)) == 2
         assert columns(page) == before
         assert page.evaluate(SCROLLS) == [False, False]
@@ -242,7 +243,7 @@ def test_a_long_serial_leaves_the_bays_name_whole_and_shows_its_end(pages: Pages
 
 def test_a_long_reason_stays_on_the_screen(pages: Pages) -> None:
     held = [pause(reason="because " * 25), pause("wipes", reason="W" * 200)]
-    with serving(many(12).model_copy(update={"pauses": held})) as daemon:
+    with serving(replace(many(12), pauses=held)) as daemon:
         page = pages.open(daemon.url, width=800, height=480)
         assert len(notices(page)) == 2
         keep_screenshot(page, "long-reason")
@@ -306,7 +307,7 @@ def notices(page: Page) -> list[str]:
 
 def test_pauses_are_shown_with_their_reason(pages: Pages) -> None:
     wipes = pause("wipes", since="2026-01-01T10:00:00.000Z", until="2026-01-02T18:30:00.000Z")
-    with serving(many(6).model_copy(update={"pauses": [pause(), wipes]})) as daemon:
+    with serving(replace(many(6), pauses=[pause(), wipes])) as daemon:
         page = pages.open(daemon.url)
         uploads_notice, wipes_notice = notices(page)
         keep_screenshot(page, "paused")
@@ -319,8 +320,8 @@ def test_pauses_are_shown_with_their_reason(pages: Pages) -> None:
 
 
 def test_an_unreachable_server_and_a_station_in_need_are_shown(pages: Pages) -> None:
-    target = status().target.model_copy(update={"reachable": False})
-    shown = many(6).model_copy(update={"target": target, "verdict": Verdict.NEEDS_PERSON})
+    target = replace(status().target, reachable=False)
+    shown = replace(many(6), target=target, verdict=Verdict.NEEDS_PERSON)
     with serving(shown) as daemon:
         assert notices(pages.open(daemon.url)) == [
             "The server can't be reached. It is tried again until it answers.",
@@ -342,8 +343,8 @@ HOSTILE = '<img src="//evil.example/x" onerror="alert(1)">{bay}$&\u202e<script>a
 
 def hostile() -> Status:
     shown = status(camera(HOSTILE, Stage.DONE, serial=HOSTILE), pauses=[pause(reason=HOSTILE)])
-    station = shown.station.model_copy(update={"id": HOSTILE})
-    return shown.model_copy(update={"station": station})
+    station = replace(shown.station, id=HOSTILE)
+    return replace(shown, station=station)
 
 
 def test_markup_in_a_serial_a_bay_or_a_reason_is_only_text(pages: Pages) -> None:

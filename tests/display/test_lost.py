@@ -1,5 +1,7 @@
 """A page that doesn't hear of its daemon says so, and comes back by itself."""
 
+from dataclasses import replace
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -139,8 +141,8 @@ def test_what_another_version_sends_is_not_shown_by_this_page(pages: Pages) -> N
 
 
 def upgraded(shown: Status) -> Status:
-    station = shown.station.model_copy(update={"version": "2.0"})
-    return shown.model_copy(update={"station": station})
+    station = replace(shown.station, version="2.0")
+    return replace(shown, station=station)
 
 
 @pytest.mark.parametrize("path", ["", "technician"])

@@ -1,5 +1,7 @@
 """The technicians' page in a real browser, on made-up statuses."""
 
+from dataclasses import replace
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -24,7 +26,7 @@ def section(page: Page, heading: str) -> str:
 
 
 def test_a_trouble_is_told_with_its_cause_and_its_remedy(pages: Pages) -> None:
-    shown = every_stage().model_copy(update={"verdict": Verdict.NEEDS_PERSON})
+    shown = replace(every_stage(), verdict=Verdict.NEEDS_PERSON)
     with serving(shown) as daemon:
         page = open_page(pages, daemon.url)
         expect(page.locator("#verdict")).to_have_text("A technician is needed.")
@@ -65,17 +67,15 @@ def test_server_spool_clips_and_pauses_are_told(pages: Pages) -> None:
         assert "38 GiB of 200 GiB" in section(page, "Spool")
         assert "5,127" in section(page, "Clips")
         assert "line under repair" in section(page, "Pauses")
-        target = shown.target.model_copy(
-            update={"reachable": False, "gives_receipts": False, "last_success": None}
-        )
-        daemon.show(shown.model_copy(update={"target": target, "pauses": []}))
+        target = replace(shown.target, reachable=False, gives_receipts=False, last_success=None)
+        daemon.show(replace(shown, target=target, pauses=[]))
         expect(page.locator("#server")).to_contain_text("The server can't be reached.")
         expect(page.locator("#server")).to_contain_text("No: nothing is cleared")
         expect(page.locator("#pauses")).to_have_text("Nothing is paused.")
 
 
 def test_an_idle_station_says_that_all_is_well(pages: Pages) -> None:
-    target = status().target.model_copy(update={"reachable": None})
+    target = replace(status().target, reachable=None)
     with serving(status(bays=["Bay 1"], clips={}, target=target)) as daemon:
         page = open_page(pages, daemon.url)
         expect(page.locator("#verdict")).to_have_text("All is well.")

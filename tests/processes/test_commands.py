@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dockd.station.control.decoding import decode
 from dockd.station.control.views import ClipStory, Status
 from tests.cli.test_cli import Shell
 from tests.processes.support import Process, Site
@@ -49,12 +50,12 @@ def test_a_technician_sees_a_clips_whole_life(dockd: Shell, site: Site) -> None:
     assert (asked.code, asked.err) == (0, "")
     assert "safe to take" in asked.out
     assert asked.out.startswith("camden-07: ALL IS WELL")
-    status = Status.model_validate_json(dockd("status", "--json", "--config", config).out)
+    status = decode(Status, dockd("status", "--json", "--config", config).out)
     assert status.clips == {"wiped": 1}
 
     assert "CAM-0001, one.mp4" in dockd("clips", "--state", "wiped", "--config", config).out
     assert dockd("clips", "--since", "2999-01-01T00:00", "--config", config).out == ""
-    story = ClipStory.model_validate_json(dockd("show", "1", "--json", "--config", config).out)
+    story = decode(ClipStory, dockd("show", "1", "--json", "--config", config).out)
     assert story.receipt is not None
     assert story.clip.clip_id is not None
     assert [line.event for line in story.journal][::7] == ["clip.found", "clip.wiped"]
@@ -137,7 +138,7 @@ def test_a_clip_larger_than_the_spool_waits_for_a_person_and_holds_up_no_other(
     config.write_text(roomy)
     station.signal(signal.SIGHUP)
     station.wait_for("config.reloaded")
-    station.wait_for("control.listens", count=2)
+    station.wait_for("camera.docked", count=2)
     assert dockd("resync", "--failed", "--config", config).code == 0
     station.wait_for("camera.safe")
     assert site.on_camera("CAM-0001") == []

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import httpx
-
 from dockd.base.errors import ControlDeniedError, DaemonDownError
 from dockd.base.findings import Finding, Findings, error, ok, warning
 from dockd.base.sizes import shown_size
@@ -40,12 +38,11 @@ def check_daemon(subject: Subject) -> Findings:
         yield ok("control.socket is off, so whether the daemon runs can't be asked")
         return
     try:
-        with Client(socket) as client:
-            status = client.status()
-            yield _said(status)
-            yield from _left_alone(status, subject)
+        status = Client(socket).status()
+        yield _said(status)
+        yield from _left_alone(status, subject)
     except DaemonDownError as problem:
-        if isinstance(problem.__cause__, httpx.TimeoutException):
+        if isinstance(problem.__cause__, TimeoutError):
             yield error("the daemon runs, but does not answer", _RESTART)
         else:
             yield warning(problem.message, "systemctl start dockd; journalctl -u dockd")

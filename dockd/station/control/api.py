@@ -4,28 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dockd.station.control import streaming
+from dockd.station.control.encoding import encode, encode_all
 from dockd.station.control.feed import StatusFeed
 from dockd.station.control.openapi import document
 from dockd.station.control.orders import Orders
 from dockd.station.control.problems import HANDLERS, RequestError, unknown
 from dockd.station.control.reading import Reader
-from dockd.station.control.views import (
-    CLIPS_AT_ONCE,
-    ClipQuery,
-    ClipView,
-    PauseOrder,
-    PauseView,
-    ResumeOrder,
-    ResyncOrder,
-    Status,
-)
+from dockd.station.control.requests import ClipQuery, PauseOrder, ResumeOrder, ResyncOrder
+from dockd.station.control.views import CLIPS_AT_ONCE, Status
 
 QUIET_SECONDS = 10.0
 """How often a watcher hears of the daemon when nothing changes."""
@@ -35,8 +28,6 @@ _PATIENCE = 20.0
 """Seconds after which the answer no longer waits for an order to be carried out."""
 
 OrderT = TypeVar("OrderT", bound=BaseModel)
-_CLIPS = TypeAdapter(list[ClipView])
-_PAUSES = TypeAdapter(list[PauseView])
 
 
 class Api:
@@ -67,18 +58,18 @@ class Api:
         )
 
     async def _status(self, _request: Request) -> Response:
-        return _json((await self._feed.fresh()).model_dump_json())
+        return _json(encode(await self._feed.fresh()))
 
     async def _events(self, request: Request) -> Response:
         await self._feed.fresh()
 
-        def encode(status: Status) -> bytes:
+        def event(status: Status) -> bytes:
             return streaming.message("status", status)
 
         return self._streams.answer(
             request,
             self._feed.changes,
-            encode,
+            event,
             when_quiet=lambda _: b": alive\n\n",
             quiet_seconds=QUIET_SECONDS,
         )
@@ -97,29 +88,29 @@ class Api:
         ):
             raise unknown(f"there is no camera {camera}", hint="dockd status lists them")
         more = "true" if len(found) > len(clips) else "false"
-        return _json(_CLIPS.dump_json(clips), {"Dockd-More": more})
+        return _json(encode_all(clips), {"Dockd-More": more})
 
     async def _story(self, request: Request) -> Response:
         name = request.path_params["name"]
         story = await self._reader.run(lambda: self._reader.story(name))
         if story is None:
             raise unknown(f"there is no clip {name}", hint="dockd clips lists them")
-        return _json(story.model_dump_json())
+        return _json(encode(story))
 
     async def _resync(self, request: Request) -> Response:
         order = await _order(request, ResyncOrder)
         answer = await self._carried_out(self._ready.resync(order, _uid(request)))
-        return _json(answer.model_dump_json())
+        return _json(encode(answer))
 
     async def _pause(self, request: Request) -> Response:
         order = await _order(request, PauseOrder)
         held = await self._carried_out(self._ready.pause(order, _uid(request)))
-        return _json(_PAUSES.dump_json(held))
+        return _json(encode_all(held))
 
     async def _resume(self, request: Request) -> Response:
         order = await _order(request, ResumeOrder)
         held = await self._carried_out(self._ready.resume(order, _uid(request)))
-        return _json(_PAUSES.dump_json(held))
+        return _json(encode_all(held))
 
     @property
     def _ready(self) -> Orders:
@@ -176,5 +167,5 @@ def _checked(kind: type[OrderT], read: Callable[[], OrderT]) -> OrderT:
         ) from error
 
 
-def _json(body: str | bytes, headers: Mapping[str, str] | None = None) -> Response:
+def _json(body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body, media_type="application/json", headers=headers)

@@ -1,15 +1,17 @@
-"""A client of the daemon's control socket."""
+"""A client of the daemon's control socket, with the standard library alone.
 
+Commands wait for their imports: an HTTP library takes longer to import than the daemon takes
+to answer.
+"""
+
+import json
 import socket
 import tomllib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
-from urllib.parse import quote
-
-import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote, urlencode
 
 from dockd.base import texts
 from dockd.base.errors import (
@@ -21,46 +23,46 @@ from dockd.base.errors import (
     OrderHeldError,
     OrderRefusedError,
 )
-from dockd.station.control import event_stream
+from dockd.station.control import event_stream, http1
+from dockd.station.control.decoding import MismatchError, decode
 from dockd.station.control.views import (
     CLIPS_AT_ONCE,
-    ClipQuery,
     ClipStory,
     ClipView,
-    PauseOrder,
     PauseView,
     Problem,
-    ResumeOrder,
     ResyncAnswer,
-    ResyncOrder,
+    StateName,
     Status,
 )
 
 DEFAULT_SOCKET = Path("/run/dockd/control.sock")
 _ANSWER_SECONDS = 30.0
 _SILENCE_SECONDS = 25.0
-"""How long events may be silent: the daemon gives a sign of life every ten seconds."""
+"""How long events may be silent: the daemon sends a comment every ten seconds."""
+_OK, _SERVER_ERROR, _UNAVAILABLE = 200, 500, 503
 _RESTART = "is the daemon older or newer than this command? systemctl restart dockd"
-_CROWDED = "it stops, or answers as many as it can: end a dockd watch, or try again in a moment"
-_PAUSES = TypeAdapter(list[PauseView])
-_CLIPS = TypeAdapter(list[ClipView])
+_CROWDED = (
+    "it is shutting down, or its connection limit is reached: end a dockd watch, or try again"
+    " in a moment"
+)
 
 _AnswerT = TypeVar("_AnswerT")
-_Reader = Callable[[str | bytes], _AnswerT]
+What = Literal["uploads", "wipes"]
 
 
 def socket_path(config: Path, *, is_required: bool) -> Path:
     """Return the control socket that a configuration names.
 
-    The rest of the file may have mistakes: who asks the daemon may be about to look for them.
+    The rest of the file may have mistakes: the command may be there to find them.
 
     Args:
         config: the configuration file.
-        is_required: without it, a file that can't be read is as good as one that doesn't
-            say, since not everybody who may use the socket may read the file.
+        is_required: if not, an unreadable file counts as one that names no socket, since not
+            everybody who may use the socket may read the file.
 
     Raises:
-        ConfigError: the file is required, and can't be read.
+        ConfigError: the file is required, and unreadable.
     """
     try:
         document = tomllib.loads(texts.decode(config.read_bytes()))
@@ -80,101 +82,111 @@ class Client:
 
     def __init__(self, path: Path) -> None:
         self._socket = path
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(path)),
-            base_url="http://dockd/v1/",
-            timeout=_ANSWER_SECONDS,
-            trust_env=False,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connections."""
-        self._http.close()
 
     def status(self) -> Status:
-        """Return how the station is."""
-        return self._ask("GET", "status", Status.model_validate_json)
+        """Return the status of the station."""
+        return self._ask("GET", "status", Status)
 
     def events(self) -> Generator[Status, None, None]:
-        """Yield how the station is, now and whenever that changes, until the daemon ends."""
-        timeout = httpx.Timeout(_ANSWER_SECONDS, read=_SILENCE_SECONDS)
-        with (
-            self._reaching(),
-            self._http.stream("GET", "events", timeout=timeout) as response,
-        ):
-            if not response.is_success:
-                response.read()
-            self._check(response)
-            for message in event_stream.parse(response.iter_bytes()):
+        """Yield the status of the station, now and on every change, until the daemon ends."""
+        with self._answer("GET", "events", seconds=_SILENCE_SECONDS) as answer:
+            for message in event_stream.parse(answer.pieces()):
                 if message.event == "status":
-                    yield _read(message.data, Status.model_validate_json)
+                    yield _read(Status, message.data)
 
-    def clips(self, query: ClipQuery) -> list[ClipView]:
-        """Return the clips that are asked for, the newest first, as many answers as that takes."""
+    def clips(
+        self,
+        *,
+        camera: str | None = None,
+        state: StateName | None = None,
+        since: str | None = None,
+        limit: int = CLIPS_AT_ONCE,
+    ) -> list[ClipView]:
+        """Return clips, the newest first, in as many requests as that takes."""
         found: list[ClipView] = []
-        while len(found) < query.limit:
-            left = query.limit - len(found)
-            page = query.model_copy(update={"limit": min(left, CLIPS_AT_ONCE)})
-            asked = page.model_dump(mode="json", exclude_none=True)
-            clips = self._ask("GET", "clips", _CLIPS.validate_json, params=asked)
-            found += clips
-            if len(clips) < page.limit:
+        query: dict[str, object] = {"camera": camera, "state": state, "since": since}
+        while len(found) < limit:
+            query["limit"] = asked = min(limit - len(found), CLIPS_AT_ONCE)
+            given = {name: value for name, value in query.items() if value is not None}
+            page = self._ask("GET", f"clips?{urlencode(given)}", list[ClipView])
+            found += page
+            if len(page) < asked:
                 break
-            query = query.model_copy(update={"before": clips[-1].id})
+            query["before"] = page[-1].id
         return found
 
     def story(self, clip: str) -> ClipStory:
         """Return all that is known of a clip, by its number or its clip id."""
-        return self._ask("GET", f"clips/{quote(clip, safe='')}", ClipStory.model_validate_json)
+        return self._ask("GET", f"clips/{quote(clip, safe='')}", ClipStory)
 
-    def resync(self, order: ResyncOrder) -> ResyncAnswer:
-        """Order the daemon to look again now."""
-        return self._order("resync", order, ResyncAnswer.model_validate_json)
+    def resync(
+        self,
+        *,
+        camera: str | None = None,
+        clip: int | None = None,
+        failed: bool = False,
+        reupload: bool = False,
+    ) -> ResyncAnswer:
+        """Order a resync."""
+        order = {"camera": camera, "clip": clip, "failed": failed, "reupload": reupload}
+        return self._ask("POST", "resync", ResyncAnswer, order)
 
-    def pause(self, order: PauseOrder) -> list[PauseView]:
-        """Hold uploads or wipes; returns what is held now."""
-        return self._order("pause", order, _PAUSES.validate_json)
+    def pause(
+        self, what: Sequence[What], *, reason: str, until: str | None = None
+    ) -> list[PauseView]:
+        """Pause uploads or wipes; returns what is paused now."""
+        order = {"what": what, "reason": reason, "until": until}
+        return self._ask("POST", "pause", list[PauseView], order)
 
-    def resume(self, order: ResumeOrder) -> list[PauseView]:
-        """Let uploads or wipes go on; returns what still is held."""
-        return self._order("resume", order, _PAUSES.validate_json)
+    def resume(self, what: Sequence[What]) -> list[PauseView]:
+        """Resume uploads or wipes; returns what is still paused."""
+        return self._ask("POST", "resume", list[PauseView], {"what": what})
 
-    def _order(self, name: str, order: BaseModel, read: _Reader[_AnswerT]) -> _AnswerT:
-        return self._ask("POST", name, read, json=order.model_dump(mode="json"))
-
-    def _ask(self, method: str, path: str, read: _Reader[_AnswerT], **options: Any) -> _AnswerT:
-        with self._reaching():
-            response = self._http.request(method, path, **options)
-        self._check(response)
-        return _read(response.content, read)
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[_AnswerT],
+        order: Mapping[str, Any] | None = None,
+    ) -> _AnswerT:
+        with self._answer(method, path, order) as answer:
+            content = answer.read()
+        return _read(kind, content)
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        self._knock()
-        try:
-            yield
-        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
-            # It is there, and ended what had begun.
-            raise DaemonDownError(f"{self._socket}: {_said(error)}", hint=_CROWDED) from error
-        except httpx.TransportError as error:
-            raise self._down(_said(error)) from error
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        order: Mapping[str, Any] | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> Iterator[http1.Answer]:
+        """Send a request over a connection of its own; give the answer, if it is a success."""
+        body = b"" if order is None else json.dumps(order).encode()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_ANSWER_SECONDS if seconds is None else seconds)
+            self._connect(connection)
+            try:
+                http1.send(connection, method, f"/v1/{path}", body)
+                with connection.makefile("rb") as stream:
+                    answer = http1.Answer(stream)
+                    if answer.status != _OK:
+                        raise self._refusal(method, path, answer.status, answer.read())
+                    yield answer
+            except TimeoutError as error:
+                raise self._down(str(error)) from error
+            except (OSError, http1.BrokenAnswerError) as error:
+                # It is there, and ended what had begun.
+                raise DaemonDownError(f"{self._socket}: {error}", hint=_CROWDED) from error
 
-    def _knock(self) -> None:
-        """Connect once: httpx would hide the reason, and leave the socket open, if that fails."""
+    def _connect(self, connection: socket.socket) -> None:
         try:
-            with socket.socket(socket.AF_UNIX) as knocking:
-                knocking.settimeout(_ANSWER_SECONDS)
-                knocking.connect(str(self._socket))
+            connection.connect(str(self._socket))
         except PermissionError as error:
             raise ControlDeniedError(
                 str(self._socket),
-                hint="join the group dockd (adduser USER dockd, then log in anew)",
+                hint="join the group dockd (adduser USER dockd, then log in again)",
             ) from error
         except OSError as error:
             raise self._down(error.strerror or str(error)) from error
@@ -184,34 +196,24 @@ class Client:
             f"{self._socket}: {detail}", hint="is it running? systemctl status dockd"
         )
 
-    def _check(self, response: httpx.Response) -> None:
-        if response.is_success:
-            return
+    def _refusal(self, method: str, path: str, status: int, content: bytes) -> ControlError:
         try:
-            problem = Problem.model_validate_json(response.content)
-        except ValidationError as error:
-            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            problem = decode(Problem, content)
+        except MismatchError:
+            if status == _UNAVAILABLE:
                 # The server's own words, before it looks at a request.
-                raise DaemonDownError(str(self._socket), hint=_CROWDED) from error
-            raise ControlVersionError(
-                f"{self._socket} answers {response.status_code} to {response.url.path}",
-                hint=_RESTART,
-            ) from error
-        if problem.error == "busy" and response.request.method == "POST":
-            raise OrderHeldError(problem.detail, hint=problem.hint)
-        if response.is_server_error:
-            raise ControlError(problem.detail, hint=problem.hint)
-        raise OrderRefusedError(problem.detail, hint=problem.hint)
+                return DaemonDownError(str(self._socket), hint=_CROWDED)
+            said = f"{self._socket} answers {status} to /v1/{path.partition('?')[0]}"
+            return ControlVersionError(said, hint=_RESTART)
+        if problem.error == "busy" and method == "POST":
+            return OrderHeldError(problem.detail, hint=problem.hint)
+        if status >= _SERVER_ERROR:
+            return ControlError(problem.detail, hint=problem.hint)
+        return OrderRefusedError(problem.detail, hint=problem.hint)
 
 
-def _said(error: httpx.TransportError) -> str:
-    return str(error) or type(error).__name__
-
-
-def _read(content: str | bytes, read: _Reader[_AnswerT]) -> _AnswerT:
+def _read(kind: type[_AnswerT], content: str | bytes) -> _AnswerT:
     try:
-        return read(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ControlVersionError(f"{place}: {first['msg']}", hint=_RESTART) from error
+        return decode(kind, content)
+    except MismatchError as error:
+        raise ControlVersionError(str(error), hint=_RESTART) from error

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from dockd.base.errors import LedgerError
 from dockd.station import events
@@ -139,5 +140,5 @@ def _is_same(one: Status | None, other: Status) -> bool:
     """Say whether nothing has changed; other people's use of the disk is not news at once."""
     if one is None or abs(one.spool.free - other.spool.free) > _FREE_NEWS:
         return False
-    spool = one.spool.model_copy(update={"free": other.spool.free})
-    return one.model_copy(update={"at": other.at, "spool": spool}) == other
+    spool = replace(one.spool, free=other.spool.free)
+    return replace(one, at=other.at, spool=spool) == other

@@ -3,27 +3,29 @@
 Source: OpenAPI Specification 3.1.0.
 """
 
+import inspect
 import json
 import sys
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, TypeAdapter
 
-from dockd.station.control import views
-from dockd.station.control.views import ClipQuery
+from dockd.station.control import requests, views
 
+_BaseT = TypeVar("_BaseT")
 _REF = "#/components/schemas/{model}"
 
 
 def document() -> dict[str, Any]:
     """Return the document."""
-    models = [
-        one
-        for one in vars(views).values()
-        if isinstance(one, type) and issubclass(one, views.View) and one is not views.View
-    ]
-    _, schema = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    models: list[Any] = [*_below(views.View, views), *_below(requests.Request, requests)]
+    _, schema = TypeAdapter.json_schemas(
+        [(one.__name__, "validation", TypeAdapter(one)) for one in models], ref_template=_REF
+    )
+    for model in models:
+        # pydantic leaves the docstrings of dataclasses out.
+        schema["$defs"][model.__name__]["description"] = inspect.getdoc(model)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -65,14 +67,14 @@ def document() -> dict[str, Any]:
                 }
             },
             "/v1/resync": {
-                "post": _answer("Look again now.", views.ResyncAnswer, order=views.ResyncOrder)
+                "post": _answer("Look again now.", views.ResyncAnswer, order=requests.ResyncOrder)
             },
             "/v1/pause": {
                 "post": _answer(
                     "Hold uploads or wipes; what is held.",
                     views.PauseView,
                     many=True,
-                    order=views.PauseOrder,
+                    order=requests.PauseOrder,
                 )
             },
             "/v1/resume": {
@@ -80,7 +82,7 @@ def document() -> dict[str, Any]:
                     "Go on with uploads or wipes; what still is held.",
                     views.PauseView,
                     many=True,
-                    order=views.ResumeOrder,
+                    order=requests.ResumeOrder,
                 )
             },
         },
@@ -88,9 +90,17 @@ def document() -> dict[str, Any]:
     }
 
 
+def _below(base: type[_BaseT], module: ModuleType) -> list[type[_BaseT]]:
+    return [
+        one
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, base) and one is not base
+    ]
+
+
 def _answer(
     summary: str,
-    model: type[BaseModel],
+    model: type[views.View],
     *,
     many: bool = False,
     order: type[BaseModel] | None = None,
@@ -115,14 +125,14 @@ def _operation(summary: str, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameters() -> list[dict[str, Any]]:
-    schema = ClipQuery.model_json_schema()
+    schema = requests.ClipQuery.model_json_schema()
     return [
         {"name": name, "in": "query", "required": False, "schema": member}
         for name, member in schema["properties"].items()
     ]
 
 
-def _ref(model: type[BaseModel]) -> dict[str, str]:
+def _ref(model: type[views.View | BaseModel]) -> dict[str, str]:
     return {"$ref": _REF.format(model=model.__name__)}
 
 

@@ -8,15 +8,9 @@ from dockd.base.concurrency import to_the_end
 from dockd.base.errors import LedgerError
 from dockd.station import events
 from dockd.station.control.problems import RequestError, unknown
+from dockd.station.control.requests import PauseOrder, ResumeOrder, ResyncOrder
 from dockd.station.control.snapshot import pause_view
-from dockd.station.control.views import (
-    PauseOrder,
-    PauseView,
-    ResumeOrder,
-    ResyncAnswer,
-    ResyncOrder,
-    Trouble,
-)
+from dockd.station.control.views import PauseView, ResyncAnswer, Trouble
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Clip, State
 from dockd.station.pipeline.docking import Docking

@@ -4,6 +4,7 @@ Everything here is read-only, names no clip, and holds no secret.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache, partial
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -17,6 +18,7 @@ from starlette.routing import Route
 from dockd.base.log_events import EVENTS
 from dockd.station.control import streaming
 from dockd.station.control.assets import Assets
+from dockd.station.control.encoding import encode
 from dockd.station.control.views import BayTile, CameraView, Display, Stage, Status, Trouble, View
 
 FOLDER: Traversable = resources.files("dockd.station.control") / "display"
@@ -70,7 +72,7 @@ def routes(
     def data(path: str, event: str, view_of: Callable[[Status], View]) -> list[Route]:
         last: tuple[Status, bytes] | None = None
 
-        def encode(status: Status) -> bytes:
+        def message(status: Status) -> bytes:
             nonlocal last
             # All who watch are told of one and the same status.
             if last is None or last[0] is not status:
@@ -78,12 +80,12 @@ def routes(
             return last[1]
 
         async def now(_request: Request) -> Response:
-            body = view_of(feed.current()).model_dump_json()
+            body = encode(view_of(feed.current()))
             return Response(body, media_type="application/json", headers=streaming.HEADERS)
 
         async def events(request: Request) -> Response:
             return streams.answer(
-                request, feed.changes, encode, when_quiet=encode, quiet_seconds=quiet_seconds
+                request, feed.changes, message, when_quiet=message, quiet_seconds=quiet_seconds
             )
 
         return [Route(path, now), Route(f"{path}/events", events)]
@@ -152,25 +154,20 @@ def redacted(status: Status) -> Status:
     def those(troubles: Iterable[Trouble]) -> list[Trouble]:
         return [nameless.get(id(one)) or _nameless(one) for one in troubles]
 
-    return status.model_copy(
-        update={
-            "cameras": [
-                camera.model_copy(update={"troubles": those(camera.troubles)})
-                for camera in status.cameras
-            ],
-            "work": [work.model_copy(update={"path": ""}) for work in status.work],
-            "troubles": those(status.troubles),
-        }
+    return replace(
+        status,
+        cameras=[replace(camera, troubles=those(camera.troubles)) for camera in status.cameras],
+        work=[replace(work, path="") for work in status.work],
+        troubles=those(status.troubles),
     )
 
 
 def _nameless(trouble: Trouble) -> Trouble:
-    return trouble.model_copy(
-        update={
-            "what": _summary(trouble) or EVENTS[trouble.event].meaning,
-            "hint": _scrubbed(trouble.hint, trouble.path, trouble.clip),
-            "path": None,
-        }
+    return replace(
+        trouble,
+        what=_summary(trouble) or EVENTS[trouble.event].meaning,
+        hint=_scrubbed(trouble.hint, trouble.path, trouble.clip),
+        path=None,
     )
 
 

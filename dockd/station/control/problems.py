@@ -1,11 +1,14 @@
 """How the control API refuses a request."""
 
+from collections.abc import Mapping
+
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
 from dockd.base.errors import DockdError, UnforeseenError
+from dockd.station.control.encoding import encode
 from dockd.station.control.views import Problem
 
 
@@ -25,7 +28,7 @@ def unknown(what: str, *, hint: str) -> RequestError:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
-    return JSONResponse(error.problem.model_dump(), error.status)
+    return _json(error.problem, error.status)
 
 
 async def _failed(_request: Request, error: Exception) -> Response:
@@ -46,7 +49,7 @@ async def _left(_request: Request, _error: Exception) -> Response:
 
 def _answer(error: DockdError, code: int) -> Response:
     problem = Problem(error=error.event, detail=error.message, hint=error.hint)
-    return JSONResponse(problem.model_dump(), code)
+    return _json(problem, code)
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
@@ -56,7 +59,11 @@ async def _not_routed(request: Request, error: Exception) -> Response:
         detail=f"there is no {request.method} {request.scope['path']}",
         hint="openapi.json on the control socket lists what there is",
     )
-    return JSONResponse(problem.model_dump(), error.status_code, headers=error.headers)
+    return _json(problem, error.status_code, error.headers)
+
+
+def _json(problem: Problem, code: int, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(encode(problem), code, headers, "application/json")
 
 
 HANDLERS: dict[int | type[Exception], ExceptionHandler] = {

@@ -19,7 +19,8 @@ from jwt.utils import base64url_decode
 from dockd.base.errors import LedgerError
 from dockd.station.control import troubles
 from dockd.station.control.problems import RequestError
-from dockd.station.control.views import ClipQuery, ClipStory, ClipView, JournalLine
+from dockd.station.control.requests import ClipQuery
+from dockd.station.control.views import ClipStory, ClipView, JournalLine
 from dockd.station.model import PENDING, State, display_path
 
 T = TypeVar("T")

@@ -186,7 +186,7 @@ class _Camera:
             clips={state.value: count for state, count in self.facts.clips.items()},
             bytes_total=self.facts.total,
             bytes_done=done,
-            seconds_left=round(left / rate) if left and rate else None,
+            seconds_left=float(round(left / rate)) if left and rate else None,
             left_alone=LeftAloneView(
                 files=left_alone.files, size=left_alone.size, suspect=left_alone.suspect
             ),
@@ -211,10 +211,12 @@ class _Camera:
 
 def _refused(incident: Incident) -> CameraView:
     """Return a camera that is plugged in, and not taken."""
-    fields = {name: str(incident.fields[name]) for name in ("profile", "serial", "place")}
+    profile, serial = str(incident.fields["profile"]), str(incident.fields["serial"])
     return CameraView(
-        id=f"{fields['profile']}:{fields['serial']}",
-        **fields,
+        id=f"{profile}:{serial}",
+        profile=profile,
+        serial=serial,
+        place=str(incident.fields["place"]),
         docking=None,
         docked_at=timestamp(incident.since),
         stage=Stage.REFUSED,

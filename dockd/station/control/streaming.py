@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from dockd.station.control.encoding import encode
 from dockd.station.control.problems import RequestError
 from dockd.station.control.views import Status, View
 
@@ -26,7 +27,7 @@ HEADERS = {
 
 def message(event: str, view: View) -> bytes:
     """Return one event whose data is a view as JSON, which has no line ends."""
-    return f"event: {event}\ndata: {view.model_dump_json()}\n\n".encode()
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), encode(view))
 
 
 class Streams:

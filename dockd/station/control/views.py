@@ -1,29 +1,45 @@
-"""What the control API says, as types: a declared contract.
+"""The answers of the control API, as types: a declared contract.
 
-``docs/control-api.json`` (OpenAPI) is made from these. A member is never taken away or
-given another meaning within one version; readers ignore members that they don't know.
+``docs/control-api.json`` (OpenAPI) is generated from these and from ``requests``. A member is
+never removed or given another meaning within one version; clients ignore unknown members.
+
+Commands read these without pydantic, whose import takes longer than everything else they do:
+``decoding`` is the client's side, ``encoding`` the server's.
 """
 
+import re
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing import Annotated, Any, Literal
 
 VERSION = 1
+_MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
+MOMENT_PATTERN = rf"\A{_MOMENT}\z"
+"""A moment's pattern, as pydantic and JSON Schema take it."""
 
 
-def _real(moment: str) -> str:
-    datetime.fromisoformat(moment)
-    return moment
+class MomentFormat:
+    """Marks a text as a moment, for whoever checks or declares it."""
+
+    @staticmethod
+    def check(text: str) -> str:
+        """Return a text that is a moment.
+
+        Raises:
+            ValueError: it is none, or not on the calendar.
+        """
+        if re.fullmatch(_MOMENT, text) is None:
+            raise ValueError("not a moment of the form YYYY-MM-DDThh:mm:ss.sssZ")
+        datetime.fromisoformat(text)
+        return text
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {**handler(schema), "pattern": MOMENT_PATTERN}
 
 
-Moment = Annotated[
-    str,
-    Field(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z\z"),
-    AfterValidator(_real),
-]
-"""RFC 3339, UTC, milliseconds: a moment that there is, on the calendar and on the clock."""
+Moment = Annotated[str, MomentFormat()]
+"""RFC 3339, UTC, milliseconds: a moment that exists on the calendar and on the clock."""
 StateName = Literal[
     "found",
     "ingesting",
@@ -36,10 +52,9 @@ StateName = Literal[
 ]
 
 
-class View(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class View:
     """A part of an answer."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Verdict(StrEnum):
@@ -72,6 +87,7 @@ class Stage(StrEnum):
     """It matches a profile, but is not taken."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Trouble(View):
     """Something that keeps something else from going on."""
 
@@ -94,6 +110,7 @@ class Trouble(View):
     path: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Work(View):
     """A clip that is being read or sent right now."""
 
@@ -108,6 +125,7 @@ class Work(View):
     """Bytes a second, of late."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class LeftAloneView(View):
     """Files on a camera that no rule of its profile selects or ignores: nobody has read them."""
 
@@ -118,6 +136,7 @@ class LeftAloneView(View):
     """How many may be recordings, and need a person."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class CameraView(View):
     """A camera in the dock."""
 
@@ -146,6 +165,7 @@ class CameraView(View):
     troubles: list[Trouble]
 
 
+@dataclass(frozen=True, kw_only=True)
 class PauseView(View):
     """An order to hold uploads or wipes."""
 
@@ -157,6 +177,7 @@ class PauseView(View):
     """The uid of who ordered it."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class SpoolView(View):
     """The spool and the disk that it is on."""
 
@@ -169,6 +190,7 @@ class SpoolView(View):
     """Whether ingest waits for room."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class TargetView(View):
     """The server."""
 
@@ -179,6 +201,7 @@ class TargetView(View):
     gives_receipts: bool
 
 
+@dataclass(frozen=True, kw_only=True)
 class LogView(View):
     """The log, which the work doesn't wait for."""
 
@@ -188,6 +211,7 @@ class LogView(View):
     """Why lines can't be written now; None where they can."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class StationView(View):
     """Who answers."""
 
@@ -200,6 +224,7 @@ class StationView(View):
     """When the process began."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Status(View):
     """All of it: what ``dockd status --json`` prints."""
 
@@ -225,6 +250,7 @@ class Status(View):
     log: LogView = LogView()
 
 
+@dataclass(frozen=True, kw_only=True)
 class ClipView(View):
     """One clip."""
 
@@ -248,23 +274,7 @@ CLIPS_AT_ONCE = 1000
 """Clips in one answer, at most: what it costs the daemon is bounded, whoever asks for how many."""
 
 
-class ClipQuery(View):
-    """Which clips are asked for; nothing set means the newest of all."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    camera: str | None = None
-    """A serial or a camera's id."""
-    state: StateName | None = None
-    since: Moment | None = None
-    """Found at or after this moment."""
-    before: int | None = Field(default=None, ge=1, le=2**63 - 1)
-    """Only clips of smaller numbers: where the answer before this one ended."""
-    limit: int = Field(default=1000, ge=1, le=1_000_000)
-    """An answer has at most 1000, and Dockd-More says whether there are more: ask again with the
-    smallest number of this one as ``before``."""
-
-
+@dataclass(frozen=True, kw_only=True)
 class JournalLine(View):
     """An entry of the journal about a clip."""
 
@@ -274,6 +284,7 @@ class JournalLine(View):
     detail: dict[str, object]
 
 
+@dataclass(frozen=True, kw_only=True)
 class ClipStory(View):
     """All that is known of one clip: what ``dockd show`` prints."""
 
@@ -286,20 +297,7 @@ class ClipStory(View):
     """The receipt's payload."""
 
 
-class ResyncOrder(View):
-    """What to look at again now; nothing set means everything that is docked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    camera: str | None = None
-    """A serial, a camera's id, or a bay."""
-    clip: int | None = Field(default=None, ge=1, le=2**63 - 1)
-    failed: bool = False
-    """Take up rejected and unreadable clips again."""
-    reupload: bool = False
-    """The server lost what it had: send it again, receipts and all."""
-
-
+@dataclass(frozen=True, kw_only=True)
 class ResyncAnswer(View):
     """What an order was applied to."""
 
@@ -313,24 +311,7 @@ class ResyncAnswer(View):
     """What could not be done, and why."""
 
 
-class PauseOrder(View):
-    """Hold uploads, wipes, or both."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    what: list[Literal["uploads", "wipes"]] = Field(min_length=1)
-    reason: str = Field(min_length=1, max_length=200)
-    until: Moment | None = None
-
-
-class ResumeOrder(View):
-    """Let uploads, wipes, or both go on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    what: list[Literal["uploads", "wipes"]] = Field(min_length=1)
-
-
+@dataclass(frozen=True, kw_only=True)
 class BayTile(View):
     """A tile of the bay display: no clip names, no secrets."""
 
@@ -348,6 +329,7 @@ class BayTile(View):
     """Files on the camera that nobody has read; with any, a tile is not green."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Display(View):
     """What the bay display shows."""
 
@@ -365,6 +347,7 @@ class Display(View):
     """Of the dock; 0: as they fit the screen."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Problem(View):
     """An answer that is an error."""
 

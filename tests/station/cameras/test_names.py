@@ -15,9 +15,11 @@ from dockd.evidence.statements import read_unverified_manifest
 from dockd.station.cameras.profile import Profile
 from dockd.station.cameras.timeformats import TimeFormat
 from dockd.station.config import ProfileConfig
+from dockd.station.control.encoding import encode
 from dockd.station.control.pages import redacted
 from dockd.station.control.reading import Reader
-from dockd.station.control.views import ClipQuery, Stage
+from dockd.station.control.requests import ClipQuery
+from dockd.station.control.views import Stage
 from dockd.station.model import State, display_path, raw_path, whole_path
 from tests.display.samples import camera, status, trouble
 from tests.station.pipeline.test_docking import Bench
@@ -167,4 +169,4 @@ def test_the_technicians_page_names_no_clip(name: bytes) -> None:
     one = trouble("clip.unreadable", what=f"{shown}: can't be read", hint="", **about)
     page = redacted(status(camera("1", Stage.STUCK, troubles=[one])))
     if len(shown) > 8:
-        assert shown not in page.model_dump_json()
+        assert shown not in encode(page).decode()

@@ -16,6 +16,7 @@ from dockd.host.files import Files
 from dockd.host.notify import Notifier
 from dockd.station import config as configuration
 from dockd.station.app import Seams, Station
+from dockd.station.control.decoding import decode
 from dockd.station.control.views import Status
 from dockd.station.ledger.ledger import Ledger
 from tests.support import write_config
@@ -48,7 +49,7 @@ class Inside:
     async def status(self) -> Status:
         answer = await self.http.get("status")
         assert answer.status_code == 200, answer.text
-        return Status.model_validate_json(answer.text)
+        return decode(Status, answer.text)
 
     async def until(self, holds: Callable[[Status], bool]) -> Status:
         """Ask until a status is as it should be."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from dockd.station.control.decoding import decode
 from dockd.station.control.views import ClipStory, ClipView, PauseView, ResyncAnswer, Status
 from tests.processes.support import Process
 
@@ -21,28 +22,28 @@ class Asking:
         )
 
     def status(self) -> Status:
-        return Status.model_validate_json(self._ok(self.http.get("status")))
+        return decode(Status, self._ok(self.http.get("status")))
 
     def clips(self, **query: Any) -> list[ClipView]:
         answer = self.http.get("clips", params=query)
         assert answer.status_code == 200, answer.text
-        return [ClipView.model_validate(one) for one in answer.json()]
+        return decode(list[ClipView], answer.text)
 
     def story(self, name: object) -> ClipStory:
-        return ClipStory.model_validate_json(self._ok(self.http.get(f"clips/{name}")))
+        return decode(ClipStory, self._ok(self.http.get(f"clips/{name}")))
 
     def resync(self, **order: Any) -> ResyncAnswer:
-        return ResyncAnswer.model_validate_json(self._ok(self.http.post("resync", json=order)))
+        return decode(ResyncAnswer, self._ok(self.http.post("resync", json=order)))
 
     def pause(self, *what: str, reason: str = "a test", **order: Any) -> list[PauseView]:
         answer = self.http.post("pause", json={"what": what, "reason": reason, **order})
         assert answer.status_code == 200, answer.text
-        return [PauseView.model_validate(one) for one in answer.json()]
+        return decode(list[PauseView], answer.text)
 
     def resume(self, *what: str) -> list[PauseView]:
         answer = self.http.post("resume", json={"what": what})
         assert answer.status_code == 200, answer.text
-        return [PauseView.model_validate(one) for one in answer.json()]
+        return decode(list[PauseView], answer.text)
 
     def _ok(self, answer: httpx.Response) -> str:
         assert answer.status_code == 200, answer.text
@@ -64,7 +65,7 @@ def status_until(asking: Asking, holds: Callable[[Status], bool]) -> Status:
     with asking.http.stream("GET", "events") as answer:
         for line in answer.iter_lines():
             if line.startswith("data: "):
-                status = Status.model_validate_json(line.removeprefix("data: "))
+                status = decode(Status, line.removeprefix("data: "))
                 if holds(status):
                     return status
     raise AssertionError("the daemon ended")

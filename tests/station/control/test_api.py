@@ -27,10 +27,11 @@ from dockd.base.errors import (
 from dockd.evidence.statements import JournalHead
 from dockd.station import events
 from dockd.station.control import api, client, feed
+from dockd.station.control.decoding import decode
 from dockd.station.control.listening import unix_listener
 from dockd.station.control.openapi import document
 from dockd.station.control.reading import Facts, Reader
-from dockd.station.control.views import ClipQuery, ClipStory, ClipView, Stage, Status, Verdict
+from dockd.station.control.views import ClipStory, ClipView, Stage, Status, Verdict
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Camera, FoundFile, Match
 from tests.station.control.inside import HangingDisk, Inside, at_work
@@ -408,10 +409,10 @@ def test_a_list_comes_in_pages_whatever_is_asked_for(
             assert answer.headers["Dockd-More"] == "true"
             assert [one.id for one in await listed(inside, before="4")] == [3, 2]
             assert [one.id for one in await listed(inside, before="2")] == [1]
-            with client.Client(tmp_path / "c.sock") as asking:
-                for limit, numbers in ((100, [5, 4, 3, 2, 1]), (3, [5, 4, 3])):
-                    found = await asyncio.to_thread(asking.clips, ClipQuery(limit=limit))
-                    assert [one.id for one in found] == numbers
+            asking = client.Client(tmp_path / "c.sock")
+            for limit, numbers in ((100, [5, 4, 3, 2, 1]), (3, [5, 4, 3])):
+                found = await asyncio.to_thread(asking.clips, limit=limit)
+                assert [one.id for one in found] == numbers
 
     asyncio.run(ask())
 
@@ -443,11 +444,11 @@ def test_a_clip_is_found_by_what_people_call_it(tmp_path: Path) -> None:
 
 async def listed(inside: Inside, **query: str) -> list[ClipView]:
     answer = await inside.http.get("clips", params=query)
-    return [ClipView.model_validate(one) for one in answer.json()]
+    return decode(list[ClipView], answer.text)
 
 
 async def told(inside: Inside, name: str) -> ClipStory:
-    return ClipStory.model_validate_json((await inside.http.get(f"clips/{name}")).text)
+    return decode(ClipStory, (await inside.http.get(f"clips/{name}")).text)
 
 
 def test_the_events_begin_at_once_go_on_with_changes_and_end_with_the_station(
@@ -462,7 +463,7 @@ def test_the_events_begin_at_once_go_on_with_changes_and_end_with_the_station(
             async for line in answer.aiter_lines():
                 if not line.startswith("data: "):
                     continue
-                seen.append(Status.model_validate_json(line.removeprefix("data: ")))
+                seen.append(decode(Status, line.removeprefix("data: ")))
                 if len(seen) == 1:
                     order = {"what": ["uploads"], "reason": "x"}
                     await inside.http.post("pause", json=order)

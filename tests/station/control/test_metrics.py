@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def status(**changes: Any) -> Status:
         ),
         rates={},
     )
-    return idle.model_copy(update=changes)
+    return replace(idle, **changes)
 
 
 def get(routes: list[Route], path: str, accept: str = "") -> httpx.Response:
@@ -156,7 +157,7 @@ def test_what_the_core_tells_is_counted() -> None:
 
 def test_files_that_nobody_has_read_are_counted_over_all_cameras() -> None:
     left = LeftAloneView(files=2, size=30, suspect=1)
-    cameras = [camera(Stage.DONE).model_copy(update={"left_alone": left}), camera(Stage.READING)]
+    cameras = [replace(camera(Stage.DONE), left_alone=left), camera(Stage.READING)]
     seen = samples(scrape(Metrics(), status(**BUSY | {"cameras": [*cameras, cameras[0]]})))
     assert seen["dockd_left_alone_files"] == 4
     assert seen["dockd_left_alone_bytes"] == 60

@@ -1,0 +1,56 @@
+"""What a client sends to the control API: validated by the server."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from dockd.station.control.views import MOMENT_PATTERN, MomentFormat, StateName
+
+_Moment = Annotated[str, Field(pattern=MOMENT_PATTERN), AfterValidator(MomentFormat.check)]
+
+
+class Request(BaseModel):
+    """What a client asks for; unknown members are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class ClipQuery(Request):
+    """Which clips are asked for; nothing set means the newest of all."""
+
+    camera: str | None = None
+    """A serial or a camera's id."""
+    state: StateName | None = None
+    since: _Moment | None = None
+    """Found at or after this moment."""
+    before: int | None = Field(default=None, ge=1, le=2**63 - 1)
+    """Only clips of smaller numbers: where the answer before this one ended."""
+    limit: int = Field(default=1000, ge=1, le=1_000_000)
+    """An answer has at most 1000, and Dockd-More says whether there are more: ask again with the
+    smallest number of this one as ``before``."""
+
+
+class ResyncOrder(Request):
+    """What to look at again now; nothing set means everything that is docked."""
+
+    camera: str | None = None
+    """A serial, a camera's id, or a bay."""
+    clip: int | None = Field(default=None, ge=1, le=2**63 - 1)
+    failed: bool = False
+    """Take up rejected and unreadable clips again."""
+    reupload: bool = False
+    """The server lost what it had: send it again, receipts and all."""
+
+
+class PauseOrder(Request):
+    """Hold uploads, wipes, or both."""
+
+    what: list[Literal["uploads", "wipes"]] = Field(min_length=1)
+    reason: str = Field(min_length=1, max_length=200)
+    until: _Moment | None = None
+
+
+class ResumeOrder(Request):
+    """Let uploads, wipes, or both go on."""
+
+    what: list[Literal["uploads", "wipes"]] = Field(min_length=1)
