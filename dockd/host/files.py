@@ -36,6 +36,10 @@ class Files:
         """Create a file that must not exist, mode 0600, and return its descriptor."""
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
+    def close(self, fd: int) -> None:
+        """Close a file."""
+        os.close(fd)
+
     def write(self, fd: int, data: bytes | memoryview) -> None:
         """Write all of the bytes at the descriptor's position."""
         view = memoryview(data)
@@ -99,7 +103,7 @@ class Files:
                 self.write(fd, data)
                 self.fsync(fd)
             finally:
-                os.close(fd)
+                self.close(fd)
             self.publish(part, final)
         except OSError:
             part.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 """The receiver as an ASGI application."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,24 +14,28 @@ from starlette.routing import Route
 
 from dockd.base import logs
 from dockd.base.clock import Clock
+from dockd.base.randomness import Randomness
+from dockd.base.threads import in_thread
 from dockd.evidence.keys import SigningKey
 from dockd.host.files import Files
 from dockd.host.notify import Notifier
 from dockd.receiver.config import Config
-from dockd.receiver.core.anchors import Anchors
 from dockd.receiver.core.room import SILENT_SECONDS
-from dockd.receiver.core.shares import Requests
+from dockd.receiver.core.stations import Station, Stations
 from dockd.receiver.core.uploads import Uploads
 from dockd.receiver.http import problems
+from dockd.receiver.http.access import Access
 from dockd.receiver.http.problems import RequestError
 from dockd.receiver.http.receipts import Notary, Receipts
 from dockd.receiver.http.refusals import Refusals
-from dockd.receiver.http.stations import Station, Stations
+from dockd.receiver.http.requests import Requests
+from dockd.receiver.http.translating import translated
 from dockd.receiver.http.tus import Tus, TusMiddleware
-from dockd.receiver.store.disk import Store
+from dockd.receiver.index.anchors import Anchors
+from dockd.receiver.store.disk import DiskStore
 
 START_SECONDS = 600.0
-"""What the service manager is asked for again and again while a start gets on."""
+"""What the service manager is asked for repeatedly while a start makes progress."""
 
 
 @dataclass(frozen=True)
@@ -42,53 +46,57 @@ class Receiver:
     uploads: Uploads
 
     def stop(self) -> None:
-        """End the requests that run, keeping every byte that has arrived."""
+        """End the running requests, keeping every byte that has arrived."""
         self.uploads.stop()
 
 
 @contextlib.asynccontextmanager
 async def open_receiver(
-    config: Config, *, files: Files | None = None, clock: Clock | None = None
+    config: Config,
+    *,
+    files: Files | None = None,
+    clock: Clock | None = None,
+    randomness: Randomness | None = None,
 ) -> AsyncIterator[Receiver]:
-    """Hold a receiver's store, finish what an earlier run left, and make its application.
+    """Open a receiver's store, resume what an earlier run left, and make its application.
 
     Raises:
-        KeyFileError: a key is missing or isn't one.
+        KeyFileError: a key is missing or invalid.
         StoreBusyError: another receiver has the store.
         OSError: the store's disk fails.
     """
-    clock = clock or Clock()
+    clock, randomness = clock or Clock(), randomness or Randomness()
     stations = Stations([Station.load(entry) for entry in config.stations])
     key = SigningKey.load(config.receiver.key_file, "receiver")
     stations.check_own(key)
-    store = Store(config.store.path, files)
+    store = DiskStore(config.store.path, files or Files(randomness), randomness)
     notary = Notary(config.receiver.id, key, clock)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(store.opened())
-        anchors = await asyncio.to_thread(Anchors, store.path, _more_time(Notifier()), clock)
-        stack.push_async_callback(asyncio.to_thread, anchors.close)
+        more_time = partial(Notifier().extend, START_SECONDS)
+        more_time()
+        walk = partial(store.manifests, more_time)
+        anchors = await in_thread(Anchors, store.path / "anchors.db", walk, clock, randomness)
+        stack.push_async_callback(in_thread, anchors.close)
         uploads = Uploads(store, anchors, stations, notary.receipt, config.store, clock)
         async with uploads.running():
             yield Receiver(create_app(uploads, stations, notary, config, clock), uploads)
 
 
-def _more_time(notifier: Notifier) -> Callable[[], None]:
-    return lambda: notifier.extend(START_SECONDS)
-
-
 def create_app(
     uploads: Uploads, stations: Stations, notary: Notary, config: Config, clock: Clock
 ) -> Starlette:
-    """Make the application around what is under way."""
+    """Make the application around the uploads."""
     requests = Requests(max(config.listen.max_connections // 4, 2))
-    tus = Tus(uploads, stations, requests, config.store.max_clip_size)
-    receipts = Receipts(uploads, stations, requests, notary)
+    access = Access(stations)
+    tus = Tus(uploads, access, requests, config.store.max_clip_size, clock)
+    receipts = Receipts(uploads.receipts, access, requests, notary, clock)
 
     async def health(_request: Request) -> Response:
         room = uploads.room
         await room.glance()
         status = "ok"
-        if uploads.stopping.is_set():
+        if uploads.stopping:
             status = "stopping"
         elif room.hangs or uploads.workers.longest > SILENT_SECONDS:
             status = "hangs"
@@ -104,24 +112,25 @@ def create_app(
         }
         return JSONResponse(body, 200 if status == "ok" else 503)
 
-    telling = Refusals(clock).telling
+    logged = Refusals(clock).logged
 
     async def disk_failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
         writes = request.url.path.startswith("/files") and request.method != "HEAD"
-        return uploads.faults.refusal(error, "write" if writes else "read").response()
+        uploads.faults.note(error, "write" if writes else "read")
+        return translated(uploads.faults.refused(error)).response()
 
     app = Starlette(
         routes=[
-            Route("/files", telling(tus.files), methods=["POST", "OPTIONS"]),
-            Route("/files/", telling(tus.files), methods=["POST", "OPTIONS"]),
+            Route("/files", logged(tus.files), methods=["POST", "OPTIONS"]),
+            Route("/files/", logged(tus.files), methods=["POST", "OPTIONS"]),
             Route(
                 "/files/{upload}",
-                telling(tus.upload),
+                logged(tus.upload),
                 methods=["HEAD", "PATCH", "DELETE", "OPTIONS"],
             ),
-            Route("/receipts/anchors/{kid}", telling(receipts.anchor), methods=["GET"]),
-            Route("/receipts/{clip_id}", telling(receipts.receipt), methods=["GET", "PUT"]),
+            Route("/receipts/anchors/{kid}", logged(receipts.anchor), methods=["GET"]),
+            Route("/receipts/{clip_id}", logged(receipts.receipt), methods=["GET", "PUT"]),
             Route("/healthz", health),
         ],
         middleware=[Middleware(TusMiddleware)],

@@ -16,7 +16,7 @@ from dockd.evidence.keys import SigningKey, pem_path
 from dockd.host.users import as_user, can_be
 from dockd.receiver import config as configuration
 from dockd.receiver.config import Config, ListenConfig
-from dockd.receiver.http.stations import Station, Stations
+from dockd.receiver.core.stations import Station, Stations
 from dockd.receiver.listening import is_exposed, tls_context
 
 _EXPIRES_SOON = timedelta(days=30)

@@ -1,15 +1,19 @@
 """What the receiver knows of stations' journals: anchors that only grow, and never fork."""
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from dockd.base.clock import Clock
 from dockd.evidence.journal import GENESIS
 from dockd.evidence.statements import JournalHead, sign, verify_anchor
-from dockd.receiver.core.anchors import Anchors
+from dockd.receiver.index.anchors import Anchors
+from dockd.receiver.store.inventory import StoredManifests
 from tests.receiver.support import (
     Clip,
     LaterClock,
@@ -49,12 +53,19 @@ def clip(
     return Clip(made.data, manifest, sign(manifest, station.key))
 
 
+def opened(
+    store: Path, alive: Callable[[], None] = lambda: None, clock: Clock | None = None
+) -> Anchors:
+    """Open the anchors of a store."""
+    return Anchors(store / "anchors.db", partial(StoredManifests, store / "clips", alive), clock)
+
+
 HONEST = [clip(3, GENESIS), clip(12, head(3)), clip(22, head(12)), clip(40, head(22))]
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
 def test_manifests_of_one_history_are_taken_in_any_order(tmp_path: Path, order: list[int]) -> None:
-    anchors = Anchors(tmp_path)
+    anchors = opened(tmp_path)
     for number in order:
         anchors.record(HONEST[number].manifest, HONEST[number].token)
         anchors.record(HONEST[number].manifest, HONEST[number].token)
@@ -112,7 +123,7 @@ def test_of_two_uploads_that_contradict_each_other_one_is_stored(tmp_path: Path)
 
 
 def test_what_an_old_client_sealed_before_may_arrive_later(tmp_path: Path) -> None:
-    anchors = Anchors(tmp_path)
+    anchors = opened(tmp_path)
     late = clip(12, sealed_at="2026-11-21T12:30:00.000Z")
     beside = clip(21, sealed_at="2026-11-21T13:00:00.005Z")
     for one in (clip(22), late, beside, clip(22, sealed_at="2026-11-21T14:00:00.000Z")):
@@ -182,12 +193,12 @@ def test_what_the_disk_can_not_give_back_is_read_at_the_next_start(tmp_path: Pat
     path = tmp_path / "clips" / lost.id[:2] / lost.id[2:4] / f"{lost.id}.manifest.jws"
     path.unlink()
     path.mkdir()  # which can't be read as a file
-    with capture_logs() as log, contextlib.closing(Anchors(tmp_path)) as anchors:
+    with capture_logs() as log, contextlib.closing(opened(tmp_path)) as anchors:
         assert anchors.newest(STATION.key.kid) == head(22)
     assert [line["unreadable"] for line in log if "unreadable" in line] == [1]
     path.rmdir()
     keep(tmp_path, lost)
-    with contextlib.closing(Anchors(tmp_path)) as anchors:
+    with contextlib.closing(opened(tmp_path)) as anchors:
         assert anchors.newest(STATION.key.kid) == head(40)
 
 
@@ -196,7 +207,7 @@ def test_files_that_are_no_manifests_are_told_so_many_times_at_most(tmp_path: Pa
     place.mkdir(parents=True)
     for number in range(100):
         (place / f"{number}.manifest.jws").write_text("no manifest")
-    with capture_logs() as log, contextlib.closing(Anchors(tmp_path)):
+    with capture_logs() as log, contextlib.closing(opened(tmp_path)):
         pass
     assert len([line for line in log if line["event"] == "receiver.leftover"]) == 20
 
@@ -204,7 +215,7 @@ def test_files_that_are_no_manifests_are_told_so_many_times_at_most(tmp_path: Pa
 def test_that_it_is_made_anew_is_told_as_it_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockd.receiver.core.anchors._BATCH", 2)
+    monkeypatch.setattr("dockd.receiver.index.anchors._BATCH", 2)
     keep(tmp_path, *HONEST)
     clock, alive = LaterClock(), []
 
@@ -212,11 +223,11 @@ def test_that_it_is_made_anew_is_told_as_it_goes(
         alive.append(clock.ahead)
         clock.ahead += 90
 
-    with capture_logs() as log, contextlib.closing(Anchors(tmp_path, later, clock)):
+    with capture_logs() as log, contextlib.closing(opened(tmp_path, later, clock)):
         pass
     told = [line["manifests"] for line in log if line["event"].startswith("receiver.anchors_")]
     assert told == [0, 2, 4, 4]
-    assert len(alive) == 5
+    assert len(alive) == 4
 
 
 @pytest.mark.parametrize("forked", FORKED.values(), ids=FORKED)
@@ -224,12 +235,12 @@ def test_histories_that_had_forked_before_are_told_when_it_is_made_anew(
     tmp_path: Path, forked: Clip
 ) -> None:
     keep(tmp_path, *HONEST, clip(12, station=OTHER), clip(15, station=OTHER))
-    with capture_logs() as log, contextlib.closing(Anchors(tmp_path)):
+    with capture_logs() as log, contextlib.closing(opened(tmp_path)):
         pass
     assert not [line for line in log if line["event"] == "receiver.history_forked"]
     (tmp_path / "anchors.db").unlink()
     keep(tmp_path, forked, suffix=".manifest.0123456789abcdef.jws")  # as version 0.1 kept them
-    with capture_logs() as log, contextlib.closing(Anchors(tmp_path)):
+    with capture_logs() as log, contextlib.closing(opened(tmp_path)):
         pass
     (line,) = [line for line in log if line["event"] == "receiver.history_forked"]
     assert (line["station"], line["kid"]) == (STATION.id, STATION.key.kid)

@@ -130,7 +130,7 @@ def test_one_key_can_not_be_that_of_two_stations(tmp_path: Path) -> None:
     async def scenario(_client: httpx.AsyncClient) -> None:
         raise AssertionError("it started")
 
-    with pytest.raises(ConfigError, match="one public key stands twice"):
+    with pytest.raises(ConfigError, match="duplicate public key"):
         with_receiver(site, scenario)
 
 

@@ -16,7 +16,7 @@ import structlog
 from dockd.host.files import read_from_disk
 from dockd.receiver.core.verifier import GIVE_UP_SECONDS, READ_AGAIN_SECONDS
 from dockd.receiver.store import reading
-from dockd.receiver.store.disk import Store
+from dockd.receiver.store.disk import DiskStore
 from tests.receiver.support import (
     TUS,
     Clip,
@@ -321,7 +321,7 @@ def test_a_copy_that_is_on_its_way_back_is_left_alone_by_the_same_upload(site: S
     (site.store / "damaged").mkdir()
     aside_receipt = site.store / "damaged" / f"{CLIP.id}.{'0' * 16}.receipt.jws"
     place(site, CLIP, ".receipt.jws").rename(aside_receipt)
-    record = Store(site.store).incoming.create(CLIP.token, "")
+    record = DiskStore(site.store).incoming.create(CLIP.token, "")
     with_receiver(site, nothing)
     after = site.stored()
     assert {name: after[name] for name in before} == before

@@ -15,10 +15,14 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from dockd.base.clock import Clock
 from dockd.base.web import BoundedProtocol
+from dockd.receiver.core.body import Body
+from dockd.receiver.core.errors import RefusedError
 from dockd.receiver.http import body, problems
-from dockd.receiver.http.body import Body, End
+from dockd.receiver.http.body import pieces
 from dockd.receiver.http.problems import RequestError
+from dockd.receiver.http.translating import translated
 from tests.receiver.support import Running, Station, create, make_site, process, running
 
 STATION = Station()
@@ -220,18 +224,18 @@ def test_a_body_that_stops_arriving_is_given_up_and_kept(tmp_path: Path) -> None
         async with running(site) as run:
             path = await create(run.client, CLIP)
             upload = run.receiver.uploads.find(path.removeprefix("/files/"))
-            pieces = iter([{"type": "http.request", "body": CLIP.data[:4], "more_body": True}])
+            messages = iter([{"type": "http.request", "body": CLIP.data[:4], "more_body": True}])
 
             async def receive() -> Message:
-                for piece in pieces:
-                    return piece
+                for message in messages:
+                    return message
                 await asyncio.Event().wait()
                 raise AssertionError
 
-            stopping = Body(receive, idle_seconds=0.01)
-            with pytest.raises(RequestError) as refusal:
+            stopping = pieces(receive, Clock(), idle_seconds=0.01)
+            with pytest.raises(RefusedError) as refusal:
                 await run.receiver.uploads.append(upload, 0, stopping, None, None)
-            assert refusal.value.problem is problems.TOO_SLOW
+            assert translated(refusal.value).problem is problems.TOO_SLOW
             assert upload.offset == 4
 
     asyncio.run(play())
@@ -244,9 +248,9 @@ async def dripping() -> Message:
 
 def test_a_body_that_drips_is_given_up_and_kept() -> None:
     async def play() -> None:
-        slow = Body(dripping, batch_seconds=0.05)
+        slow = Body(pieces(dripping, Clock(), batch_seconds=0.05), Clock())
         assert await slow.batch()
-        assert slow.end is End.SLOW
+        assert slow.broken
         assert await slow.batch() == []
 
     asyncio.run(play())
@@ -257,7 +261,7 @@ def test_a_small_body_that_drips_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
     async def play() -> None:
         with pytest.raises(RequestError) as refusal:
-            await body.read_small(dripping, 60_000)
+            await body.read_small(dripping, 60_000, Clock())
         assert refusal.value.problem is problems.TOO_SLOW
 
     asyncio.run(play())

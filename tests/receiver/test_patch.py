@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Message
 
 from dockd.evidence.statements import sign
-from dockd.receiver.core import uploads
+from dockd.receiver.core import appending, underway
 from dockd.receiver.core.upload import Upload
 from tests.receiver.support import (
     PATCH,
@@ -226,7 +226,7 @@ def test_a_body_of_no_bytes_renews_nothing(tmp_path: Path) -> None:
 def test_a_whole_clip_is_answered_though_it_is_long_to_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "MAX_WAIT", 0.01)
+    monkeypatch.setattr(appending, "MAX_WAIT", 0.01)
     site = make_site(tmp_path, STATION)
     files = SlowDisk()
 
@@ -280,7 +280,7 @@ def test_what_arrived_of_a_broken_request_is_kept(tmp_path: Path) -> None:
 def test_an_upload_whose_writer_can_not_let_go_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(underway, "LOCK_SECONDS", 0.05)
     site = make_site(tmp_path, STATION)
     files = StuckFiles()
 

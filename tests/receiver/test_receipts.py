@@ -8,7 +8,7 @@ import pytest
 
 from dockd.evidence.jws import MAX_STATEMENT
 from dockd.evidence.statements import verify_answer
-from dockd.receiver.core import uploads
+from dockd.receiver.core import receipts as desk
 from tests.receiver.support import (
     SlowDisk,
     Station,
@@ -127,7 +127,7 @@ def test_stations_that_bring_one_clip_get_receipts_of_their_own(tmp_path: Path) 
 def test_a_receipt_is_found_among_however_many_of_other_stations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "MAX_LISTED", 1)
+    monkeypatch.setattr(desk, "MAX_LISTED", 1)
     one, other = Station("camden-07", token="camden"), Station("soho-01", token="soho")
     site = make_site(tmp_path, one, other)
 

@@ -10,11 +10,12 @@ import pytest
 
 from dockd.receiver.core import uploads, verifier
 from dockd.receiver.core.room import KEPT_SECONDS
-from dockd.receiver.core.shares import FairSlots, Requests
+from dockd.receiver.core.shares import FairSlots
 from dockd.receiver.core.upload import Upload
 from dockd.receiver.core.verifier import READ_AGAIN_SECONDS
 from dockd.receiver.http import tus
 from dockd.receiver.http.problems import RequestError
+from dockd.receiver.http.requests import Requests
 from tests.receiver.support import (
     TUS,
     LaterClock,

@@ -12,8 +12,8 @@ import structlog
 
 from dockd.base.errors import StoreBusyError
 from dockd.host.files import Files
-from dockd.receiver.store.disk import Store
-from dockd.receiver.store.incoming import Incoming
+from dockd.receiver.store.disk import DiskStore
+from dockd.receiver.store.incoming import IncomingFolder
 from tests.receiver.support import (
     TUS,
     Clip,
@@ -65,10 +65,10 @@ def test_nothing_in_the_store_is_open_to_other_users(tmp_path: Path) -> None:
 
 
 def test_a_store_belongs_to_one_receiver_at_a_time(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    with store.opened(), pytest.raises(StoreBusyError), Store(tmp_path / "store").opened():
+    store = DiskStore(tmp_path / "store")
+    with store.opened(), pytest.raises(StoreBusyError), DiskStore(tmp_path / "store").opened():
         pass
-    with Store(tmp_path / "store").opened():
+    with DiskStore(tmp_path / "store").opened():
         pass
 
 
@@ -253,7 +253,7 @@ def test_a_failed_verification_is_tried_again_without_being_asked(tmp_path: Path
             await run.receiver.uploads.sweep()
             receipts: list[tuple[str, str]] = []
             while not receipts:
-                receipts = await run.receiver.uploads.stored_receipts(CLIP.id)
+                receipts = await run.receiver.uploads.receipts.stored(CLIP.id)
             site.receipt(receipts[0][1], CLIP)
 
     asyncio.run(play())
@@ -264,19 +264,19 @@ def test_an_upload_that_can_not_be_given_up_keeps_no_other_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site, clock = make_site(tmp_path, STATION), LaterClock()
-    discard = Incoming.discard
+    discard = IncomingFolder.discard
 
     async def play() -> None:
         async with running(site, clock=clock) as run:
             bad = (await create(run.client, CLIP)).removeprefix("/files/")
             other = await create(run.client, STATION.clip(plaintext="another"))
 
-            def failing(incoming: Incoming, upload_id: str) -> None:
+            def failing(incoming: IncomingFolder, upload_id: str) -> None:
                 if upload_id == bad:
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
                 discard(incoming, upload_id)
 
-            monkeypatch.setattr(Incoming, "discard", failing)
+            monkeypatch.setattr(IncomingFolder, "discard", failing)
             clock.ahead = 30 * 86400.0
             await run.receiver.uploads.sweep()
             assert (await run.client.head(f"/files/{bad}", headers=TUS)).status_code == 200
@@ -290,10 +290,10 @@ def test_a_part_of_the_work_that_fails_as_nobody_foresaw_is_told_and_ends_nothin
 ) -> None:
     site = make_site(tmp_path, STATION)
 
-    def fail(_store: Store) -> None:
+    def fail(_store: DiskStore) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Store, "aside", fail)
+    monkeypatch.setattr(DiskStore, "aside", fail)
 
     async def scenario(client: httpx.AsyncClient) -> None:
         site.receipt(await upload(client, CLIP), CLIP)
@@ -326,12 +326,12 @@ def test_a_copy_that_is_gone_before_its_last_step_is_not_told_as_stored(
 ) -> None:
     site = make_site(tmp_path, STATION)
 
-    def forget(_incoming: Incoming, _upload_id: str) -> None:
+    def forget(_incoming: IncomingFolder, _upload_id: str) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     async def scenario(client: httpx.AsyncClient) -> None:
         with monkeypatch.context() as failing:
-            failing.setattr(Incoming, "forget", forget)
+            failing.setattr(IncomingFolder, "forget", forget)
             await patch(client, await create(client, CLIP), CLIP.data)
             assert (await ask(client, CLIP)).status_code == 503
         place(site, CLIP, ".age").unlink()
@@ -350,13 +350,13 @@ def test_a_copy_whose_last_step_failed_is_read_back_before_it_is_vouched_for(
     site = make_site(tmp_path, STATION)
     failing = True
 
-    def forget(incoming: Incoming, upload_id: str) -> None:
+    def forget(incoming: IncomingFolder, upload_id: str) -> None:
         if failing:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         original(incoming, upload_id)
 
-    original = Incoming.forget
-    monkeypatch.setattr(Incoming, "forget", forget)
+    original = IncomingFolder.forget
+    monkeypatch.setattr(IncomingFolder, "forget", forget)
 
     async def scenario(client: httpx.AsyncClient) -> None:
         nonlocal failing

@@ -1,1 +1,1 @@
-"""What becomes of uploads: received, verified, signed for."""
+"""What becomes of uploads: received, verified, signed for; without HTTP, files or SQL."""

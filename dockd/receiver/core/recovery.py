@@ -3,17 +3,16 @@
 from dockd.base.errors import ManifestRefusedError
 from dockd.evidence.statements import read_unverified_manifest
 from dockd.receiver import events
+from dockd.receiver.core.stations import Stations
 from dockd.receiver.core.upload import Upload
-from dockd.receiver.http.stations import Stations
-from dockd.receiver.store.disk import Store
-from dockd.receiver.store.incoming import Record
+from dockd.receiver.store.protocol import Record, Store
 
 
 def recover(store: Store, stations: Stations) -> list[Upload]:
-    """Return the uploads that go on, some of them complete, and remove what can't.
+    """Return the uploads that continue, some of them complete, and remove the rest.
 
     Raises:
-        OSError: the disk fails altogether; a single upload that it fails is logged and left.
+        OSError: the disk fails altogether; a failure of a single upload is logged.
     """
     records, junk = store.incoming.load()
     uploads = []
@@ -21,7 +20,7 @@ def recover(store: Store, stations: Stations) -> list[Upload]:
         try:
             upload = _pick_up(record, store, stations)
         except OSError as error:
-            events.receiver_leftover(file=str(store.incoming.part(record.id)), detail=str(error))
+            events.receiver_leftover(file=store.incoming.file(record.id), detail=str(error))
             continue
         if upload is not None:
             uploads.append(upload)
@@ -35,7 +34,7 @@ def _pick_up(record: Record, store: Store, stations: Stations) -> Upload | None:
         manifest = read_unverified_manifest(record.manifest_token)
         if store.take_back(record, manifest):
             return None
-        # A station may have been struck off since.
+        # A station may have been removed since.
         stations.verify(record.manifest_token)
     except ManifestRefusedError as error:
         events.receiver_upload_refused(error, upload=record.id, clip_id="", station="")

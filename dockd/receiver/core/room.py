@@ -1,4 +1,4 @@
-"""The room on the store's disk: promised to uploads when they begin, and never the reserve."""
+"""The room on the store's disk: promised to uploads when they begin, never the reserve."""
 
 import asyncio
 import contextlib
@@ -8,27 +8,27 @@ from dockd.base.clock import Clock
 from dockd.base.errors import StoreFullError
 from dockd.base.incidents import Incidents
 from dockd.receiver import events
+from dockd.receiver.core.errors import Reason, RefusedError
 from dockd.receiver.core.upload import Upload
 from dockd.receiver.core.workers import Workers
-from dockd.receiver.http import problems
-from dockd.receiver.http.problems import RequestError
-from dockd.receiver.store.disk import Store
+from dockd.receiver.store.protocol import Store
 
 KEPT_SECONDS = 3600.0
-"""How long an upload's room is kept after its last byte."""
+"""How long an upload's room is reserved after its last byte."""
 SHARE = 0.5
-"""How much of the room that is free one of several stations may be promised."""
+"""The share of the free room that one of several stations may be promised."""
 STATEMENTS = 256 * 1024
 """Bytes that an upload's record, manifest and receipt take at most."""
 LOOK_AGAIN_SECONDS = 5.0
-"""How often the disk is asked what is free."""
+"""How often the free room is read."""
 _GLANCE_SECONDS = 1.0
+_RETRY_AFTER = 30
 SILENT_SECONDS = 30.0
-"""How long the disk may take to say what is free before it counts as hanging."""
+"""How long reading the free room may take before the disk counts as hanging."""
 
 
 class Room:
-    """What is free, less what ``uploads`` have still to write and what stays in reserve."""
+    """The free room, less what ``uploads`` still have to write and what stays in reserve."""
 
     def __init__(
         self,
@@ -49,36 +49,36 @@ class Room:
         self._incidents = Incidents(clock).scope("room")
         self._free = 0
         self._asked_at: float | None = None
-        """When the disk was asked for what is free, if it has not answered since."""
+        """When the free room was asked for, if the disk has not answered since."""
 
     @property
     def free(self) -> int:
-        """Bytes that were free when the disk was asked last."""
+        """Bytes that were free at the last reading."""
         return self._free
 
     @property
     def promised(self) -> int:
-        """Bytes that uploads have still to write."""
+        """Bytes that uploads still have to write."""
         return sum(upload.missing for upload in self._kept()) + sum(self._beginning.values())
 
     @property
     def full(self) -> bool:
-        """Whether there is no room that could be promised."""
+        """Whether no room is left to promise."""
         return self._free - self.promised <= self._reserve
 
     @property
     def hangs(self) -> bool:
-        """Whether the disk has not answered for long."""
+        """Whether the disk has not answered for a long time."""
         return (
             self._asked_at is not None and self._clock.monotonic() - self._asked_at > SILENT_SECONDS
         )
 
     async def watch(self) -> None:
-        """Ask the disk what is free, and tell where that is not enough."""
+        """Read the free room, and log if it is insufficient."""
         await self._fenced_look()
-        self._tell()
+        self._log()
 
-    def _tell(self) -> None:
+    def _log(self) -> None:
         if not self.full:
             self._incidents.recovered(events.receiver_room_short)
             return
@@ -90,17 +90,17 @@ class Room:
         self._incidents.failed(events.receiver_room_short(), error)
 
     async def glance(self) -> None:
-        """Ask the disk what is free, and wait for its answer no longer than a moment."""
+        """Read the free room, waiting only briefly for the answer."""
         if self._asked_at is None:
             asking = asyncio.ensure_future(self._fenced_look())
             await asyncio.wait({asking}, timeout=_GLANCE_SECONDS)
 
     async def _fenced_look(self) -> None:
-        with contextlib.suppress(OSError):  # uploads tell of it
+        with contextlib.suppress(OSError):  # uploads report it
             await self.look()
 
     async def look(self) -> int:
-        """Ask the disk what is free.
+        """Read the free room in bytes.
 
         Raises:
             OSError: it failed.
@@ -115,10 +115,10 @@ class Room:
 
     @contextlib.asynccontextmanager
     async def promise(self, station: str, size: int) -> AsyncIterator[None]:
-        """Keep room for an upload until it is one of the uploads.
+        """Reserve room for an upload until it is one of the uploads.
 
         Raises:
-            RequestError: there is none, or its station has its share.
+            RefusedError: there is none, or its station has used its share.
         """
         size += STATEMENTS
         self._beginning[station] = self._beginning.get(station, 0) + size
@@ -131,10 +131,10 @@ class Room:
                 del self._beginning[station]
 
     async def check_written(self) -> None:
-        """Check that the uploads which are being written find what they were promised.
+        """Check that the uploads being written still have the room they were promised.
 
         Raises:
-            RequestError: others have used up the disk since.
+            RefusedError: something else has used up the disk since.
         """
         written = [upload for upload in self._uploads.values() if upload.body is not None]
         needed = _missing(written)
@@ -143,7 +143,7 @@ class Room:
             raise self._too_full(free, needed)
 
     async def _check(self, station: str) -> None:
-        # Before the disk is asked: what is written meanwhile counts twice rather than never.
+        # Before reading the disk: what is written meanwhile counts twice rather than never.
         needed = self.promised
         own = _missing(one for one in self._kept() if one.manifest.station.id == station)
         own += self._beginning[station]
@@ -152,16 +152,16 @@ class Room:
             raise self._too_full(free, needed)
         share = int((free - self._reserve) * self._share)
         if own > share:
-            raise RequestError(
-                problems.SHARE_FULL,
+            raise RefusedError(
+                Reason.SHARE_FULL,
                 f"{station} wants {own} bytes for its unfinished uploads, and one station's share"
                 f" of what is free is {share}",
                 hint="make room on the receiver's disk, or let the station finish its uploads",
-                headers={"Retry-After": "30"},
+                retry_after=_RETRY_AFTER,
             )
 
     def _kept(self) -> list[Upload]:
-        """Return the uploads whose room is kept: those that got on lately."""
+        """Return the uploads whose room is reserved: those with recent progress."""
         now = self._clock.now()
         return [
             upload
@@ -169,13 +169,13 @@ class Room:
             if upload.body is not None or (now - upload.touched).total_seconds() < KEPT_SECONDS
         ]
 
-    def _too_full(self, free: int, needed: int) -> RequestError:
-        return RequestError(
-            problems.STORE_FULL,
+    def _too_full(self, free: int, needed: int) -> RefusedError:
+        return RefusedError(
+            Reason.NO_ROOM,
             f"{free} bytes are free, this and other uploads need {needed}, "
             f"and {self._reserve} stay in reserve",
             hint="make room on the receiver's disk",
-            headers={"Retry-After": "30"},
+            retry_after=_RETRY_AFTER,
         )
 
 

@@ -1,46 +1,13 @@
-"""What one station may take of what all share; docs/protocol.md has the table of limits."""
+"""Fair turns between stations; docs/protocol.md has the table of limits."""
 
 import asyncio
 import contextlib
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
-
-from dockd.receiver.http import problems
-from dockd.receiver.http.problems import RequestError
-
-
-class Requests:
-    """How many requests with a body each station has under way."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._under_way = Counter[str]()
-
-    @contextlib.contextmanager
-    def one(self, station: str) -> Iterator[None]:
-        """Count a request for as long as the context lasts.
-
-        Raises:
-            RequestError: the station has too many.
-        """
-        if self._under_way[station] >= self._most:
-            raise RequestError(
-                problems.TOO_MANY_REQUESTS,
-                f"{station} has {self._most} requests under way",
-                hint="lower target.concurrency at the station, or see what else uses its token",
-                headers={"Retry-After": "5"},
-            )
-        self._under_way[station] += 1
-        try:
-            yield
-        finally:
-            self._under_way[station] -= 1
-            if not self._under_way[station]:
-                del self._under_way[station]
+from collections.abc import AsyncIterator
 
 
 class FairSlots:
-    """So many at a time, in turns between stations; one of several is never given all of them."""
+    """A number of slots, in turns between stations; one of several never gets all of them."""
 
     def __init__(self, slots: int, *, several: bool) -> None:
         self._free = slots

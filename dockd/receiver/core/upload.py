@@ -6,10 +6,9 @@ from datetime import datetime
 from functools import cached_property
 
 from dockd.evidence.statements import Manifest, statement_sha256
-from dockd.receiver.http import problems
-from dockd.receiver.http.body import Body
-from dockd.receiver.http.problems import RequestError
-from dockd.receiver.store.incoming import Record
+from dockd.receiver.core.body import Body
+from dockd.receiver.core.errors import OffsetError, Reason, RefusedError
+from dockd.receiver.store.protocol import Record
 
 
 @dataclass
@@ -24,13 +23,13 @@ class Upload:
     body: Body | None = None
     """The body that is being written, if any."""
     written: int = 0
-    """How many bytes of that body are on the disk; ``offset`` counts them when it has ended."""
+    """Bytes of that body that are on the disk; ``offset`` counts them once it has ended."""
     turn: int = 0
     """Counts the requests for it, so that the newest one wins."""
 
     @property
     def id(self) -> str:
-        """Its name in addresses and on disk."""
+        """Its name in addresses and in the store."""
         return self.record.id
 
     @cached_property
@@ -40,7 +39,7 @@ class Upload:
 
     @property
     def length(self) -> int:
-        """Its bytes when it is complete."""
+        """Its size when it is complete."""
         return self.manifest.ciphertext.size
 
     @property
@@ -64,13 +63,13 @@ class Upload:
 
     @property
     def station(self) -> str:
-        """The name of the station that brings it."""
+        """The name of the station that sends it."""
         return self.manifest.station.id
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What is remembered of an upload that was stored: enough to answer at its address."""
+    """What is remembered of a stored upload: enough to answer requests for it."""
 
     id: str
     station: str
@@ -84,23 +83,18 @@ class Stored:
 
 
 def check_fits(upload: Upload | Stored, offset: int, size: int | None) -> None:
-    """Check that a body belongs at an upload's end, and doesn't go past its length.
+    """Check that a body belongs at an upload's end, and does not exceed its length.
 
     Raises:
-        RequestError: it doesn't, or does.
+        RefusedError: it does not, or does.
     """
     if offset != upload.offset:
-        raise RequestError(
-            problems.OFFSET_CONFLICT,
-            f"it ends at {upload.offset}, not at {offset}",
-            headers={"Upload-Offset": str(upload.offset)},
-        )
+        raise OffsetError(upload.offset, offset)
     if size is not None and offset + size > upload.length:
         raise too_long(upload)
 
 
-def too_long(upload: Upload | Stored) -> RequestError:
+def too_long(upload: Upload | Stored) -> RefusedError:
     """Return the refusal of a body that goes past an upload's length."""
-    return RequestError(
-        problems.TOO_LARGE, f"the body goes past the upload's length of {upload.length} bytes"
-    )
+    detail = f"the body goes past the upload's length of {upload.length} bytes"
+    return RefusedError(Reason.TOO_LONG, detail)

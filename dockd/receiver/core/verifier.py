@@ -1,4 +1,4 @@
-"""What is read back on the way to a receipt or an answer, a few at a time, in fair turns."""
+"""Reads clips back before a receipt or an answer is signed, a few at a time, in fair turns."""
 
 import asyncio
 import errno
@@ -6,104 +6,37 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from dockd.base.clock import Clock
 from dockd.base.errors import (
     ClocksDifferError,
     HistoryForkedError,
     StoreError,
-    StoreFullError,
     UploadDamagedError,
     UploadUnreadableError,
 )
-from dockd.base.incidents import Incidents
 from dockd.evidence.statements import Manifest
 from dockd.receiver import events
 from dockd.receiver.core.clocks import check_clocks
+from dockd.receiver.core.faults import Faults, Kind
 from dockd.receiver.core.shares import FairSlots
 from dockd.receiver.core.upload import Upload
 from dockd.receiver.core.workers import Workers
-from dockd.receiver.http import problems
-from dockd.receiver.http.problems import RequestError
-from dockd.receiver.store.disk import Copy, Outcome, Sign, Store
+from dockd.receiver.store.protocol import Copy, Outcome, Sign, Store
 
 READ_AGAIN_SECONDS = 3600.0
-"""How long a reading back does for further answers."""
+"""How long one reading back is valid for further answers."""
 GIVE_UP_SECONDS = 600.0
-"""How long bytes may fail to be read before they count as lost; a shorter fault passes."""
+"""How long bytes may be unreadable before they count as lost; a shorter fault is transient."""
 _TRIES = 3
-"""How often that has to be tried meanwhile."""
+"""How often they have to be tried in that time."""
 MAX_QUEUED = 64
-"""Stored copies of one station that wait to be read back at once."""
-QUIET_SECONDS = 60.0
-"""How long a disk has to give no error before that counts as the end of them."""
+"""Stored copies of one station that may wait to be read back."""
 _MAX_REMEMBERED = 10_000
 
 
-Kind = Literal["read", "write"]
-"""What a disk was asked for."""
-
-
-class Faults:
-    """What a failing disk means to a request, and to the log."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._incidents = Incidents(clock).scope("store")
-        self._clock = clock
-        self._failing: set[Kind] = set()
-        self._failed_at: float | None = None
-        """When it failed last, until that has been told to be over."""
-
-    def refusal(self, error: Exception, kind: Kind) -> RequestError:
-        """Note a disk error and return what the client is told."""
-        self.note(error, kind)
-        return self.answer(error)
-
-    def note(self, error: Exception, kind: Kind) -> None:
-        """Note a disk error."""
-        self._failing.add(kind)
-        self._failed_at = self._clock.monotonic()
-        told = StoreError(str(error), hint="look at the store's disk and its mount")
-        if _is_full(error):
-            told = StoreFullError(str(error), hint="make room on the store's disk")
-        self._incidents.failed(events.receiver_store_failed(), told)
-
-    def answer(self, error: Exception) -> RequestError:
-        """Return what a client is told of an error that has been noted."""
-        problem, detail = problems.STORE_FAILED, "the disk gave an error"
-        if _is_full(error):
-            problem, detail = problems.STORE_FULL, "the disk is full"
-        return RequestError(problem, detail, headers={"Retry-After": "30"})
-
-    @property
-    def last(self) -> bool:
-        """Whether the disk's last word was an error, in anything that it does."""
-        return bool(self._failing)
-
-    @property
-    def is_old(self) -> bool:
-        """Whether the disk has failed, but not lately: it is to be tried."""
-        at = self._failed_at
-        return at is not None and self._clock.monotonic() - at >= QUIET_SECONDS
-
-    def works(self, *kinds: Kind) -> None:
-        """Note that the disk does this now; what it did not do lately may fail again."""
-        self._failing.difference_update(kinds)
-
-    def none(self) -> None:
-        """Note that the disk works again, some time after its last error."""
-        self._failing.clear()
-        self._failed_at = None
-        self._incidents.recovered(events.receiver_store_failed)
-
-
-def _is_full(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
-
-
 Verification = asyncio.Task[Exception | None]
-"""Ends with what went wrong, if anything did; it is started anew to try again."""
+"""Ends with what went wrong, if anything; a new one is started to try again."""
 
 
 @dataclass
@@ -113,9 +46,9 @@ class _Failing:
 
 
 class Verifier:
-    """Verifies uploads and stored copies; ``on_done`` hears of uploads that came to their end.
+    """Verifies uploads and stored copies; ``on_done`` gets uploads that are finished.
 
-    It hears None of one that was damaged.
+    Its outcome is None for a damaged one.
     """
 
     def __init__(
@@ -145,7 +78,7 @@ class Verifier:
         self._failing: dict[str, _Failing] = {}
 
     def read_at(self, manifest_sha256: str) -> datetime | None:
-        """Return when a manifest's copy was read back, if that is not long ago."""
+        """Return when a manifest's copy was read back, if that is recent."""
         when = self._read.get(manifest_sha256)
         if when is None or self._clock.monotonic() - when[0] > READ_AGAIN_SECONDS:
             return None
@@ -167,7 +100,7 @@ class Verifier:
         return self._start(copy.manifest_sha256, station, lambda: self._confirm(copy), "read")
 
     async def close(self) -> None:
-        """Wait for what runs; ``Store.stop`` makes that short."""
+        """Wait for what runs; ``Store.stop`` interrupts it."""
         await asyncio.gather(*self._tasks.values())
 
     def _start(
@@ -201,9 +134,9 @@ class Verifier:
         outcome: Outcome | None = None
         failure: StoreError | None = None
         try:
-            # Before the long work; what is signed in the end is checked again.
+            # Before the long work; it is checked again before signing.
             check_clocks(upload.manifest, self._clock.now())
-            # First: an anchor without its clip does no harm, a clip without its anchor would.
+            # First: an anchor without its clip is harmless, a clip without its anchor is not.
             await self._workers.record(self._admit, upload.manifest, upload.record.manifest_token)
             outcome = await self._workers.read(
                 store.finish, upload.record, upload.manifest, self._sign
@@ -244,7 +177,7 @@ class Verifier:
                 events.receiver_receipt_renewed(
                     clip_id=copy.manifest.clip_id,
                     station=copy.manifest.station.id,
-                    file=str(copy.place.receipt),
+                    file=copy.receipt_file,
                 )
         except ClocksDifferError as error:
             return error
@@ -256,18 +189,18 @@ class Verifier:
             return self._is_not_sound(copy, error)
         self._failing.pop(key, None)
         if self._is_sound(key):
-            events.receiver_copy_restored(clip_id=copy.manifest.clip_id, file=str(copy.place.age))
+            events.receiver_copy_restored(clip_id=copy.manifest.clip_id, file=copy.file)
         return None
 
     def _lasts(self, key: str) -> bool:
-        """Note that something could not be read, and say whether it has been so for long."""
+        """Note that something could not be read; return whether that has lasted for long."""
         now = self._clock.monotonic()
         failing = self._failing.setdefault(key, _Failing(now))
         failing.tries += 1
         return failing.tries >= _TRIES and now - failing.since >= GIVE_UP_SECONDS
 
     def _is_sound(self, key: str) -> bool:
-        """Note that a manifest's copy was read back; return whether it was thought damaged."""
+        """Note that a manifest's copy was read back; return whether it was known as damaged."""
         self._read[key] = self._clock.monotonic(), self._clock.now()
         self._read.move_to_end(key)
         if len(self._read) > _MAX_REMEMBERED:
@@ -282,7 +215,7 @@ class Verifier:
             self._damaged.add(copy.manifest_sha256)
             events.receiver_copy_damaged(
                 clip_id=copy.manifest.clip_id,
-                file=str(copy.place.age),
+                file=copy.file,
                 detail=f"{error.detail}; it stays where it is until it is uploaded again",
                 hint="look at the disk (dmesg); a station that still has the clip uploads it"
                 " again, otherwise bring it back from a backup",

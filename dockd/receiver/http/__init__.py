@@ -1,1 +1,1 @@
-"""The receiver's protocol: tus, receipts, who may, what is refused."""
+"""The receiver's HTTP: tus, receipts, access, and the core's errors as problems."""

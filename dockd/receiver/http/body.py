@@ -1,99 +1,68 @@
-"""A request's body as it arrives, in batches, and never longer than it is waited for."""
+"""A request's body as it arrives, waited for only so long."""
 
-import asyncio
-import enum
+from collections.abc import AsyncIterator
 
 from starlette.types import Receive
 
+from dockd.base.clock import Clock
+from dockd.receiver.core.body import BATCH
+from dockd.receiver.core.errors import BodyBrokenError
 from dockd.receiver.http import problems
 from dockd.receiver.http.problems import RequestError
 
-BATCH = 1 << 20
-"""Bytes after which a batch is handed on."""
 IDLE_SECONDS = 60.0
 """How long a body may stop arriving."""
 BATCH_SECONDS = 300.0
-"""How long a batch may take: no connection is held for less than some 3.5 KB/s."""
+"""How long ``BATCH`` bytes may take: no connection is held for less than about 3.5 KB/s."""
 SMALL_SECONDS = 30.0
 """How long a body may take that is read at once."""
 
 
-class End(enum.Enum):
-    """How a body ended."""
+async def pieces(
+    receive: Receive,
+    clock: Clock,
+    *,
+    idle_seconds: float = IDLE_SECONDS,
+    batch_seconds: float = BATCH_SECONDS,
+) -> AsyncIterator[bytes]:
+    """Yield a body's pieces; only the time spent waiting for the client counts.
 
-    COMPLETE = "complete"
-    GONE = "gone"
-    SLOW = "slow"
-    STOPPED = "stopped"
-
-
-class Body:
-    """A body that is read in batches, and can be stopped from outside."""
-
-    def __init__(
-        self,
-        receive: Receive,
-        *,
-        idle_seconds: float = IDLE_SECONDS,
-        batch_seconds: float = BATCH_SECONDS,
-    ) -> None:
-        self._receive = receive
-        self._idle_seconds = idle_seconds
-        self._batch_seconds = batch_seconds
-        self._waiting: asyncio.Timeout | None = None
-        self._stopped = False
-        self.end: End | None = None
-        """How it ended, once it has."""
-
-    def stop(self) -> None:
-        """Make the reader end now, with what has arrived."""
-        self._stopped = True
-        if self._waiting is not None and not self._waiting.expired():
-            self._waiting.reschedule(asyncio.get_running_loop().time())
-
-    async def batch(self) -> list[bytes]:
-        """Return the next batch: about ``BATCH`` bytes, fewer at the end, none after it."""
-        batch: list[bytes] = []
-        size = 0
-        now = asyncio.get_running_loop().time
-        deadline = now() + self._batch_seconds
-
-        def due() -> float:
-            return min(now() + self._idle_seconds, deadline)
-
+    Raises:
+        BodyBrokenError: the client is gone, or too slow.
+    """
+    left, size = batch_seconds, 0
+    while True:
+        began = clock.monotonic()
         try:
-            async with asyncio.timeout_at(due()) as self._waiting:
-                while size < BATCH and self.end is None and not self._stopped:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        self.end = End.GONE
-                        break
-                    if data := message.get("body", b""):
-                        batch.append(data)
-                        size += len(data)
-                    if not message.get("more_body", False):
-                        self.end = End.COMPLETE
-                    self._waiting.reschedule(due())
-        except TimeoutError:
-            self.end = End.STOPPED if self._stopped else End.SLOW
-        finally:
-            self._waiting = None
-        if self._stopped and self.end is None:
-            self.end = End.STOPPED
-        return batch
+            async with clock.timeout(min(idle_seconds, left)):
+                message = await receive()
+        except TimeoutError as error:
+            raise BodyBrokenError from error
+        left -= clock.monotonic() - began
+        if message["type"] == "http.disconnect":
+            raise BodyBrokenError
+        if piece := message.get("body", b""):
+            yield piece
+            size += len(piece)
+            if size >= BATCH:
+                left, size = batch_seconds, 0
+        if not message.get("more_body", False):
+            return
 
 
-async def read_small(receive: Receive, limit: int) -> bytes:
+async def read_small(receive: Receive, limit: int, clock: Clock) -> bytes:
     """Read a whole body of at most ``limit`` bytes.
 
     Raises:
         RequestError: it is longer, or did not arrive in time.
     """
-    assert limit < BATCH  # so that one batch is all
-    body = Body(receive, batch_seconds=SMALL_SECONDS)
-    content = b"".join(await body.batch())
-    if len(content) > limit:
-        raise RequestError(problems.TOO_LARGE, f"the body is longer than {limit} bytes")
-    if body.end is not End.COMPLETE:
-        raise RequestError(problems.TOO_SLOW, "the body did not arrive whole")
+    assert limit < BATCH  # so that the time of one batch is that of all
+    content = b""
+    try:
+        async for piece in pieces(receive, clock, batch_seconds=SMALL_SECONDS):
+            content += piece
+            if len(content) > limit:
+                raise RequestError(problems.TOO_LARGE, f"the body is longer than {limit} bytes")
+    except BodyBrokenError as error:
+        raise RequestError(problems.TOO_SLOW, "the body did not arrive whole") from error
     return content

@@ -21,12 +21,14 @@ from dockd.evidence.statements import (
     statement_sha256,
 )
 from dockd.receiver.core.clocks import check_clocks
-from dockd.receiver.core.shares import Requests
-from dockd.receiver.core.uploads import MAX_WAIT, Held, Uploads, Wait
+from dockd.receiver.core.receipts import Held, ReceiptDesk, Wait
+from dockd.receiver.core.stations import Station
+from dockd.receiver.core.waiting import MAX_WAIT
 from dockd.receiver.http import problems
+from dockd.receiver.http.access import Access, Caller
 from dockd.receiver.http.body import read_small
 from dockd.receiver.http.problems import RequestError
-from dockd.receiver.http.stations import Caller, Station, Stations
+from dockd.receiver.http.requests import Requests
 
 STATEMENT_TYPE = "application/jose"
 NONCE_HEADER = "Dockd-Nonce"
@@ -46,7 +48,7 @@ class Notary:
         self._clock = clock
 
     def receipt(self, manifest: Manifest, manifest_token: str) -> str:
-        """Sign for a ciphertext that was read back, and that its manifest has brought.
+        """Sign for a ciphertext that was read back and that its manifest brought.
 
         Raises:
             ClocksDifferError: by this clock, that was before the manifest was sealed.
@@ -66,7 +68,7 @@ class Notary:
         return sign(receipt, self._key)
 
     def answer(self, manifest: Manifest, manifest_token: str, held: Held, nonce: str) -> str:
-        """Sign that a receipt holds now, to one question."""
+        """Sign that a receipt is valid now, in answer to one question."""
         answer = Answer(
             nonce=nonce,
             clip_id=manifest.clip_id,
@@ -79,7 +81,7 @@ class Notary:
         return sign(answer, self._key)
 
     def anchor(self, station: Station, kid: str, head: JournalHead | None, nonce: str) -> str:
-        """Sign where a station's journal is known to stand, to one question."""
+        """Sign the newest known anchor of a station's journal, in answer to one question."""
         anchor = Anchor(
             nonce=nonce,
             station=Signer(id=station.id, kid=kid),
@@ -97,36 +99,35 @@ class Receipts:
     """The resources ``/receipts/{clip_id}`` and ``/receipts/anchors/{kid}``."""
 
     def __init__(
-        self, uploads: Uploads, stations: Stations, requests: Requests, notary: Notary
+        self, desk: ReceiptDesk, access: Access, requests: Requests, notary: Notary, clock: Clock
     ) -> None:
-        self._uploads = uploads
-        self._stations = stations
+        self._desk = desk
+        self._access = access
+        self._clock = clock
         self._requests = requests
         self._notary = notary
 
     async def receipt(self, request: Request) -> Response:
-        """Answer a request: PUT brings a manifest and asks, GET only looks up."""
+        """Answer a request: PUT sends a manifest and asks, GET only looks up."""
         clip_id = request.path_params["clip_id"]
         if not _CLIP_ID.fullmatch(clip_id):
             raise RequestError(problems.NOT_FOUND, "a clip id has 64 hexadecimal digits")
         return await (self._ask if request.method == "PUT" else self._look_up)(request, clip_id)
 
     async def anchor(self, request: Request) -> Response:
-        """Say where the journal behind a station's key is known to stand."""
+        """Return the newest known anchor of the journal behind a station's key."""
         kid = request.path_params["kid"]
         caller = self._caller(request)
-        station = self._stations.of_key(kid)
-        if station is None:
-            raise RequestError(problems.NOT_ENROLLED, f"no station here has the key {kid}")
-        self._stations.admit(caller, station.id)
+        station = self._access.of_key(kid)
+        self._access.admit(caller, station.id)
         nonce = _nonce(request)
         if nonce is None:
             raise RequestError(problems.BAD_HEADER, f"{NONCE_HEADER} is missing")
-        head = await self._uploads.newest_anchor(kid)
+        head = await self._desk.newest_anchor(kid)
         return _statement(self._notary.anchor(station, kid, head, nonce))
 
     def _caller(self, request: Request) -> Caller:
-        caller = self._stations.caller(request.headers.get("authorization"))
+        caller = self._access.caller(request.headers.get("authorization"))
         request.state.station = caller.name
         return caller
 
@@ -134,9 +135,9 @@ class Receipts:
         caller = self._caller(request)
 
         def own(station: str) -> bool:
-            return self._stations.may_act(caller, station)
+            return self._access.may_act(caller, station)
 
-        for _, receipt in await self._uploads.stored_receipts(clip_id, own):
+        for _, receipt in await self._desk.stored(clip_id, own):
             return _statement(receipt)
         raise RequestError(problems.CLIP_NOT_STORED, f"no upload of {clip_id} by this station")
 
@@ -148,14 +149,14 @@ class Receipts:
         nonce = _nonce(request)
         who = caller.name or network(request.client.host if request.client else "")
         with self._requests.one(who):
-            body = await read_small(request.receive, MAX_STATEMENT)
+            body = await read_small(request.receive, MAX_STATEMENT, self._clock)
         token = body.decode("ascii", "replace")
-        manifest = self._stations.manifest(token, caller)
+        manifest = self._access.manifest(token, caller)
         request.state.station = manifest.station.id
         if manifest.clip_id != clip_id:
             raise RequestError(problems.MANIFEST_REFUSED, "it is that of another clip")
         with self._requests.one(manifest.station.id):
-            held = await self._uploads.receipt(manifest, token, _wanted_wait(request))
+            held = await self._desk.receipt(manifest, token, _wanted_wait(request))
         if isinstance(held, Wait):
             return Response(status_code=202, headers={"Retry-After": str(held.seconds)})
         response = _statement(held.receipt)

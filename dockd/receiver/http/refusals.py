@@ -1,4 +1,4 @@
-"""What the receiver refuses, told in its log: to whom, and why, at growing intervals."""
+"""Logs what the receiver refuses, to whom, and why, at growing intervals."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -7,14 +7,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dockd.base.clock import Clock
-from dockd.base.errors import RequestRefusedError
+from dockd.base.errors import ClocksDifferError, HistoryForkedError, RequestRefusedError
 from dockd.base.incidents import Incidents
 from dockd.base.web import network
 from dockd.receiver import events
+from dockd.receiver.core.errors import RefusedError
 from dockd.receiver.http import problems
 from dockd.receiver.http.problems import RequestError
+from dockd.receiver.http.translating import translated
 
-_TOLD = {
+_LOGGED = {
     problems.MANIFEST_REFUSED,
     problems.TOKEN_REFUSED,
     problems.NOT_ENROLLED,
@@ -28,17 +30,17 @@ _TOLD = {
     problems.STORE_FULL,
     problems.SHARE_FULL,
 }
-"""What an operator may have to do something about; the rest is the protocol at work."""
+"""What may need operator action; the rest is normal protocol."""
 Serve = Callable[[Request], Awaitable[Response]]
 _QUIET_SECONDS = 60.0
-"""How long a refusal has to be away before something that is taken ends it."""
+"""How long a refusal must be absent before an accepted request ends it."""
 _MOST_FORWARDED = 200
 _MOST = 1000
-"""Pairs of a refusal and who it was for that are remembered at once."""
+"""Pairs of a refusal and its client that are remembered at once."""
 
 
 class Refusals:
-    """Tells of each kind of refusal and each peer once, and again while it goes on."""
+    """Logs each kind of refusal for each client once, and again while it continues."""
 
     def __init__(self, clock: Clock) -> None:
         self._incidents = Incidents(clock).scope("refusals")
@@ -46,14 +48,18 @@ class Refusals:
         self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
         """When each was refused last, oldest first."""
 
-    def telling(self, serve: Serve) -> Serve:
-        """Return a resource that has its refusals told, and their end."""
+    def logged(self, serve: Serve) -> Serve:
+        """Return a resource whose refusals are translated and logged, and their end."""
 
         async def served(request: Request) -> Response:
             try:
                 response = await serve(request)
+            except (RefusedError, ClocksDifferError, HistoryForkedError) as error:
+                refusal = translated(error)
+                self._log(request, refusal)
+                raise refusal from error
             except RequestError as refusal:
-                self._tell(request, refusal)
+                self._log(request, refusal)
                 raise
             if request.method in {"POST", "PUT"}:
                 self._taken(getattr(request.state, "station", ""))
@@ -62,16 +68,16 @@ class Refusals:
         return served
 
     def _taken(self, station: str) -> None:
-        """Note that something of a station was taken; what was refused just now may be again."""
+        """Note an accepted request of a station; recent refusals may come again."""
         now = self._clock.monotonic()
         for key in [key for key in self._known if station and key[1] == station]:
             if now - self._known[key] >= _QUIET_SECONDS:
                 del self._known[key]
                 self._incidents.within(*key).recovered(events.receiver_refused)
 
-    def _tell(self, request: Request, refusal: RequestError) -> None:
-        """Note a refusal, and write it if it is time to."""
-        if refusal.problem not in _TOLD:
+    def _log(self, request: Request, refusal: RequestError) -> None:
+        """Note a refusal, and log it when due."""
+        if refusal.problem not in _LOGGED:
             return
         address = request.client.host if request.client else ""
         station: str = getattr(request.state, "station", "")
@@ -92,7 +98,7 @@ class Refusals:
 
 
 def _forwarded(request: Request) -> str:
-    """Return whom a request is said to come from by a proxy, or by itself: nobody checks it."""
+    """Return whom a request claims to come from, by a proxy or itself; this is unverified."""
     headers = request.headers
     said = headers.get("forwarded") or headers.get("x-forwarded-for") or ""
     return said[:_MOST_FORWARDED]

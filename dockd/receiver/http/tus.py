@@ -16,22 +16,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dockd.receiver.core.shares import Requests
+from dockd.base.clock import Clock
+from dockd.receiver.core.errors import RefusedError
 from dockd.receiver.core.upload import Stored, Upload
 from dockd.receiver.core.uploads import Uploads
+from dockd.receiver.core.writing import Checksum
 from dockd.receiver.http import problems
-from dockd.receiver.http.body import Body
+from dockd.receiver.http.access import Access, Caller
+from dockd.receiver.http.body import pieces
 from dockd.receiver.http.problems import RequestError
-from dockd.receiver.http.stations import Caller, Stations
-from dockd.receiver.store.writing import Checksum
+from dockd.receiver.http.requests import Requests
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,checksum,expiration,termination"
 ALGORITHMS = ("sha256", "sha1")
-"""``sha1`` because the specification asks every server for it."""
+"""``sha1`` because the specification requires it of every server."""
 BODY_TYPE = "application/offset+octet-stream"
 MAX_OTHER_METADATA = 4096
-"""Bytes of ``Upload-Metadata`` that an upload may have beside its manifest."""
+"""Bytes of ``Upload-Metadata`` that an upload may have besides its manifest."""
 METHODS = {"POST", "HEAD", "PATCH", "DELETE", "OPTIONS"}
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -39,7 +41,7 @@ _KEY = re.compile(r"[!-+\--~]+")
 
 
 class TusMiddleware:
-    """What tus asks of every request and response below ``/files``."""
+    """What tus requires of every request and response below ``/files``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -73,10 +75,11 @@ class Tus:
     """The resources ``/files/`` and ``/files/{upload}``."""
 
     def __init__(
-        self, uploads: Uploads, stations: Stations, requests: Requests, max_size: int
+        self, uploads: Uploads, access: Access, requests: Requests, max_size: int, clock: Clock
     ) -> None:
         self._uploads = uploads
-        self._stations = stations
+        self._access = access
+        self._clock = clock
         self._requests = requests
         self._max_size = max_size
 
@@ -90,7 +93,7 @@ class Tus:
             return await self._options(request)
         caller = self._caller(request)
         upload = self._uploads.find(request.path_params["upload"])
-        self._stations.admit(caller, upload.station)
+        self._access.admit(caller, upload.station)
         request.state.station = upload.station
         serve: dict[str, Callable[[Request, Upload | Stored], Awaitable[Response]]] = {
             "HEAD": self._head,
@@ -100,7 +103,7 @@ class Tus:
         return await serve[request.method](request, upload)
 
     def _caller(self, request: Request) -> Caller:
-        caller = self._stations.caller(request.headers.get("authorization"))
+        caller = self._access.caller(request.headers.get("authorization"))
         request.state.station = caller.name
         return caller
 
@@ -125,7 +128,7 @@ class Tus:
         if sum(map(len, (*pairs, *pairs.values()))) > MAX_OTHER_METADATA:
             raise RequestError(
                 problems.TOO_LARGE,
-                f"Upload-Metadata has more than {MAX_OTHER_METADATA} bytes beside the manifest",
+                f"Upload-Metadata has more than {MAX_OTHER_METADATA} bytes besides the manifest",
             )
         if not token:
             raise RequestError(
@@ -133,7 +136,7 @@ class Tus:
                 "Upload-Metadata names no manifest",
                 hint="this receiver takes uploads of dockd stations only",
             )
-        manifest = self._stations.manifest(token, caller)
+        manifest = self._access.manifest(token, caller)
         request.state.station = manifest.station.id
         if length != manifest.ciphertext.size:
             raise RequestError(
@@ -150,14 +153,14 @@ class Tus:
         with self._requests.one(manifest.station.id):
             upload = await self._uploads.create(manifest, token, metadata)
             if with_upload:
-                body = Body(request.receive)
+                body = pieces(request.receive, self._clock)
                 try:
                     await self._uploads.append(upload, 0, body, size, checksum)
-                except (RequestError, OSError):
-                    # Its address was never told, so that nobody could resume it.
+                except (RefusedError, OSError):
+                    # Its address was never sent, so no client could resume it.
                     await self._uploads.remove(upload)
                     raise
-        # Relative to the request, so that it holds behind any proxy.
+        # Relative to the request, so that it is right behind any proxy.
         here = upload.id if request.scope["path"].endswith("/") else f"files/{upload.id}"
         return Response(status_code=201, headers={"Location": here, **self._state(upload)})
 
@@ -179,7 +182,7 @@ class Tus:
         offset = _number(headers, "Upload-Offset")
         checksum = _parse_checksum(headers)
         with self._requests.one(upload.station):
-            body = Body(request.receive)
+            body = pieces(request.receive, self._clock)
             await self._uploads.append(upload, offset, body, _content_length(headers), checksum)
         return Response(status_code=204, headers=self._state(upload))
 
@@ -212,7 +215,7 @@ def _media_type(headers: Headers) -> str:
 
 
 def _parse_metadata(value: str) -> dict[str, str]:
-    """Return the pairs of an ``Upload-Metadata`` header, without those that aren't text."""
+    """Return the pairs of an ``Upload-Metadata`` header."""
     pairs: dict[str, str] = {}
     for pair in value.split(",") if value else []:
         key, _, encoded = pair.strip(" ").partition(" ")
@@ -235,11 +238,11 @@ def _parse_checksum(headers: Headers) -> Checksum | None:
         raise RequestError(
             problems.BAD_HEADER, f"Upload-Checksum has to be one of {', '.join(ALGORITHMS)}"
         )
-    hasher = hashlib.new(algorithm, usedforsecurity=False)
+    size = hashlib.new(algorithm, usedforsecurity=False).digest_size
     try:
         expected = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         expected = b""
-    if len(expected) != hasher.digest_size:
+    if len(expected) != size:
         raise RequestError(problems.BAD_HEADER, f"Upload-Checksum is not a {algorithm} in base64")
-    return Checksum(hasher, expected)
+    return Checksum(algorithm, expected)

@@ -1,1 +1,1 @@
-"""Where ciphertext and statements are kept: a folder."""
+"""Where ciphertext and statements are kept: a protocol, and a folder on disk behind it."""

@@ -1,36 +1,56 @@
-"""Unfinished uploads on disk: ``<id>.part`` holds the bytes, ``<id>.json`` says of what.
+"""Unfinished uploads on disk: ``<id>.part`` holds the bytes, ``<id>.json`` describes them.
 
-A part is created before its record, so that a record without a part belongs to an upload
-whose bytes have moved on into the store; a part without a record is nobody's.
+A part is created before its record, so that a record without a part belongs to an upload whose
+bytes have moved on into the store; a part without a record belongs to no upload.
 """
 
 import contextlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from dockd.base.randomness import Randomness
 from dockd.host.files import Files
 from dockd.receiver import events
+from dockd.receiver.store.protocol import Record
 
 _VERSION = 1
 _OWN_NAME = re.compile(r"[0-9a-f]{32}\.(json|part)|.+\.(json|jws)\.[0-9a-f]{8}\.part")
 
 
-@dataclass(frozen=True)
-class Record:
-    """What is known of an upload for as long as it lasts."""
+class OpenFile:
+    """An upload's part, open for writing."""
 
-    id: str
-    manifest_token: str
-    """The compact manifest that it was created with."""
+    def __init__(self, path: Path, files: Files) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._files = files
+
+    def size(self) -> int:
+        """Return how many bytes there are."""
+        return os.fstat(self._fd).st_size
+
+    def write(self, pieces: Sequence[bytes], offset: int) -> int:
+        """Write all pieces at an offset and return how many bytes that was."""
+        return self._files.write_at(self._fd, pieces, offset)
+
+    def truncate(self, size: int) -> None:
+        """Cut the bytes off at a size."""
+        self._files.truncate(self._fd, size)
+
+    def sync(self) -> None:
+        """Make the bytes durable."""
+        self._files.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close it; network file systems and quotas may report an earlier failure only now."""
+        self._files.close(self._fd)
 
 
-class Incoming:
-    """The folder of unfinished uploads; nothing else of the receiver's in it outlives a start."""
+class IncomingFolder:
+    """The folder of unfinished uploads; a start removes all else of the receiver's in it."""
 
     def __init__(self, folder: Path, files: Files, randomness: Randomness) -> None:
         self.folder = folder
@@ -47,7 +67,7 @@ class Incoming:
     def create(self, manifest_token: str, metadata: str) -> Record:
         """Begin an upload, durably, under an id that can't be guessed."""
         record = Record(self._randomness.hex(16), manifest_token)
-        os.close(self._files.create(self.part(record.id)))
+        self._files.close(self._files.create(self.part(record.id)))
         content = {"v": _VERSION, "manifest": manifest_token, "metadata": metadata}
         text = json.dumps(content, indent=1).encode() + b"\n"
         try:
@@ -76,12 +96,21 @@ class Incoming:
         """Return when the last byte arrived."""
         return datetime.fromtimestamp(self.part(upload_id).stat().st_mtime, UTC)
 
-    def open(self, upload_id: str) -> int:
-        """Open an upload's part for writing and return the descriptor."""
-        return os.open(self.part(upload_id), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    def open(self, upload_id: str) -> OpenFile:
+        """Open an upload's part for writing."""
+        return OpenFile(self.part(upload_id), self._files)
+
+    def beginning(self, upload_id: str, size: int) -> bytes:
+        """Return the first bytes of an upload, at most ``size``."""
+        with self.part(upload_id).open("rb") as file:
+            return file.read(size)
+
+    def file(self, upload_id: str) -> str:
+        """Return where an operator finds an upload's bytes."""
+        return str(self.part(upload_id))
 
     def try_write(self) -> None:
-        """Write something small and remove it again; a crash in between leaves nobody's part.
+        """Write something small and remove it again; a crash leaves a part without a record.
 
         Raises:
             OSError: the disk fails.
@@ -93,7 +122,7 @@ class Incoming:
                 self._files.write_at(fd, [b"\x00"], 0)
                 self._files.fsync(fd)
             finally:
-                os.close(fd)
+                self._files.close(fd)
         finally:
             self._files.remove(part)
 
@@ -109,14 +138,14 @@ class Incoming:
     def load(self) -> tuple[list[Record], int]:
         """Return the uploads of earlier runs, and how many leftovers were removed.
 
-        What has no name of the receiver's, or can't be read or removed, is logged and left.
+        Files with other names, or that can't be read or removed, are logged and left.
         """
         records: dict[str, Record | None] = {}
         junk = 0
         # An upload's record sorts before its part.
         for path in sorted(self.folder.iterdir()):
             if not _OWN_NAME.fullmatch(path.name):
-                events.receiver_leftover(file=str(path), detail="the receiver gives no such names")
+                events.receiver_leftover(file=str(path), detail="unrecognised file name")
                 continue
             try:
                 junk += self._clear(path, records)
@@ -125,9 +154,9 @@ class Incoming:
         return [record for record in records.values() if record is not None], junk
 
     def _clear(self, path: Path, records: dict[str, Record | None]) -> bool:
-        """Remember a record, and remove what belongs to none; return whether it did."""
+        """Remember a record, or remove a file that belongs to none; return whether it did."""
         if path.suffix == ".json":
-            records[path.stem] = None  # of a record that can't be read, the part stays as well
+            records[path.stem] = None  # the part of an unreadable record stays as well
             if (record := _parse(path)) is not None:
                 records[path.stem] = record
                 return False

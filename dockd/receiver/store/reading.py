@@ -1,4 +1,4 @@
-"""Reading back what the disk was given to keep, past the page cache."""
+"""Reading back what the disk holds, past the page cache."""
 
 import errno
 import hashlib
@@ -10,23 +10,23 @@ from dockd.evidence.statements import Content
 from dockd.host.files import read_from_disk
 
 _UNREADABLE = {errno.EIO, errno.ENODATA, errno.EILSEQ, errno.EBADMSG, errno.EUCLEAN}
-"""What Linux answers where a medium or a file system has lost these very bytes.
+"""What Linux returns if a medium or a file system has lost these very bytes.
 
-``O_DIRECT`` returns the block layer's own numbers (``blk_errors`` in block/blk-core.c), of
-which the page cache makes EIO; file systems know EBADMSG and EUCLEAN for checksums and
-structures that don't hold.
+``O_DIRECT`` returns the block layer's own numbers (``blk_errors`` in block/blk-core.c), which
+the page cache turns into EIO; file systems use EBADMSG and EUCLEAN for wrong checksums and
+broken structures.
 """
 
 
 def read_back(path: Path, expected: Content, stopping: threading.Event) -> bool:
-    """Read a file from the disk and compare it with what it has to be; false if told to stop.
+    """Read a file from the disk and compare it with what is expected; false if stopped.
 
-    Bytes that differ are read once more: a passing fault on their way is not damage.
+    Bytes that differ are read once more: a transient fault in transfer is not damage.
 
     Raises:
-        UploadDamagedError: it is something else, or gone.
-        UploadUnreadableError: the disk can't give it back.
-        OSError: it could not be read for another reason, which may pass.
+        UploadDamagedError: it differs, or is missing.
+        UploadUnreadableError: the disk can't return it.
+        OSError: it could not be read for another reason, which may be transient.
     """
     found = _read(path, stopping)
     if found is not None and found != expected:

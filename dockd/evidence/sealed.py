@@ -1,10 +1,10 @@
-"""What can be told of a ciphertext without opening it: that it is an age file, and its sizes.
+"""What a ciphertext shows without being opened: that it is an age file, and its sizes.
 
-A manifest that is wrong in these is a mistake or a lie, and nobody needs an identity to say so.
+No identity is needed to find a manifest wrong in these.
 """
 
 import os
-from pathlib import Path
+from typing import BinaryIO
 
 from dockd.base.errors import AgeHeaderError, UploadDamagedError
 from dockd.evidence.age import ciphertext_size
@@ -12,13 +12,13 @@ from dockd.evidence.age.header import MAX_HEADER, VERSION_LINE, read_header
 from dockd.evidence.statements import Manifest
 
 BEGINNING = len(VERSION_LINE)
-"""Bytes that every age file begins with."""
+"""Length of what every age file begins with."""
 _SHORTEST_STANZA = len(b"-> t\n\n")
 _MAC_LINE = len("--- ") + 43 + 1
 
 
 def implausible(manifest: Manifest) -> str:
-    """Say why no age file of the manifest's plaintext can have its ciphertext's size, or ""."""
+    """Return why no age file of the manifest's plaintext has its ciphertext's size, or ""."""
     header = manifest.ciphertext.size - ciphertext_size(manifest.plaintext.size, 0)
     least = BEGINNING + _SHORTEST_STANZA * len(manifest.recipients) + _MAC_LINE
     if least <= header <= MAX_HEADER:
@@ -29,25 +29,23 @@ def implausible(manifest: Manifest) -> str:
     )
 
 
-def begins_as_age(path: Path) -> bool:
-    """Say whether a file begins as an age file does, as far as it goes."""
-    with path.open("rb") as file:
-        return VERSION_LINE.startswith(file.read(BEGINNING))
+def begins_as_age(beginning: bytes) -> bool:
+    """Say whether the first bytes, as far as they go, are those of an age file."""
+    return VERSION_LINE.startswith(beginning[:BEGINNING])
 
 
-def check_header(path: Path, manifest: Manifest) -> None:
+def check_header(file: BinaryIO, manifest: Manifest) -> None:
     """Check that a ciphertext has an age header, and that the rest has the plaintext's size.
 
     Raises:
         UploadDamagedError: it has not.
         OSError: it could not be read.
     """
-    with path.open("rb") as file:
-        try:
-            header = read_header(file.readline(MAX_HEADER), file)
-        except AgeHeaderError as error:
-            raise UploadDamagedError(f"no age file: {error.detail}") from error
-        payload = os.fstat(file.fileno()).st_size - file.tell()
+    try:
+        header = read_header(file.readline(MAX_HEADER), file)
+    except AgeHeaderError as error:
+        raise UploadDamagedError(f"no age file: {error.detail}") from error
+    payload = os.fstat(file.fileno()).st_size - file.tell()
     if len(header.stanzas) < len(manifest.recipients):
         raise UploadDamagedError(
             f"it is sealed to {len(header.stanzas)} recipients, and its manifest names"

@@ -1,30 +1,26 @@
-"""What the receiver knows of each station key's journal: anchors that only grow and never fork.
+"""The anchors of each station key's journal, which only grow and never fork.
 
 Every manifest carries the head of its station's journal, and the head in the manifest before
-it, so that the anchors of one key form a chain whatever order they arrive in. A station that
-was set back to an older state, or goes on twice, signs an anchor that contradicts that chain.
+it, so that the anchors of one key form a chain in whatever order they arrive. A station that
+was reset to an older state, or runs twice, signs an anchor that contradicts that chain.
 
-They are kept in ``anchors.db`` (SQLite), which is made anew from the stored manifests where
-it is missing or damaged.
+They are kept in ``anchors.db`` (SQLite), which is rebuilt from the stored manifests if it is
+missing or damaged.
 """
 
 import contextlib
-import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 from dockd.base.clock import Clock, timestamp
-from dockd.base.errors import HistoryForkedError, ManifestRefusedError
-from dockd.evidence.statements import (
-    JournalHead,
-    Manifest,
-    read_unverified_manifest,
-    statement_sha256,
-)
+from dockd.base.errors import HistoryForkedError
+from dockd.base.randomness import Randomness
+from dockd.evidence.statements import JournalHead, Manifest, statement_sha256
 from dockd.receiver import events
 
 _TABLE = (
@@ -43,14 +39,13 @@ CREATE TABLE IF NOT EXISTS anchors (
     "CREATE INDEX IF NOT EXISTS anchors_by_previous ON anchors (kid, previous_seq)",
 )
 _SIDE_BY_SIDE = timedelta(minutes=10)
-"""How far the times of clips that were sealed side by side may be from their order."""
+"""How far the times of clips that were sealed concurrently may differ from their order."""
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _VERSION = 2
-"""Of what is read when they are made anew: 2 knows what version 0.1 of dockd has kept."""
+"""What a rebuild reads: 2 includes what version 0.1 of dockd stored."""
 _BATCH = 1000
-_MOST_TOLD = 20
-"""Files that can't be read and are named, when they are made anew."""
-_TELL_SECONDS = 60.0
+_LOG_SECONDS = 60.0
+"""How often the progress of a rebuild is logged."""
 _FORKS = """
 SELECT kid, MIN(seq) FROM (
     SELECT kid, seq FROM anchors GROUP BY kid, seq HAVING COUNT(DISTINCT hash) > 1
@@ -83,30 +78,45 @@ _HINT = (
 )
 
 
+class Manifests(Protocol):
+    """A walk through the stored manifests."""
+
+    read: int
+    """How many have been read."""
+    failed: int
+    """How many could not be read now."""
+
+    def __iter__(self) -> Iterator[tuple[Manifest, str]]:
+        """Yield each manifest and its SHA-256."""
+
+
 class Anchors:
     """The anchors of every station key; safe to use from any thread."""
 
     def __init__(
-        self, store: Path, alive: Callable[[], None] = lambda: None, clock: Clock | None = None
+        self,
+        path: Path,
+        manifests: Callable[[], Manifests],
+        clock: Clock | None = None,
+        randomness: Randomness | None = None,
     ) -> None:
-        """Open them, and make them anew if need be.
+        """Open them, and rebuild them if necessary, which may take hours in a large store.
 
         Args:
-            store: the folder of the store.
-            alive: is called as that gets on, which may take hours in a large store.
-            clock: how long it takes.
+            path: the database.
+            manifests: begins a walk through all that are stored.
+            clock: measures the time between log lines.
+            randomness: makes the name of a damaged database.
 
         Raises:
             OSError: they can't be opened.
         """
         self._lock, self._asking = threading.Lock(), threading.Lock()
-        path = store / "anchors.db"
-        alive()
         with _as_os_error(path):
-            self._db = _opened(path)
+            self._db = _opened(path, randomness or Randomness())
             if self._db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
-                self._rebuild(store, alive, clock or Clock())
-            # In WAL, who reads doesn't wait for who writes.
+                self._rebuild(manifests(), clock or Clock())
+            # In WAL, readers don't wait for the writer.
             self._reader = _connect(path)
 
     def close(self) -> None:
@@ -128,17 +138,17 @@ class Anchors:
         return None if row is None else JournalHead(seq=row[0], hash=row[1])
 
     def check(self, manifest: Manifest, token: str) -> None:
-        """Check that a manifest's anchor agrees with all that its key has signed before.
+        """Check that a manifest's anchor agrees with everything its key has signed before.
 
         Raises:
-            HistoryForkedError: it doesn't.
+            HistoryForkedError: it does not.
             OSError: the disk failed.
         """
         with self._reading() as reader:
             _check(reader, manifest, statement_sha256(token))
 
     def record(self, manifest: Manifest, token: str) -> None:
-        """Keep a manifest's anchor durably; raises as :meth:`check` does."""
+        """Store a manifest's anchor durably; raises as :meth:`check` does."""
         sha256 = statement_sha256(token)
         with self._lock, _as_os_error(Path("anchors.db")):
             self._db.execute("BEGIN IMMEDIATE")
@@ -166,28 +176,33 @@ class Anchors:
             ),
         )
 
-    def _rebuild(self, store: Path, alive: Callable[[], None], clock: Clock) -> None:
+    def _rebuild(self, manifests: Manifests, clock: Clock) -> None:
         """Read the stored manifests; what can't be read now is read at the next start."""
         for statement in _TABLE:
             self._db.execute(statement)
-        reading = _Reading(alive)
-        told = clock.monotonic()
+        stations: dict[str, str] = {}
+        """Whose key each is, by its manifests."""
+        logged = clock.monotonic()
         events.receiver_anchors_rebuilding(manifests=0)
-        manifests = reading.manifests(store / "clips")
-        while batch := list(islice(manifests, _BATCH)):
-            self._db.execute("BEGIN IMMEDIATE")
-            for manifest, sha256 in batch:
-                self._insert(manifest, sha256)
-            self._db.execute("COMMIT")
-            if clock.monotonic() - told >= _TELL_SECONDS:
-                told = clock.monotonic()
-                events.receiver_anchors_rebuilding(manifests=reading.read)
+        remaining = iter(manifests)
+        while batch := list(islice(remaining, _BATCH)):
+            self._insert_all(batch)
+            stations.update((one.station.kid, one.station.id) for one, _ in batch)
+            if clock.monotonic() - logged >= _LOG_SECONDS:
+                logged = clock.monotonic()
+                events.receiver_anchors_rebuilding(manifests=manifests.read)
         for kid, seq in self._db.execute(_FORKS).fetchall():
-            station = reading.stations.get(kid, "")
+            station = stations.get(kid, "")
             events.receiver_history_forked(station=station, kid=kid, seq=seq, hint=_HINT)
-        events.receiver_anchors_rebuilt(manifests=reading.read, unreadable=reading.failed)
-        if not reading.failed:
+        events.receiver_anchors_rebuilt(manifests=manifests.read, unreadable=manifests.failed)
+        if not manifests.failed:
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _insert_all(self, batch: Iterable[tuple[Manifest, str]]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        for manifest, sha256 in batch:
+            self._insert(manifest, sha256)
+        self._db.execute("COMMIT")
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -195,83 +210,29 @@ class Anchors:
             yield self._reader
 
 
-class _Reading:
-    """Goes through the manifests of a store."""
-
-    def __init__(self, alive: Callable[[], None]) -> None:
-        self._alive = alive
-        self._told = 0
-        self.read = 0
-        self.failed = 0
-        """How many files and folders the disk could not give back."""
-        self.stations: dict[str, str] = {}
-        """Whose key each is, by its manifests."""
-
-    def manifests(self, clips: Path) -> Iterator[tuple[Manifest, str]]:
-        """Yield all that can be read, each with its name; others are told of."""
-        for folder in self._names(clips):
-            for subfolder in self._names(folder):
-                self._alive()
-                for path in self._names(subfolder):
-                    # Version 0.1 kept further ones as <clip_id>.manifest.<16 digits>.jws.
-                    if path.match("*.manifest*.jws"):
-                        yield from self._manifest(path)
-
-    def _names(self, folder: Path) -> list[Path]:
-        try:
-            return list(folder.iterdir())
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            self._fails(folder, error)
-            return []
-
-    def _manifest(self, path: Path) -> Iterator[tuple[Manifest, str]]:
-        try:
-            token = path.read_text(encoding="ascii", errors="replace")
-            manifest = read_unverified_manifest(token)
-        except OSError as error:
-            self._fails(path, error)
-        except ManifestRefusedError as error:
-            self._tell(path, error)
-        else:
-            self.read += 1
-            self.stations[manifest.station.kid] = manifest.station.id
-            yield manifest, statement_sha256(token)
-
-    def _fails(self, path: Path, error: OSError) -> None:
-        self.failed += 1
-        self._tell(path, error)
-
-    def _tell(self, path: Path, error: Exception) -> None:
-        if self._told < _MOST_TOLD:
-            self._told += 1
-            events.receiver_leftover(file=str(path), detail=str(error))
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Open a database; a damaged one is set aside, and an empty one takes its place."""
+def _opened(path: Path, randomness: Randomness) -> sqlite3.Connection:
+    """Open a database; a damaged one is set aside and replaced by an empty one."""
     try:
-        return _sound(path)
+        return _intact(path)
     except sqlite3.OperationalError:
         raise  # the disk, not what is on it
     except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.damaged")
-        # The log first: it would be taken for that of the new database.
+        aside = path.with_name(f"{path.name}.{randomness.hex(8)}.damaged")
+        # The write-ahead log first: it would be taken for that of the new database.
         for suffix in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
         events.receiver_anchors_damaged(file=str(aside), detail=str(error))
-        return _sound(path)
+        return _intact(path)
 
 
-def _sound(path: Path) -> sqlite3.Connection:
+def _intact(path: Path) -> sqlite3.Connection:
     db = _connect(path)
     try:
         path.chmod(0o600)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        # SQLite's own quick_check takes sound tables without row ids for damaged (3.40).
+        # SQLite's own quick_check reports intact tables without row ids as damaged (3.40).
         if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'anchors_by_previous'").fetchone():
             db.execute("SELECT SUM(LENGTH(hash)) FROM anchors").fetchone()
             db.execute(
@@ -314,7 +275,7 @@ def _as_os_error(path: Path) -> Iterator[None]:
 
 
 def _contradictions(manifest: Manifest) -> Iterator[tuple[str, tuple[object, ...], str]]:
-    """Yield what no anchor of the same key may be, as SQL, its arguments and its meaning."""
+    """Yield what no anchor of the same key may match, as SQL, its arguments and its meaning."""
     head, previous = manifest.journal, manifest.previous
     here = head.seq, head.hash
     yield "seq = ? AND hash != ?", here, "the same with another content"
