@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measure import Comparison, Contender, compare, fill, peak_rss
-from dockd.demo.stage import Receiver
+from dockd.demo.layout import DemoReceiver
 from dockd.evidence.age import X25519Identity
 from dockd.evidence.keys import SigningKey, write_secret_file
 
@@ -129,7 +129,7 @@ class Dockd(_Mover):
             write_secret_file(self.folder / f"{name}.key", key.pem())
             (self.folder / f"{name}.key.pub").write_bytes(key.verify_key.pem())
         (self.folder / "receiver.toml").write_text(_RECEIVER)
-        receiver = Receiver(self.folder / "receiver.toml", self.folder / "receiver.log")
+        receiver = DemoReceiver(self.folder / "receiver.toml", self.folder / "receiver.log")
         recipient = X25519Identity.generate().recipient
         config = _STATION.format(recipient=recipient, port=receiver.port)
         (self.folder / "config.toml").write_text(config)

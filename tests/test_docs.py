@@ -21,7 +21,7 @@ from dockd.cli import main as cli
 from dockd.evidence.statements import Anchor, Answer, Manifest, Receipt
 from dockd.receiver import config as receiver_config
 from dockd.receiver.http import problems
-from dockd.receiver.http.problems import Problem
+from dockd.receiver.http.problems import ProblemType
 from dockd.station.config import Config
 from dockd.station.ledger.journal_kinds import KINDS
 from tests.base.test_errors import classes
@@ -214,7 +214,7 @@ def test_every_member_of_what_a_receiver_signs_is_described(statement: type[Base
 
 def test_every_refusal_of_the_receiver_is_listed() -> None:
     page = (ROOT / "docs" / "protocol.md").read_text()
-    known = {value for value in vars(problems).values() if isinstance(value, Problem)}
+    known = {value for value in vars(problems).values() if isinstance(value, ProblemType)}
     listed = set(re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \| (.+) \|$", page, re.MULTILINE))
     assert listed == {(one.code, str(one.status), one.title) for one in known}
 

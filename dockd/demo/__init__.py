@@ -18,9 +18,9 @@ from typing import Any
 from dockd.base.clock import Clock
 from dockd.base.errors import StatementError
 from dockd.base.logs import configure as configure_logs
+from dockd.demo.layout import DemoSite, LaidOut
 from dockd.demo.proxy import BreakingProxy
-from dockd.demo.show import Display, print_report
-from dockd.demo.stage import LaidOut, Stage
+from dockd.demo.show import ProgressDisplay, print_report
 from dockd.evidence.age import open_stream
 from dockd.evidence.keys import VerifyKey
 from dockd.evidence.statements import Content, verify_receipt
@@ -69,11 +69,11 @@ def run(source: Path | None, *, as_json: bool) -> int:
         DockdError: it could not be set up.
     """
     with tempfile.TemporaryDirectory(prefix="dockd-demo-") as name:
-        stage = Stage(Path(name))
-        laid_out = stage.lay_out(source)
-        with (stage.folder / "dockd.log").open("w", buffering=1) as log:
+        site = DemoSite(Path(name))
+        laid_out = site.lay_out(source)
+        with (site.folder / "dockd.log").open("w", buffering=1) as log:
             configure_logs(style="json", stream=log)
-            report = asyncio.run(_play(stage, laid_out, Display(sys.stderr)))
+            report = asyncio.run(_play(site, laid_out, ProgressDisplay(sys.stderr)))
     if as_json:
         print(json.dumps({"holds": report.holds, **asdict(report)}))  # noqa: T201
     else:
@@ -81,26 +81,30 @@ def run(source: Path | None, *, as_json: bool) -> int:
     return 0 if report.holds else 1
 
 
-async def _play(stage: Stage, laid_out: Sequence[LaidOut], display: Display) -> Report:
+async def _play(site: DemoSite, laid_out: Sequence[LaidOut], display: ProgressDisplay) -> Report:
     began = time.monotonic()
-    receiver = await asyncio.to_thread(stage.start_receiver)
+    receiver = await asyncio.to_thread(site.start_receiver)
     try:
         # Ciphertext is longer than its clip, so there is one that is as long.
         at_least = min(max(clip.size for clip in laid_out), _CHUNK)
         async with BreakingProxy(receiver.host, receiver.port, at_least=at_least) as proxy:
-            station = Station(configuration.load(stage.write_station_config(proxy.port)))
+            station = Station(configuration.load(site.write_station_config(proxy.port)))
             working = asyncio.create_task(station.run(Notifier({})))
-            await _until_wiped(stage, station, working, len(laid_out), display)
+            await _until_wiped(site, station, working, len(laid_out), display)
             working.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await working
     finally:
         await asyncio.to_thread(receiver.stop)
-    return _report(stage, laid_out, time.monotonic() - began, proxy.cuts)
+    return _report(site, laid_out, time.monotonic() - began, proxy.cuts)
 
 
 async def _until_wiped(
-    stage: Stage, station: Station, working: asyncio.Task[None], clips: int, display: Display
+    site: DemoSite,
+    station: Station,
+    working: asyncio.Task[None],
+    clips: int,
+    display: ProgressDisplay,
 ) -> None:
     """Show what goes on until every clip is wiped, or the daemon has failed."""
     wiped = 0
@@ -108,22 +112,22 @@ async def _until_wiped(
         await asyncio.wait({working}, timeout=_REFRESH)
         if working.done():
             return working.result()
-        states = await asyncio.to_thread(_states, stage)
+        states = await asyncio.to_thread(_states, site)
         wiped = states.get(State.WIPED, 0)
         display.show(station.activity.current(), states, clips)
     display.end()
     return None
 
 
-def _states(stage: Stage) -> dict[State, int]:
+def _states(site: DemoSite) -> dict[State, int]:
     counts: dict[State, int] = {}
-    for clip in _clips(stage):
+    for clip in _clips(site):
         counts[clip.state] = counts.get(clip.state, 0) + 1
     return counts
 
 
-def _clips(stage: Stage) -> list[Clip]:
-    path = stage.folder / "station" / "ledger.db"
+def _clips(site: DemoSite) -> list[Clip]:
+    path = site.folder / "station" / "ledger.db"
     if not path.exists():
         return []
     ledger = Ledger(path, Clock())
@@ -133,13 +137,13 @@ def _clips(stage: Stage) -> list[Clip]:
         ledger.close()
 
 
-def _report(stage: Stage, laid_out: Sequence[LaidOut], seconds: float, cuts: int) -> Report:
-    events = [json.loads(line) for line in (stage.folder / "dockd.log").read_text().splitlines()]
-    clips = _clips(stage)
-    keys = [VerifyKey.load(stage.folder / "receiver.key.pub")]
+def _report(site: DemoSite, laid_out: Sequence[LaidOut], seconds: float, cuts: int) -> Report:
+    events = [json.loads(line) for line in (site.folder / "dockd.log").read_text().splitlines()]
+    clips = _clips(site)
+    keys = [VerifyKey.load(site.folder / "receiver.key.pub")]
     resumed = [event["offset"] for event in events if event["event"] == "clip.upload_resumed"]
     original = max(laid_out, key=lambda clip: clip.size)
-    clip_id, sha256 = _prove(stage, clips, original)
+    clip_id, sha256 = _prove(site, clips, original)
     return Report(
         clips=len(laid_out),
         bytes=sum(clip.size for clip in laid_out),
@@ -149,7 +153,7 @@ def _report(stage: Stage, laid_out: Sequence[LaidOut], seconds: float, cuts: int
         cuts=cuts,
         resumed_at=resumed[0] if resumed else None,
         receipts_verified=sum(_has_good_receipt(clip, keys) for clip in clips),
-        wiped=sum(not (stage.camera_root(c.camera.serial) / c.name).exists() for c in clips),
+        wiped=sum(not (site.camera_root(c.camera.serial) / c.name).exists() for c in clips),
         proved_clip=clip_id,
         proved_sha256=sha256,
         proved=sha256 == original.sha256,
@@ -169,13 +173,13 @@ def _has_good_receipt(clip: Clip, keys: Sequence[VerifyKey]) -> bool:
     return False
 
 
-def _prove(stage: Stage, clips: Sequence[Clip], original: LaidOut) -> tuple[str, str]:
+def _prove(site: DemoSite, clips: Sequence[Clip], original: LaidOut) -> tuple[str, str]:
     """Open the stored copy of a clip with the throw-away identity; returns its id and digest."""
     clip_id = next(
         str(clip.clip_id)
         for clip in clips
         if clip.camera.id == original.camera and clip.name == original.path
     )
-    (stored,) = stage.store.rglob(f"{clip_id}.age")
+    (stored,) = site.store.rglob(f"{clip_id}.age")
     with stored.open("rb") as file:
-        return clip_id, Content.of(open_stream(file, [stage.identity])).sha256
+        return clip_id, Content.of(open_stream(file, [site.identity])).sha256

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from dockd.station.model import State
-from dockd.station.pipeline.activity import Work
+from dockd.station.pipeline.activity import ClipProgress
 
 if TYPE_CHECKING:
     from dockd.demo import Report
@@ -14,7 +14,7 @@ _BAR = 20
 _CLEAR_BELOW = "\x1b[J"
 
 
-class Display:
+class ProgressDisplay:
     """Progress on standard error: a picture on a terminal, a line for each change elsewhere."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -22,7 +22,7 @@ class Display:
         self._lines = 0
         self._last: Mapping[State, int] = {}
 
-    def show(self, works: Sequence[Work], states: Mapping[State, int], clips: int) -> None:
+    def show(self, works: Sequence[ClipProgress], states: Mapping[State, int], clips: int) -> None:
         """Show where the clips are, and how far each one that is worked on."""
         summary = ", ".join(f"{states[state]} {state}" for state in State if states.get(state))
         if not self._stream.isatty():
@@ -47,7 +47,7 @@ class Display:
             self._stream.write(f"\x1b[{self._lines}F{_CLEAR_BELOW}")
 
 
-def _bar(work: Work) -> str:
+def _bar(work: ClipProgress) -> str:
     share = work.done / work.total if work.total else 1.0
     filled = round(_BAR * share)
     bar = "#" * filled + "." * (_BAR - filled)

@@ -23,7 +23,7 @@ _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Finding:
+class Verification:
     """One thing that was checked."""
 
     what: str
@@ -48,7 +48,7 @@ class Exhibits:
     """Further manifests of the key, whose journal heads the journal has to hold."""
 
 
-def prove(exhibits: Exhibits) -> Iterator[Finding]:
+def prove(exhibits: Exhibits) -> Iterator[Verification]:
     """Check the exhibits one after the other; one that can't be read is a finding as well.
 
     A finding that the others build on and that doesn't hold ends the proof.
@@ -60,7 +60,7 @@ def prove(exhibits: Exhibits) -> Iterator[Finding]:
     except (OSError, StatementError) as error:
         yield _failed("manifest", exhibits.manifest, error)
         return
-    yield Finding(
+    yield Verification(
         "manifest", holds=True, detail=f"clip {manifest.clip_id}, signed by {manifest.station.id}"
     )
     telling = _Telling(clip_spooled=token)
@@ -76,7 +76,7 @@ def prove(exhibits: Exhibits) -> Iterator[Finding]:
             f"{receipt.receiver.id} re-read and kept the upload of {receipt.station.id}"
             f" at {receipt.stored_at}"
         )
-        yield Finding("receipt", holds=True, detail=detail)
+        yield Verification("receipt", holds=True, detail=detail)
         telling.expect_acknowledged(receipt_token)
         stored = receipt.ciphertext
     if exhibits.clip is not None:
@@ -85,7 +85,7 @@ def prove(exhibits: Exhibits) -> Iterator[Finding]:
         yield _plaintext(exhibits.clip, exhibits.identities, manifest)
     else:
         detail = "not checked, no identity was given"
-        yield Finding("plaintext", holds=True, detail=detail, checked=False)
+        yield Verification("plaintext", holds=True, detail=detail, checked=False)
     heads = _heads(manifest)
     for path in exhibits.anchors:
         try:
@@ -95,7 +95,7 @@ def prove(exhibits: Exhibits) -> Iterator[Finding]:
             continue
         heads += _heads(anchor)
         detail = f"{anchor.station.id} signed entry {anchor.journal.seq} at {anchor.sealed_at}"
-        yield Finding("anchor", holds=True, detail=detail)
+        yield Verification("anchor", holds=True, detail=detail)
     if exhibits.journal is not None:
         yield _journal(exhibits.journal, heads, telling)
 
@@ -111,7 +111,7 @@ def _statement(path: Path) -> str:
         return file.read(2 * MAX_STATEMENT).decode("ascii", "replace").strip()
 
 
-def _ciphertext(clip: Path, expected: Content) -> Finding:
+def _ciphertext(clip: Path, expected: Content) -> Verification:
     try:
         with clip.open("rb") as file:
             content = Content.of(iter(partial(file.read, _BLOCK), b""))
@@ -120,7 +120,7 @@ def _ciphertext(clip: Path, expected: Content) -> Finding:
     return _compare("ciphertext", content, expected)
 
 
-def _plaintext(clip: Path, identities: Sequence[Identity], manifest: Manifest) -> Finding:
+def _plaintext(clip: Path, identities: Sequence[Identity], manifest: Manifest) -> Verification:
     try:
         with clip.open("rb") as file:
             content = Content.of(open_stream(file, identities))
@@ -160,7 +160,7 @@ class _Telling:
             yield entry
 
 
-def _journal(path: Path, heads: Sequence[JournalHead], telling: _Telling) -> Finding:
+def _journal(path: Path, heads: Sequence[JournalHead], telling: _Telling) -> Verification:
     """Check the chain, that the anchors are in it, and that it tells of the clip."""
     try:
         with path.open(encoding="utf-8", newline="\n") as lines:
@@ -169,20 +169,22 @@ def _journal(path: Path, heads: Sequence[JournalHead], telling: _Telling) -> Fin
         return _failed("journal", path, error)
     if telling.missing:
         missing = " and no ".join(telling.missing)
-        return Finding("journal", holds=False, detail=f"it has no {missing} for this clip")
+        return Verification("journal", holds=False, detail=f"it has no {missing} for this clip")
     witnessed = max(head.seq for head in heads)
     detail = (
         f"unbroken up to entry {end.seq}, witnessed by signed anchors up to entry {witnessed};"
         f" of this clip it tells up to entry {telling.last}, which is"
         f" {'within' if telling.last <= witnessed else 'beyond'} that"
     )
-    return Finding("journal", holds=True, detail=detail)
+    return Verification("journal", holds=True, detail=detail)
 
 
-def _compare(what: str, content: Content, expected: Content) -> Finding:
+def _compare(what: str, content: Content, expected: Content) -> Verification:
     if content == expected:
-        return Finding(what, holds=True, detail=f"{content.size} bytes, SHA-256 {content.sha256}")
-    return Finding(
+        return Verification(
+            what, holds=True, detail=f"{content.size} bytes, SHA-256 {content.sha256}"
+        )
+    return Verification(
         what,
         holds=False,
         detail=f"{content.size} bytes with SHA-256 {content.sha256},"
@@ -190,6 +192,6 @@ def _compare(what: str, content: Content, expected: Content) -> Finding:
     )
 
 
-def _failed(what: str, path: Path, error: Exception) -> Finding:
+def _failed(what: str, path: Path, error: Exception) -> Verification:
     reason = error.strerror if isinstance(error, OSError) else error
-    return Finding(what, holds=False, detail=f"{path}: {reason}")
+    return Verification(what, holds=False, detail=f"{path}: {reason}")

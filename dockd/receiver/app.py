@@ -21,7 +21,7 @@ from dockd.host.files import Files
 from dockd.host.notify import Notifier
 from dockd.receiver.config import Config
 from dockd.receiver.core.room import SILENT_SECONDS
-from dockd.receiver.core.stations import Station, Stations
+from dockd.receiver.core.stations import EnrolledStation, Stations
 from dockd.receiver.core.uploads import Uploads
 from dockd.receiver.http import problems
 from dockd.receiver.http.access import Access
@@ -66,7 +66,7 @@ async def open_receiver(
         OSError: the store's disk fails.
     """
     clock, randomness = clock or Clock(), randomness or Randomness()
-    stations = Stations([Station.load(entry) for entry in config.stations])
+    stations = Stations([EnrolledStation.load(entry) for entry in config.stations])
     key = SigningKey.load(config.receiver.key_file, "receiver")
     stations.check_own(key)
     store = DiskStore(config.store.path, files or Files(randomness), randomness)

@@ -16,7 +16,7 @@ from dockd.evidence.keys import SigningKey, pem_path
 from dockd.host.users import as_user, can_be
 from dockd.receiver import config as configuration
 from dockd.receiver.config import Config, ListenConfig
-from dockd.receiver.core.stations import Station, Stations
+from dockd.receiver.core.stations import EnrolledStation, Stations
 from dockd.receiver.listening import is_exposed, tls_context
 
 _EXPIRES_SOON = timedelta(days=30)
@@ -45,7 +45,7 @@ def check(config_path: Path) -> Iterator[tuple[str, Finding]]:
 def _keys(config: Config) -> Findings:
     key = SigningKey.load(config.receiver.key_file, "receiver")
     yield ok(f"{config.receiver.key_file} signs receipts as {key.kid}")
-    stations = Stations([Station.load(entry) for entry in config.stations])
+    stations = Stations([EnrolledStation.load(entry) for entry in config.stations])
     stations.check_own(key)
     yield ok(f"{len(config.stations)} stations are enrolled")
     open_ones = [entry.id for entry in config.stations if not entry.tokens_sha256]

@@ -14,7 +14,7 @@ from dockd.evidence import journal
 from dockd.evidence.age import Sealer, X25519Identity
 from dockd.evidence.keys import SigningKey
 from dockd.evidence.statements import Content, JournalHead, Manifest, sign, statement_sha256
-from dockd.evidence.verify import Exhibits, Finding, prove
+from dockd.evidence.verify import Exhibits, Verification, prove
 from tests.pages import ROOT, blocks
 from tests.support import make_manifest, make_receipt
 
@@ -102,14 +102,14 @@ class Case:
             ],
         )
 
-    def journal_finding(self) -> Finding:
+    def journal_finding(self) -> Verification:
         (found,) = [finding for finding in prove(self.exhibits) if finding.what == "journal"]
         return found
 
     def findings(self) -> list[tuple[str, bool]]:
         return [(finding.what, finding.holds) for finding in prove(self.exhibits)]
 
-    def failure(self) -> Finding:
+    def failure(self) -> Verification:
         (failed,) = [finding for finding in prove(self.exhibits) if not finding.holds]
         return failed
 

@@ -11,7 +11,7 @@ from dockd.receiver.config import StationEntry
 
 
 @dataclass(frozen=True)
-class Station:
+class EnrolledStation:
     """An enrolled station."""
 
     id: str
@@ -33,14 +33,14 @@ class Station:
 class Stations:
     """The stations that are enrolled here."""
 
-    def __init__(self, stations: Sequence[Station]) -> None:
+    def __init__(self, stations: Sequence[EnrolledStation]) -> None:
         self._stations = {station.id: station for station in stations}
         self._by_kid = {key.kid: station for station in stations for key in station.keys}
         self._keys = {key.kid: key for station in stations for key in station.keys}
         if len(self._keys) != sum(len(station.keys) for station in stations):
             raise ConfigError("duplicate public key", hint="give each station a key of its own")
 
-    def __iter__(self) -> Iterator[Station]:
+    def __iter__(self) -> Iterator[EnrolledStation]:
         """Yield all of them."""
         return iter(self._stations.values())
 
@@ -61,11 +61,11 @@ class Stations:
         """Whether there is more than one, so that one must not take everything they share."""
         return len(self._stations) > 1
 
-    def get(self, station_id: str) -> Station | None:
+    def get(self, station_id: str) -> EnrolledStation | None:
         """Return a station by its name."""
         return self._stations.get(station_id)
 
-    def of_key(self, kid: str) -> Station | None:
+    def of_key(self, kid: str) -> EnrolledStation | None:
         """Return the station that a key belongs to, if it is enrolled."""
         return self._by_kid.get(kid)
 

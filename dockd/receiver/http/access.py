@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dockd.base.errors import ManifestRefusedError
 from dockd.evidence.statements import Manifest, read_unverified_manifest
-from dockd.receiver.core.stations import Station, Stations
+from dockd.receiver.core.stations import EnrolledStation, Stations
 from dockd.receiver.http import problems
 from dockd.receiver.http.problems import RequestError
 
@@ -15,7 +15,7 @@ from dockd.receiver.http.problems import RequestError
 class Caller:
     """Who sends a request: the station of its token, or an anonymous client."""
 
-    station: Station | None
+    station: EnrolledStation | None
 
     @property
     def name(self) -> str:
@@ -29,7 +29,7 @@ class Access:
     def __init__(self, stations: Stations) -> None:
         self._stations = stations
 
-    def of_key(self, kid: str) -> Station:
+    def of_key(self, kid: str) -> EnrolledStation:
         """Return the station that a key belongs to.
 
         Raises:

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 
 
 @dataclass(frozen=True)
-class Problem:
+class ProblemType:
     """One kind of refusal."""
 
     code: str
@@ -19,34 +19,36 @@ class Problem:
     title: str
 
 
-BAD_HEADER = Problem("bad-header", 400, "A header is missing or malformed")
-LENGTH_MISMATCH = Problem("length-mismatch", 400, "The length is not that of the manifest")
-MANIFEST_REFUSED = Problem("manifest-refused", 400, "The manifest can't be relied on")
-TOKEN_REFUSED = Problem("token-refused", 401, "A valid bearer token is required")
-NOT_ENROLLED = Problem("not-enrolled", 403, "The station is not enrolled here")
-OTHER_STATION = Problem("other-station", 403, "The token belongs to another station")
-UPLOAD_FINISHED = Problem("upload-finished", 403, "A finished upload can't be removed")
-NOT_FOUND = Problem("not-found", 404, "There is nothing at this address")
-UPLOAD_UNKNOWN = Problem("upload-unknown", 404, "There is no such upload, or no longer")
-CLIP_NOT_STORED = Problem("clip-not-stored", 404, "The clip is not stored here")
-METHOD_NOT_ALLOWED = Problem("method-not-allowed", 405, "This address knows no such method")
-TOO_SLOW = Problem("too-slow", 408, "The request's body arrives too slowly")
-CLIP_STORED = Problem("clip-stored", 409, "The clip is here already; ask for its receipt")
-HISTORY_FORKED = Problem("history-forked", 409, "The station's journal contradicts itself")
-OFFSET_CONFLICT = Problem("offset-conflict", 409, "The upload is at another offset")
-TUS_VERSION = Problem("tus-version", 412, "Only tus 1.0.0 is spoken here")
-TOO_LARGE = Problem("too-large", 413, "That is more than this receiver takes")
-MEDIA_TYPE = Problem("media-type", 415, "The body is of another type than expected")
-NOT_SEALED = Problem("not-sealed", 415, "The bytes are no age file")
-UPLOAD_LOCKED = Problem("upload-locked", 423, "Another request has the upload")
-TOO_MANY_REQUESTS = Problem("too-many-requests", 429, "The station has too much under way")
-CHECKSUM_MISMATCH = Problem("checksum-mismatch", 460, "The bytes arrived damaged")
-STOPPING = Problem("stopping", 503, "The receiver is stopping")
-STORE_FAILED = Problem("store-failed", 503, "The store's disk gave an error")
-TOO_MANY_UPLOADS = Problem("too-many-uploads", 503, "The station has too many unfinished uploads")
-CLOCKS_DIFFER = Problem("clocks-differ", 503, "The clocks of station and receiver disagree")
-STORE_FULL = Problem("store-full", 507, "The store has no room")
-SHARE_FULL = Problem("share-full", 507, "The station has been promised its share of the room")
+BAD_HEADER = ProblemType("bad-header", 400, "A header is missing or malformed")
+LENGTH_MISMATCH = ProblemType("length-mismatch", 400, "The length is not that of the manifest")
+MANIFEST_REFUSED = ProblemType("manifest-refused", 400, "The manifest can't be relied on")
+TOKEN_REFUSED = ProblemType("token-refused", 401, "A valid bearer token is required")
+NOT_ENROLLED = ProblemType("not-enrolled", 403, "The station is not enrolled here")
+OTHER_STATION = ProblemType("other-station", 403, "The token belongs to another station")
+UPLOAD_FINISHED = ProblemType("upload-finished", 403, "A finished upload can't be removed")
+NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this address")
+UPLOAD_UNKNOWN = ProblemType("upload-unknown", 404, "There is no such upload, or no longer")
+CLIP_NOT_STORED = ProblemType("clip-not-stored", 404, "The clip is not stored here")
+METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This address knows no such method")
+TOO_SLOW = ProblemType("too-slow", 408, "The request's body arrives too slowly")
+CLIP_STORED = ProblemType("clip-stored", 409, "The clip is here already; ask for its receipt")
+HISTORY_FORKED = ProblemType("history-forked", 409, "The station's journal contradicts itself")
+OFFSET_CONFLICT = ProblemType("offset-conflict", 409, "The upload is at another offset")
+TUS_VERSION = ProblemType("tus-version", 412, "Only tus 1.0.0 is spoken here")
+TOO_LARGE = ProblemType("too-large", 413, "That is more than this receiver takes")
+MEDIA_TYPE = ProblemType("media-type", 415, "The body is of another type than expected")
+NOT_SEALED = ProblemType("not-sealed", 415, "The bytes are no age file")
+UPLOAD_LOCKED = ProblemType("upload-locked", 423, "Another request has the upload")
+TOO_MANY_REQUESTS = ProblemType("too-many-requests", 429, "The station has too much under way")
+CHECKSUM_MISMATCH = ProblemType("checksum-mismatch", 460, "The bytes arrived damaged")
+STOPPING = ProblemType("stopping", 503, "The receiver is stopping")
+STORE_FAILED = ProblemType("store-failed", 503, "The store's disk gave an error")
+TOO_MANY_UPLOADS = ProblemType(
+    "too-many-uploads", 503, "The station has too many unfinished uploads"
+)
+CLOCKS_DIFFER = ProblemType("clocks-differ", 503, "The clocks of station and receiver disagree")
+STORE_FULL = ProblemType("store-full", 507, "The store has no room")
+SHARE_FULL = ProblemType("share-full", 507, "The station has been promised its share of the room")
 
 
 class RequestError(Exception):
@@ -54,7 +56,7 @@ class RequestError(Exception):
 
     def __init__(
         self,
-        problem: Problem,
+        problem: ProblemType,
         detail: str,
         *,
         hint: str = "",

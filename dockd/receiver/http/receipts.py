@@ -22,7 +22,7 @@ from dockd.evidence.statements import (
 )
 from dockd.receiver.core.clocks import check_clocks
 from dockd.receiver.core.receipts import Held, ReceiptDesk, Wait
-from dockd.receiver.core.stations import Station
+from dockd.receiver.core.stations import EnrolledStation
 from dockd.receiver.core.waiting import MAX_WAIT
 from dockd.receiver.http import problems
 from dockd.receiver.http.access import Access, Caller
@@ -80,7 +80,9 @@ class Notary:
         )
         return sign(answer, self._key)
 
-    def anchor(self, station: Station, kid: str, head: JournalHead | None, nonce: str) -> str:
+    def anchor(
+        self, station: EnrolledStation, kid: str, head: JournalHead | None, nonce: str
+    ) -> str:
         """Sign the newest known anchor of a station's journal, in answer to one question."""
         anchor = Anchor(
             nonce=nonce,

@@ -3,13 +3,13 @@
 from dockd.base.errors import ClocksDifferError, HistoryForkedError
 from dockd.receiver.core.errors import OffsetError, Reason, RefusedError
 from dockd.receiver.http import problems
-from dockd.receiver.http.problems import Problem, RequestError
+from dockd.receiver.http.problems import ProblemType, RequestError
 
 CoreError = RefusedError | ClocksDifferError | HistoryForkedError
 """What the core refuses a request with."""
 
 _CLOCKS_RETRY_AFTER = 300
-_PROBLEMS: dict[Reason, Problem] = {
+_PROBLEMS: dict[Reason, ProblemType] = {
     Reason.MANIFEST_IMPLAUSIBLE: problems.MANIFEST_REFUSED,
     Reason.ALREADY_STORED: problems.CLIP_STORED,
     Reason.NOT_STORED: problems.CLIP_NOT_STORED,

@@ -69,7 +69,7 @@ Identity = tuple[int, int, frozenset[int]]
 
 
 @dataclass(frozen=True)
-class Seams:
+class FolderSeams:
     """What a test of folders replaces: a kernel that can't tell, a disk that fails."""
 
     has_writer: HasWriter = has_writer
@@ -85,10 +85,10 @@ class FolderMedia:
         profile: Profile,
         clock: Clock,
         incidents: Incidents | None = None,
-        seams: Seams | None = None,
+        seams: FolderSeams | None = None,
         threads: Threads | None = None,
     ) -> None:
-        seams = seams or Seams()
+        seams = seams or FolderSeams()
         self.camera = Camera(config.profile, config.serial)
         self.place = config.bay or str(config.path)
         self.facts: Mapping[str, str] = {}
@@ -238,7 +238,7 @@ class FolderSource:
         profile: Profile,
         clock: Clock,
         incidents: Incidents | None = None,
-        seams: Seams | None = None,
+        seams: FolderSeams | None = None,
         unwatched: Unwatched | None = None,
     ) -> None:
         self.left: Left = tell_nobody

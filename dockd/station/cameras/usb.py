@@ -29,7 +29,7 @@ _DOCK_AGAIN = 5.0
 
 
 @dataclass(frozen=True)
-class _Stay:
+class _PluggedIn:
     """One camera's time in its port, for as long as its device looks the same."""
 
     device: Device
@@ -37,7 +37,7 @@ class _Stay:
     task: asyncio.Task[None]
 
     def is_in_the_way_of(self, device: Device, camera: Camera) -> bool:
-        """Say whether this stay and another one would share a camera or a mount."""
+        """Say whether this camera and another one would share a camera or a mount."""
         nodes = {volume.node for volume in self.device.volumes}
         return camera == self.camera or any(volume.node in nodes for volume in device.volumes)
 
@@ -77,8 +77,8 @@ class UsbSource:
         self.name = "usb"
         self.beat = beat
         self._hinted = asyncio.Event()
-        self._stays: dict[Device, _Stay] = {}
-        self._ending: list[_Stay] = []
+        self._stays: dict[Device, _PluggedIn] = {}
+        self._ending: list[_PluggedIn] = []
         self._seen: dict[Device, float] = {}
         """Since when each device has looked as it does."""
         self._told: set[tuple[str, int, str]] = set()
@@ -142,7 +142,7 @@ class UsbSource:
                     stay.task for stay in self._ending if stay.is_in_the_way_of(device, camera)
                 ]
                 task = group.create_task(self._stay(device, camera, before, dock))
-                self._stays[device] = _Stay(device, camera, task)
+                self._stays[device] = _PluggedIn(device, camera, task)
 
     async def _stay(
         self, device: Device, camera: Camera, before: Iterable[asyncio.Task[None]], dock: Dock

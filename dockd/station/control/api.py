@@ -15,7 +15,7 @@ from dockd.station.control.encoding import encode, encode_all
 from dockd.station.control.feed import StatusFeed
 from dockd.station.control.openapi import document
 from dockd.station.control.orders import Orders
-from dockd.station.control.problems import HANDLERS, RequestError, unknown
+from dockd.station.control.problems import HANDLERS, ApiError, unknown
 from dockd.station.control.reading import Reader
 from dockd.station.control.requests import ClipQuery, PauseOrder, ResumeOrder, ResyncOrder
 from dockd.station.control.views import CLIPS_AT_ONCE, Status
@@ -115,7 +115,7 @@ class Api:
     @property
     def _ready(self) -> Orders:
         if self.orders is None:
-            raise RequestError(503, "starting", "the station is not at work", hint="try again soon")
+            raise ApiError(503, "starting", "the station is not at work", hint="try again soon")
         return self.orders
 
     async def _carried_out(self, order: Awaitable[Any]) -> Any:
@@ -125,7 +125,7 @@ class Api:
         task.add_done_callback(self._under_way.discard)
         await asyncio.wait({task}, timeout=_PATIENCE)
         if not task.done():
-            raise RequestError(
+            raise ApiError(
                 503,
                 "busy",
                 "the order is taken, and carried out as soon as the ledger answers",
@@ -149,7 +149,7 @@ async def _order(request: Request, kind: type[OrderT]) -> OrderT:
     async for piece in request.stream():
         body += piece
         if len(body) > _LONGEST_ORDER:
-            raise RequestError(413, "too-large", f"an order has at most {_LONGEST_ORDER} bytes")
+            raise ApiError(413, "too-large", f"an order has at most {_LONGEST_ORDER} bytes")
     return _checked(kind, lambda: kind.model_validate_json(body or b"{}"))
 
 
@@ -159,7 +159,7 @@ def _checked(kind: type[OrderT], read: Callable[[], OrderT]) -> OrderT:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the body"
-        raise RequestError(
+        raise ApiError(
             422,
             "invalid",
             f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}",

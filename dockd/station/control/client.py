@@ -161,7 +161,7 @@ class Client:
         order: Mapping[str, Any] | None = None,
         *,
         seconds: float | None = None,
-    ) -> Iterator[http1.Answer]:
+    ) -> Iterator[http1.Response]:
         """Send a request over a connection of its own; give the answer, if it is a success."""
         body = b"" if order is None else json.dumps(order).encode()
         with socket.socket(socket.AF_UNIX) as connection:
@@ -170,7 +170,7 @@ class Client:
             try:
                 http1.send(connection, method, f"/v1/{path}", body)
                 with connection.makefile("rb") as stream:
-                    answer = http1.Answer(stream)
+                    answer = http1.Response(stream)
                     if answer.status != _OK:
                         raise self._refusal(method, path, answer.status, answer.read())
                     yield answer

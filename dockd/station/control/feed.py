@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dockd.base.errors import LedgerError
 from dockd.station import events
-from dockd.station.control.problems import RequestError
+from dockd.station.control.problems import ApiError
 from dockd.station.control.reading import Facts, Reader
 from dockd.station.control.snapshot import Parts, compose
 from dockd.station.control.views import Status
@@ -47,19 +47,17 @@ class StatusFeed:
         """Return the status now; clips and totals are as they were a moment ago.
 
         Raises:
-            RequestError: the work has not begun.
+            ApiError: the work has not begun.
         """
         if self._parts is None or not self._ended:
-            raise RequestError(
-                503, "starting", "the work has not begun", hint="look again in a moment"
-            )
+            raise ApiError(503, "starting", "the work has not begun", hint="look again in a moment")
         return compose(self._parts, *self._read)
 
     async def fresh(self) -> Status:
         """Return the status now, clips and totals too, unless the ledger or the disk hangs.
 
         Raises:
-            RequestError: the work has not begun.
+            ApiError: the work has not begun.
         """
         wanted = self._begun + 1
         while self._parts is not None and self._ended < wanted and not self._stopping:

@@ -21,7 +21,7 @@ class BrokenAnswerError(Exception):
     """The answer ended early, or is not HTTP."""
 
 
-class Answer:
+class Response:
     """An answer whose body is still to be read.
 
     Everything may raise an OSError of the connection, or a BrokenAnswerError.

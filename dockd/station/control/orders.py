@@ -7,7 +7,7 @@ from dockd.base.clock import Clock, timestamp
 from dockd.base.concurrency import to_the_end
 from dockd.base.errors import LedgerError
 from dockd.station import events
-from dockd.station.control.problems import RequestError, unknown
+from dockd.station.control.problems import ApiError, unknown
 from dockd.station.control.requests import PauseOrder, ResumeOrder, ResyncOrder
 from dockd.station.control.snapshot import pause_view
 from dockd.station.control.views import PauseView, ResyncAnswer, Trouble
@@ -89,7 +89,7 @@ class Orders:
         """Look again now; no check before a wipe is any weaker for it.
 
         Raises:
-            RequestError: there is nothing that the order is about.
+            ApiError: there is nothing that the order is about.
             LedgerError: the ledger can't be read or written.
         """
         scope = await to_the_end(self._scope, order)
@@ -197,11 +197,11 @@ class Orders:
         """Hold uploads or wipes; returns what is held now.
 
         Raises:
-            RequestError: the order would be over already.
+            ApiError: the order would be over already.
             LedgerError: it can't be kept.
         """
         if order.until is not None and order.until <= timestamp(self._clock.now()):
-            raise RequestError(
+            raise ApiError(
                 422, "order-invalid", f"{order.until} is past", hint="name a moment to come"
             )
         whats = sorted(set(order.what))

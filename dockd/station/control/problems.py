@@ -12,7 +12,7 @@ from dockd.station.control.encoding import encode
 from dockd.station.control.views import Problem
 
 
-class RequestError(Exception):
+class ApiError(Exception):
     """A request that is not answered, and why."""
 
     def __init__(self, status: int, error: str, detail: str, *, hint: str = "") -> None:
@@ -21,13 +21,13 @@ class RequestError(Exception):
         self.problem = Problem(error=error, detail=detail, hint=hint)
 
 
-def unknown(what: str, *, hint: str) -> RequestError:
+def unknown(what: str, *, hint: str) -> ApiError:
     """Return the refusal of something that is not there."""
-    return RequestError(404, "unknown", what, hint=hint)
+    return ApiError(404, "unknown", what, hint=hint)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
+    assert isinstance(error, ApiError)
     return _json(error.problem, error.status)
 
 
@@ -67,7 +67,7 @@ def _json(problem: Problem, code: int, headers: Mapping[str, str] | None = None)
 
 
 HANDLERS: dict[int | type[Exception], ExceptionHandler] = {
-    RequestError: _refused,
+    ApiError: _refused,
     DockdError: _failed,
     ClientDisconnect: _left,
     HTTPException: _not_routed,

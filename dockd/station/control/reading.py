@@ -18,7 +18,7 @@ from jwt.utils import base64url_decode
 
 from dockd.base.errors import LedgerError
 from dockd.station.control import troubles
-from dockd.station.control.problems import RequestError
+from dockd.station.control.problems import ApiError
 from dockd.station.control.requests import ClipQuery
 from dockd.station.control.views import ClipStory, ClipView, JournalLine
 from dockd.station.model import PENDING, State, display_path
@@ -206,13 +206,13 @@ class Reader:
 
         Raises:
             LedgerError: the ledger can't be read.
-            RequestError: several are called that.
+            ApiError: several are called that.
         """
         clips = self.named(name)
         if len(clips) > 1:
             listed = ", ".join(f"{one.id} ({one.camera}, {one.path})" for one in clips[:_LISTED])
             more = f", and {len(clips) - _LISTED} more" if len(clips) > _LISTED else ""
-            raise RequestError(
+            raise ApiError(
                 409, "ambiguous", f"clips are called {name}: {listed}{more}", hint="name a number"
             )
         for clip in clips:

@@ -28,8 +28,7 @@ from dockd.station.control.views import (
     Work,
 )
 from dockd.station.model import Doing, Pause, Standing, State
-from dockd.station.pipeline.activity import Activity
-from dockd.station.pipeline.activity import Work as Working
+from dockd.station.pipeline.activity import Activity, ClipProgress
 from dockd.station.pipeline.docking import Docking
 from dockd.station.pipeline.pauses import Pauses
 from dockd.station.pipeline.upload import Uploader
@@ -142,7 +141,7 @@ def _target(parts: Parts) -> TargetView:
     )
 
 
-def _work(work: Working) -> Work:
+def _work(work: ClipProgress) -> Work:
     return Work(
         clip=work.clip.id,
         camera=work.clip.camera.id,
@@ -160,7 +159,7 @@ class _Camera:
 
     docking: Docking
     facts: CameraFacts
-    works: Sequence[Working]
+    works: Sequence[ClipProgress]
     troubles: Sequence[Trouble]
 
     def view(self) -> CameraView:
@@ -193,7 +192,7 @@ class _Camera:
             troubles=list(self.troubles),
         )
 
-    def _stage(self, works: Iterable[Working]) -> Stage:
+    def _stage(self, works: Iterable[ClipProgress]) -> Stage:
         under_way = {work.stage for work in works}
         doing = self.docking.doing
         # A finished camera is looked at again every so often, and stays what it is meanwhile.
@@ -229,7 +228,7 @@ def _refused(incident: Incident) -> CameraView:
     )
 
 
-def _plaintext_sent(work: Working) -> int:
+def _plaintext_sent(work: ClipProgress) -> int:
     """Return how much of a clip its upload under way has brought, as the ciphertext is longer."""
     return work.clip.size * work.done // work.total if work.total else 0
 

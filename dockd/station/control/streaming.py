@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from dockd.station.control.encoding import encode
-from dockd.station.control.problems import RequestError
+from dockd.station.control.problems import ApiError
 from dockd.station.control.views import Status, View
 
 MOST = 48
@@ -64,10 +64,10 @@ class Streams:
         """Count a stream for as long as the context lasts.
 
         Raises:
-            RequestError: there are as many as there may be.
+            ApiError: there are as many as there may be.
         """
         if self._open >= MOST:
-            raise RequestError(
+            raise ApiError(
                 503, "busy", f"{MOST} already follow the station", hint="end one of them"
             )
         self._open += 1

@@ -11,7 +11,7 @@ from dockd.base.clock import Clock
 from dockd.base.incidents import Incidents, Scope
 from dockd.station.model import Camera, Clip
 
-Stage = Literal["ingest", "upload"]
+WorkStage = Literal["ingest", "upload"]
 
 OF_LATE = 5.0
 """Seconds over which a rate is measured."""
@@ -75,11 +75,11 @@ class Meter:
 
 
 @dataclass
-class Work:
+class ClipProgress:
     """One clip in one stage."""
 
     clip: Clip
-    stage: Stage
+    stage: WorkStage
     total: int
     """Bytes that the stage is to get through."""
     meter: Meter
@@ -106,8 +106,8 @@ class Activity:
         self.incidents = Incidents(clock)
         self.counting = counting
         self._clock = clock
-        self._works: dict[tuple[int, Stage], Work] = {}
-        self._meters: dict[Stage, Meter] = {"ingest": Meter(clock), "upload": Meter(clock)}
+        self._works: dict[tuple[int, WorkStage], ClipProgress] = {}
+        self._meters: dict[WorkStage, Meter] = {"ingest": Meter(clock), "upload": Meter(clock)}
 
     def docking(self, camera: Camera) -> Scope:
         """Return the scope of a camera's docking, which ends with it."""
@@ -118,19 +118,19 @@ class Activity:
         return self.docking(clip.camera).within("clip", str(clip.id))
 
     @contextmanager
-    def working(self, clip: Clip, stage: Stage, total: int) -> Iterator[Work]:
+    def working(self, clip: Clip, stage: WorkStage, total: int) -> Iterator[ClipProgress]:
         """Show a clip in a stage for as long as the context lasts."""
-        work = Work(clip, stage, total, Meter(self._clock), self._meters[stage])
+        work = ClipProgress(clip, stage, total, Meter(self._clock), self._meters[stage])
         self._works[clip.id, stage] = work
         try:
             yield work
         finally:
             del self._works[clip.id, stage]
 
-    def current(self) -> list[Work]:
+    def current(self) -> list[ClipProgress]:
         """Return all work under way."""
         return list(self._works.values())
 
-    def rates(self) -> dict[Stage, float]:
+    def rates(self) -> dict[WorkStage, float]:
         """Return bytes a second by stage, over all clips, of late."""
         return {stage: meter.rate() for stage, meter in self._meters.items()}

@@ -30,7 +30,7 @@ from dockd.station.model import Clip, Doing, FileStat, FoundFile, Standing, Stat
 from dockd.station.pipeline import wipe
 from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.cleaning import Cleaning
-from dockd.station.pipeline.intake import Intake, Stay
+from dockd.station.pipeline.intake import DockingFacts, Intake
 
 _NAMED = 20
 """Files and folders of a camera that are named where many can't be looked at."""
@@ -259,7 +259,7 @@ class Docking:
             )
         self._tell_of_left_alone()
         self._tell_of_failures(look)
-        stay = Stay(self.media, self.number, await self._clocks(look), self.left_alone)
+        stay = DockingFacts(self.media, self.number, await self._clocks(look), self.left_alone)
 
         async def take(clip: Clip) -> None:
             await self._intake.take(stay, root, clip)

@@ -51,7 +51,7 @@ from dockd.station.config import IngestConfig
 from dockd.station.ledger.database import Anchoring
 from dockd.station.ledger.ledger import Ledger, SealedFacts
 from dockd.station.model import Clip, whole_path
-from dockd.station.pipeline.activity import Activity, Work
+from dockd.station.pipeline.activity import Activity, ClipProgress
 from dockd.station.pipeline.ingest import CHANGES, IngestCancelledError, Ingested, ingest
 from dockd.station.pipeline.shortening import fit, fit_all
 from dockd.station.spool import Part, Spool
@@ -72,7 +72,7 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 @dataclass(frozen=True)
-class Stay:
+class DockingFacts:
     """Under which circumstances a camera's clips are read; their manifests say so."""
 
     media: Media
@@ -143,7 +143,7 @@ class Seal:
 
     def manifest(
         self,
-        stay: Stay,
+        stay: DockingFacts,
         clip: Clip,
         ingested: Ingested,
         at: datetime,
@@ -218,7 +218,7 @@ class Intake:
         self._header_size = len(Sealer(seal.recipients).prologue) - _NONCE_SIZE
         self._incidents = activity.incidents.scope("intake")
 
-    async def take(self, stay: Stay, root: Root, clip: Clip) -> None:
+    async def take(self, stay: DockingFacts, root: Root, clip: Clip) -> None:
         """Bring one clip from found to spooled, or leave it where a later look finds it.
 
         Raises:
@@ -262,7 +262,7 @@ class Intake:
         return None
 
     async def _ingest(
-        self, stay: Stay, root: Root, clip: Clip, refusal: ClipUnreadableError | None
+        self, stay: DockingFacts, root: Root, clip: Clip, refusal: ClipUnreadableError | None
     ) -> None:
         """Ingest a clip whose state says so already; it never keeps that state."""
         about = clip.about
@@ -327,7 +327,7 @@ class Intake:
                     )
         raise AssertionError("tenacity re-raises the last failure")
 
-    def _read_once(self, reading: _Reading, work: Work) -> Ingested:
+    def _read_once(self, reading: _Reading, work: ClipProgress) -> Ingested:
         with reading.in_spool():
             part = self._spool.begin()
         try:
@@ -342,7 +342,7 @@ class Intake:
         reading.part = part
         return ingested
 
-    def _read_into(self, part: Part, reading: _Reading, work: Work) -> Ingested:
+    def _read_into(self, part: Part, reading: _Reading, work: ClipProgress) -> Ingested:
         def write(block: memoryview) -> None:
             with reading.in_spool():
                 self._spool.write(part, block)
@@ -397,7 +397,7 @@ class Intake:
             hint=advice(error, "the clip stays on the camera; see docs/operate.md"),
         )
 
-    def _enter(self, stay: Stay, reading: _Reading, ingested: Ingested) -> "_Entered":
+    def _enter(self, stay: DockingFacts, reading: _Reading, ingested: Ingested) -> "_Entered":
         """Enter a ciphertext into spool and ledger, with its manifest; blocks.
 
         Ciphertext and manifest are durable before the ledger says so: of what a crash leaves,

@@ -128,7 +128,7 @@ Origin = tuple[str, str, int | None]
 
 
 @dataclass(frozen=True)
-class Problem:
+class ErrorBody:
     """What an error's body says: a code, and words for people."""
 
     code: str = ""
@@ -180,15 +180,15 @@ class Reply:
         return scheme or ("a web page" if self.is_page else None)
 
     @property
-    def problem(self) -> Problem:
+    def problem(self) -> ErrorBody:
         """Its body as problem details (RFC 9457), or as tusd's ``CODE: words``."""
         if self.is_page:
-            return Problem()
+            return ErrorBody()
         if self._content_type.endswith("json"):
             return _parse_problem(self.body)
         line = _printable(self.body.decode("utf-8", "replace").strip().partition("\n")[0])
         code = re.match(r"(ERR_[A-Z_]+): ", line)
-        return Problem(code[1] if code else "", line)
+        return ErrorBody(code[1] if code else "", line)
 
     @property
     def _content_type(self) -> str:
@@ -513,14 +513,14 @@ def _parse_retry_after(value: str, now: datetime) -> float | None:
     return min(max((date - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
 
 
-def _parse_problem(body: bytes) -> Problem:
+def _parse_problem(body: bytes) -> ErrorBody:
     try:
         members = json.loads(body)
     except (ValueError, RecursionError):
-        return Problem()
+        return ErrorBody()
     if not isinstance(members, dict):
-        return Problem()
-    return Problem(
+        return ErrorBody()
+    return ErrorBody(
         code=_text(members.get("code")),
         detail=_text(members.get("detail")) or _text(members.get("title")),
         hint=_text(members.get("hint")),

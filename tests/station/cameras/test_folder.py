@@ -26,8 +26,8 @@ from dockd.base.incidents import Incidents
 from dockd.station.cameras import Look, Media, folder
 from dockd.station.cameras.folder import (
     FolderMedia,
+    FolderSeams,
     FolderSource,
-    Seams,
     Unwatched,
     filesystem_types,
 )
@@ -41,8 +41,8 @@ from tests.support import open_descriptors, small_disk
 from tests.usb import make_profile
 
 PATIENCE = 20
-NOBODY_CAN_TELL = Seams(has_writer=lambda _: None)
-SOMEBODY_WRITES = Seams(has_writer=lambda _: True)
+NOBODY_CAN_TELL = FolderSeams(has_writer=lambda _: None)
+SOMEBODY_WRITES = FolderSeams(has_writer=lambda _: True)
 
 
 class LaterClock(FakeClock):
@@ -58,7 +58,7 @@ class Camera:
     """A folder that is docked as a camera."""
 
     def __init__(
-        self, path: Path, settle: float = 60, seams: Seams | None = None, quiet: float = 600
+        self, path: Path, settle: float = 60, seams: FolderSeams | None = None, quiet: float = 600
     ) -> None:
         self.clock = LaterClock()
         self.incidents = Incidents(self.clock)
@@ -375,7 +375,7 @@ def test_a_folder_that_is_not_docked_any_more_shows_no_late_file(tmp_path: Path)
 
 def test_a_folder_whose_disk_fails_during_a_look_is_not_seen_in_full(tmp_path: Path) -> None:
     failures = iter(range(10))
-    camera = Camera(tmp_path / "camera", seams=Seams(errors=lambda _: next(failures)))
+    camera = Camera(tmp_path / "camera", seams=FolderSeams(errors=lambda _: next(failures)))
     camera.clip()
     look = camera.look(after=61)
     assert list(look.failures) == [MAIN]
@@ -522,7 +522,7 @@ def test_a_folder_that_answers_with_an_error_is_not_taken_for_one_that_is_gone(
 class Watched:
     """A folder source at work, and what it docks."""
 
-    def __init__(self, camera: Camera, seams: Seams | None = None) -> None:
+    def __init__(self, camera: Camera, seams: FolderSeams | None = None) -> None:
         self.docked: list[FolderMedia] = []
         self.now: list[FolderMedia] = []
         self.source = FolderSource(camera.config, camera.profile, Clock(), camera.incidents, seams)

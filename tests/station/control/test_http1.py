@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from dockd.station.control.http1 import Answer, BrokenAnswerError, send
+from dockd.station.control.http1 import BrokenAnswerError, Response, send
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -36,9 +36,9 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 def test_a_body_is_whole_or_refused(answer: bytes, pieces: list[bytes] | None) -> None:
     if pieces is None:
         with pytest.raises(BrokenAnswerError):
-            Answer(io.BytesIO(answer)).read()
+            Response(io.BytesIO(answer)).read()
         return
-    read = Answer(io.BytesIO(answer))
+    read = Response(io.BytesIO(answer))
     assert read.status == 200
     assert list(read.pieces()) == pieces
 

@@ -98,7 +98,7 @@ class LaidOut:
     sha256: str
 
 
-class Stage:
+class DemoSite:
     """A folder with all that the demo needs."""
 
     def __init__(self, folder: Path) -> None:
@@ -159,14 +159,14 @@ class Stage:
         path.write_text(text + "".join(_FOLDER.format(serial=serial) for serial in _CAMERAS))
         return path
 
-    def start_receiver(self) -> "Receiver":
+    def start_receiver(self) -> "DemoReceiver":
         """Start ``dockd receiver`` as a process of its own."""
         path = self.folder / "receiver.toml"
         path.write_text(_RECEIVER)
-        return Receiver(path, self.folder / "receiver.log")
+        return DemoReceiver(path, self.folder / "receiver.log")
 
 
-class Receiver:
+class DemoReceiver:
     """A running ``dockd receiver``."""
 
     def __init__(self, config: Path, log: Path) -> None:
