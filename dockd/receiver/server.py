@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -16,10 +15,10 @@ from dockd.base.clock import Clock
 from dockd.base.errors import ConfigError, StoreError, explained
 from dockd.base.incidents import Incidents
 from dockd.base.logs import configure, last_words
-from dockd.base.threads import left_behind
 from dockd.base.web import BoundedServer
 from dockd.host.memory import keep_buffers
 from dockd.host.notify import Heartbeats, Notifier, feed
+from dockd.host.stopping import Deadline, abandon_calls
 from dockd.receiver import events
 from dockd.receiver.app import open_receiver
 from dockd.receiver.config import Config, ListenConfig, load
@@ -27,9 +26,9 @@ from dockd.receiver.core.uploads import Uploads
 from dockd.receiver.listening import is_exposed, open_listener, tls_context
 
 GRACE_SECONDS = 5
-"""How long requests may take to end once a stop was asked for."""
+"""How long requests may take to end at shutdown."""
 STOP_SECONDS = 15.0
-"""How long all may take; after that it is a crash, which the next start makes up for."""
+"""How long a shutdown may take; after that it is a crash, from which the next start recovers."""
 
 
 def run(config_path: Path) -> int:
@@ -50,11 +49,13 @@ def run(config_path: Path) -> int:
         raise
     configure(level=config.log.level, style=config.log.style)
     keep_buffers()
+    deadline = Deadline(STOP_SECONDS, events.receiver_cut_short)
     code = 0
     try:
-        asyncio.run(_run(config))
+        asyncio.run(_work(config, deadline))
+        events.receiver_stopped()
     except OSError as error:
-        failed = StoreError(str(error), hint="look at the store's disk and its mount")
+        failed = StoreError(str(error), hint="check the store's disk and its mount")
         events.receiver_failed(failed)
         code = failed.exit_code
     except Exception as error:  # noqa: BLE001  # the boundary of the receiver
@@ -62,32 +63,17 @@ def run(config_path: Path) -> int:
         events.receiver_failed(failure)
         code = failure.exit_code
     finally:
+        deadline.over()
         last_words()
-    if left_behind():
-        os._exit(code)  # Python would wait for what may never return
+    abandon_calls(code)
     return code
 
 
-async def _run(config: Config) -> None:
-    stopping = asyncio.Event()
-    working = asyncio.create_task(_work(config, stopping.set))
-    told = asyncio.create_task(stopping.wait())
-    await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
-    await asyncio.wait({working}, timeout=STOP_SECONDS)
-    if not working.done():
-        events.receiver_cut_short(seconds=STOP_SECONDS)
-        last_words()
-        os._exit(0)
-    working.result()
-    events.receiver_stopped()
-
-
-async def _work(config: Config, on_stop: Callable[[], None]) -> None:
+async def _work(config: Config, deadline: Deadline) -> None:
     async with open_receiver(config) as receiver, _watched(receiver.uploads):
 
         def stop() -> None:
-            on_stop()
+            deadline.begin(0)
             receiver.stop()
 
         await serve(receiver.app, config.listen, stop)
@@ -95,9 +81,9 @@ async def _work(config: Config, on_stop: Callable[[], None]) -> None:
 
 @contextlib.asynccontextmanager
 async def _watched(uploads: Uploads) -> AsyncIterator[None]:
-    """Feed systemd's watchdog for as long as the event loop turns.
+    """Feed systemd's watchdog while the event loop runs.
 
-    A disk that fails or hangs is no reason to start anew: stations are told of it.
+    A disk that fails or hangs must not cause a restart: stations get errors instead.
     """
 
     async def probe() -> None:
@@ -118,12 +104,12 @@ async def _watched(uploads: Uploads) -> AsyncIterator[None]:
 
 
 async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None]) -> None:
-    """Serve an application until SIGTERM or SIGINT; ``on_stop`` is to end its requests.
+    """Serve an application until SIGTERM or SIGINT; ``on_stop`` ends its requests.
 
     Raises:
-        ListenError: the address can't be listened on now.
-        ConfigError: it never can be.
-        KeyFileError: certificate, key or CA can't be used.
+        ListenError: the address is unavailable now.
+        ConfigError: the address is invalid.
+        KeyFileError: certificate, key or CA is unusable.
     """
     tls = tls_context(listen)
     listener = open_listener(listen)
@@ -157,7 +143,7 @@ async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None])
 
 
 class _Server(BoundedServer):
-    """A server that says where it listens."""
+    """A server that logs where it listens."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -2,45 +2,42 @@
 
 import asyncio
 import contextlib
-import os
 import resource
 import signal
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dockd.base.errors import ConfigError, explained
 from dockd.base.logs import configure as configure_logs
 from dockd.base.logs import last_words
-from dockd.base.threads import left_behind
+from dockd.base.threads import in_thread, shared_pool
 from dockd.host.memory import keep_buffers
 from dockd.host.notify import Notifier
+from dockd.host.stopping import Deadline, abandon_calls
 from dockd.station import config as configuration
 from dockd.station import events
 from dockd.station.app import Seams, Station
 from dockd.station.config import Config
 
 _STOP_SECONDS = 20.0
-"""Seconds that a stop may take; after them it is a crash, which the next start makes up for."""
+"""Seconds that a shutdown may take; then it is a crash, from which the next start recovers."""
 _LEAVE_SECONDS = 5.0
-"""Seconds that threads which nobody waits for any more may take to return."""
+"""Seconds that the remaining threads may take to return."""
 _START_AGAIN = 75
-"""The exit code where a reload was cut short: systemd starts the daemon, and so reloads it."""
+"""The exit code if a reload was cut short: systemd then starts the daemon, which reloads it."""
 _THREADS = 64
-"""Blocking calls at once: ingests, disk and ledger, with room to spare."""
+"""Concurrent blocking calls: ingests, disk and ledger, with room to spare."""
 
 
 def main(config_path: Path, seams: Seams | None = None) -> int:
-    """Run the daemon as this process, which ends then whatever hangs; see ``run``."""
+    """Run the daemon as this process, which then ends whatever hangs; see ``run``."""
     code = run(config_path, seams)
-    if left_behind():
-        os._exit(code)  # Python would wait for what may never return
-    _Deadline(_LEAVE_SECONDS).begin(code)
+    abandon_calls(code)
+    Deadline(_LEAVE_SECONDS, events.daemon_cut_short).begin(code)
     return code
 
 
 def run(config_path: Path, seams: Seams | None = None) -> int:
-    """Run the daemon until it is told to stop.
+    """Run the daemon until SIGTERM or SIGINT.
 
     Returns:
         The exit code; an error has been logged.
@@ -58,7 +55,7 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
     configure_logs(level=config.log.level, style=config.log.style)
     keep_buffers()
     _allow_descriptors()
-    deadline = _Deadline(_STOP_SECONDS)
+    deadline = Deadline(_STOP_SECONDS, events.daemon_cut_short)
     try:
         return asyncio.run(_run(config_path, config, seams or Seams(), deadline))
     finally:
@@ -67,21 +64,21 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
 
 
 def _allow_descriptors() -> None:
-    """Raise the limit of open files to what is allowed: watches of many folders take some each."""
+    """Raise the limit of open files to the maximum: every watched folder takes some."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _run(config_path: Path, config: Config, seams: Seams, deadline: "_Deadline") -> int:
+async def _run(config_path: Path, config: Config, seams: Seams, deadline: Deadline) -> int:
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_THREADS))
+    shared_pool(_THREADS)
     try:
         await _work(config_path, config, seams, _Signals(loop, deadline))
     except Exception as error:  # noqa: BLE001  # the boundary of the daemon
         failure = explained(error)
         events.daemon_failed(failure)
-        # asyncio waits for the threads of what was given up.
+        # asyncio waits for the threads of abandoned calls.
         deadline.begin(failure.exit_code)
         return failure.exit_code
     return 0
@@ -93,13 +90,13 @@ async def _work(config_path: Path, config: Config, seams: Seams, signals: "_Sign
     made: Station | None = None
     while True:
         try:
-            made = await asyncio.to_thread(Station, config, seams)
+            made = await in_thread(Station, config, seams)
             station = asyncio.create_task(made.run(notifier))
             changed = await _supervise(station, signals, config_path, notifier)
         except Exception as error:
             if proven is None or (made is not None and made.works):
                 raise
-            # What only shows at work, such as a folder that can't be used.
+            # What only shows at run time, such as an unusable folder.
             events.config_refused(explained(error))
             config, proven, made = proven, None, None
             continue
@@ -114,27 +111,27 @@ async def _work(config_path: Path, config: Config, seams: Seams, signals: "_Sign
 async def _supervise(
     station: asyncio.Task[None], signals: "_Signals", config_path: Path, notifier: Notifier
 ) -> Config | None:
-    """Let a station work until a stop, or until a changed configuration, which is returned.
+    """Let a station run until shutdown, or until a changed configuration, which is returned.
 
     Raises:
-        DockdError, or whatever nobody foresaw: the station could not start.
+        DockdError, or an unexpected error: the station could not start.
     """
     while True:
-        told = asyncio.create_task(signals.told.wait())
-        await asyncio.wait({station, told}, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        signalled = asyncio.create_task(signals.signalled.wait())
+        await asyncio.wait({station, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        signalled.cancel()
         if station.done():
             station.result()
-        signals.told.clear()
+        signals.signalled.clear()
         if signals.stop is not None:
             events.daemon_stopping(signal=signals.stop)
             notifier.stopping()
             await _end(station)
             return None
         try:
-            changed = await asyncio.to_thread(configuration.load, config_path)
-            await asyncio.to_thread(Station, changed)
-        except Exception as error:  # noqa: BLE001  # a file that is to come ends no work
+            changed = await in_thread(configuration.load, config_path)
+            await in_thread(Station, changed)
+        except Exception as error:  # noqa: BLE001  # a bad configuration file must not end the running station
             events.config_refused(explained(error))
             continue
         notifier.reloading()
@@ -151,46 +148,18 @@ async def _end(station: asyncio.Task[None]) -> None:
         await station
 
 
-class _Deadline:
-    """Ends the process as in a crash where a stop takes too long: a disk may never answer."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._code = 0
-        self._timer: threading.Timer | None = None
-
-    def begin(self, code: int) -> None:
-        """Give a stop its time, if one has not begun; the last exit code counts."""
-        self._code = code
-        if self._timer is None:
-            self._timer = threading.Timer(self._seconds, self._cut_short)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def over(self) -> None:
-        """Give it no end: it has come to its own, or nothing stops."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _cut_short(self) -> None:
-        events.daemon_cut_short(seconds=self._seconds)
-        last_words()
-        os._exit(self._code)
-
-
 class _Signals:
-    """SIGTERM and SIGINT stop, SIGHUP reads the configuration again."""
+    """SIGTERM and SIGINT shut down, SIGHUP reloads the configuration."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, deadline: _Deadline) -> None:
-        self.told = asyncio.Event()
+    def __init__(self, loop: asyncio.AbstractEventLoop, deadline: Deadline) -> None:
+        self.signalled = asyncio.Event()
         self.deadline = deadline
         self.stop: str | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number.name)
-        loop.add_signal_handler(signal.SIGHUP, self.told.set)
+        loop.add_signal_handler(signal.SIGHUP, self.signalled.set)
 
     def _stop(self, name: str) -> None:
         self.stop = name
         self.deadline.begin(0)
-        self.told.set()
+        self.signalled.set()
