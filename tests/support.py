@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from dockd.evidence.statements import (
     sign,
     statement_sha256,
 )
+from dockd.station.reports import Report, Reports
 from dockd.station.spool import Part, Spool
 
 ALICE, BOB, CAROL = "a" * 64, "b" * 64, "c" * 64
@@ -168,3 +169,14 @@ def open_descriptors() -> list[str]:
 def log_lines(text: str) -> list[dict[str, Any]]:
     """Read JSON lines of a log."""
     return [json.loads(line) for line in text.splitlines()]
+
+
+class Handled(Reports):
+    """Reports that are acted on at once, by a function of the test."""
+
+    def __init__(self, handle: Callable[[Report], object]) -> None:
+        super().__init__()
+        self._handle = handle
+
+    def put(self, report: Report) -> None:
+        self._handle(report)

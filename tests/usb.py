@@ -13,6 +13,7 @@ from dockd.station.cameras import Media
 from dockd.station.cameras.devices import Device, Volume
 from dockd.station.cameras.usb import UsbSource
 from dockd.station.config import BayConfig, ProfileConfig, UsbConfig
+from dockd.station.reports import Reports
 from tests.clocks import FakeClock
 
 _numbers = itertools.count(1)
@@ -229,10 +230,10 @@ class Station:
             self.udev,
             self.mounter,
             self.clock,
-            self._beat,
             self.incidents,
+            Reports(),
         )
-        task = asyncio.create_task(source.run(dock))
+        task = asyncio.create_task(source.run(dock, self._beat))
         try:
             yield
         finally:

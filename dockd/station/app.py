@@ -14,15 +14,11 @@ from dockd import __version__
 from dockd.base.clock import Clock, timestamp
 from dockd.base.concurrency import on_threads, to_the_end
 from dockd.base.errors import (
-    CameraRefusedError,
     JournalBrokenError,
     LedgerBusyError,
     LedgerError,
-    SourceError,
-    explained,
 )
 from dockd.base.fencing import Fence
-from dockd.base.incidents import Scope
 from dockd.evidence.age import parse_recipients
 from dockd.evidence.keys import SigningKey, VerifyKey, receiver_keys
 from dockd.host.files import Files
@@ -30,7 +26,7 @@ from dockd.host.locks import exclusive
 from dockd.host.notify import Heartbeats, Notifier, feed
 from dockd.host.timesync import is_synchronised
 from dockd.station import events
-from dockd.station.cameras import Media, Source
+from dockd.station.cameras import Source
 from dockd.station.cameras.devices import Udev
 from dockd.station.cameras.folder import FolderSource, Unwatched
 from dockd.station.cameras.mounting import Mounter
@@ -45,24 +41,31 @@ from dockd.station.control.orders import Orders
 from dockd.station.control.server import Control
 from dockd.station.control.snapshot import Parts
 from dockd.station.ledger.ledger import Ledger
-from dockd.station.model import PENDING, Camera, Clip, Standing, State
+from dockd.station.model import PENDING, Standing, State
 from dockd.station.pipeline import recovery, upload
 from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.cleaning import Cleaning
 from dockd.station.pipeline.confirming import Confirmations
-from dockd.station.pipeline.docking import Docking
+from dockd.station.pipeline.dockings import Dockings
 from dockd.station.pipeline.history import History
 from dockd.station.pipeline.intake import Intake, Seal
 from dockd.station.pipeline.pauses import Pauses
 from dockd.station.pipeline.upload import Uploader
+from dockd.station.reports import (
+    CameraGone,
+    ClipConcluded,
+    ClipSpooled,
+    HoldsChanged,
+    JournalDoubted,
+    Reports,
+)
 from dockd.station.spool import Spool
 from dockd.station.targets import Target
 from dockd.station.targets.bandwidth import Limiter, current_limit
+from dockd.station.targets.health import TargetHealth
 from dockd.station.targets.http import open_client
 from dockd.station.targets.tus import TusTarget
 
-USB_SILENCE = 120.0
-"""Seconds by which a look at the USB ports may be late."""
 _JOURNAL_PAUSE = 60.0
 """Seconds until a journal that could not be read is checked again."""
 
@@ -100,7 +103,8 @@ class Station:
         """Whether it has begun to work: its configuration can be worked by."""
         self._client = open_client(config.target, transport=self._seams.transport)
         self._places = Places()
-        self._dockings: dict[str, Docking] = {}
+        self._dockings: Dockings | None = None
+        self._reports = Reports()
         self._counts: dict[State, int] = {}
         metrics = Metrics()
         self.activity = Activity(self._seams.clock, metrics)
@@ -148,7 +152,8 @@ class Station:
             now = datetime.now().astimezone().time()
             return current_limit(config.bandwidth, config.schedule, now)
 
-        return TusTarget(config, self._client, Limiter(clock, rate), clock)
+        health = TargetHealth(config.url, clock, self.activity.incidents)
+        return TusTarget(config, self._client, Limiter(clock, rate), clock, health)
 
     async def _work(
         self,
@@ -157,17 +162,17 @@ class Station:
         target: Target,
         notifier: Notifier,
     ) -> None:
-        config, clock = self._config, self._seams.clock
+        config, clock, incidents = self._config, self._seams.clock, self.activity.incidents
         history = History(
             ledger,
             target,
             clock,
-            self.activity.incidents,
+            incidents,
             kid=self._key.kid,
             receiver_keys=self._receiver_keys,
-            settled=self._all_settled,
+            reports=self._reports,
         )
-        confirmations = Confirmations(target, self._receiver_keys, clock, forked=history.doubted)
+        confirmations = Confirmations(target, self._receiver_keys, clock, self._reports)
         uploader = Uploader(
             ledger,
             spool,
@@ -176,17 +181,11 @@ class Station:
             self.activity,
             config=config.target,
             confirmations=confirmations,
-            settled=self._clip_settled,
+            reports=self._reports,
         )
-
-        def held_or_not() -> None:
-            uploader.hold() if pauses.holds("uploads") else uploader.release()
-            self._all_settled()
-
-        pauses = await asyncio.to_thread(
-            Pauses, ledger, clock, self.activity.incidents, held_or_not
-        )
-        held_or_not()
+        pauses = await asyncio.to_thread(Pauses, ledger, clock, incidents, self._reports)
+        if pauses.holds_uploads:
+            uploader.hold()
         intake = Intake(
             ledger,
             spool,
@@ -194,7 +193,7 @@ class Station:
             clock,
             self.activity,
             config=config.ingest,
-            spooled=uploader.look_again,
+            reports=self._reports,
         )
         cleaning = Cleaning(
             ledger,
@@ -204,30 +203,17 @@ class Station:
             policy=config.wipe.policy,
             receiver_keys=self._receiver_keys,
             confirmations=confirmations,
-            held=lambda: pauses.holds("wipes") or history.holds_wipes,
+            holds=[pauses, history],
         )
-
-        async def dock(media: Media) -> None:
-            docking = Docking(
-                media,
-                ledger,
-                intake,
-                cleaning,
-                clock,
-                activity=self.activity,
-                synchronised=self._seams.synchronised,
-            )
-            await self._fenced(docking)
-
-        events.daemon_started(
-            version=__version__,
-            station=config.station.id,
-            target=config.target.url,
+        self._dockings = dockings = Dockings(
+            ledger,
+            intake,
+            cleaning,
+            clock,
+            self.activity,
+            synchronised=self._seams.synchronised,
         )
-        if config.wipe.policy == "overwrite":
-            events.wipe_overwrites(hint="destroy the medium where a clip must be unreadable")
-        if not target.gives_receipts:
-            events.target_gives_no_receipts(target=config.target.url)
+        self._introduce(target)
         parts = Parts(
             config=config,
             clock=clock,
@@ -235,16 +221,18 @@ class Station:
             uploader=uploader,
             pauses=pauses,
             activity=self.activity,
-            dockings=self._dockings,
+            dockings=dockings.current,
             since=timestamp(clock.now()),
         )
-        orders = Orders(ledger, spool, uploader, pauses, self._dockings, clock)
+        orders = Orders(ledger, spool, uploader, pauses, dockings.current, clock)
+        unknown = recovery.Unknown(spool, clock, incidents)
         heartbeats = Heartbeats(clock)
+        beat = heartbeats.part("uploader", upload.SILENCE)
+        keep = Fence(clock, incidents).keep
         async with asyncio.TaskGroup() as group:
-            keep = Fence(clock, self.activity.incidents).keep
-            beat = heartbeats.part("uploader", upload.SILENCE)
+            acting = partial(self._act_on_reports, dockings, uploader, history, pauses)
+            group.create_task(keep("reports", acting))
             group.create_task(keep("journal", lambda: self._check_journal(ledger)))
-            unknown = recovery.Unknown(spool, clock, self.activity.incidents)
             group.create_task(keep("spool", unknown.run))
             group.create_task(keep("history", history.run))
             group.create_task(keep("pauses", pauses.run))
@@ -252,51 +240,44 @@ class Station:
             group.create_task(keep("uploader", lambda: uploader.run(beat), beat))
             if config.folders:
                 group.create_task(keep("places", self._places.run))
-            for source in self._sources(heartbeats):
-                group.create_task(keep(source.name, partial(source.run, dock), source.beat))
+            for source in self._sources():
+                beat = heartbeats.part(source.name, source.silence)
+                run = partial(source.run, dockings.dock, beat)
+                group.create_task(keep(source.name, run, beat))
             self.works = True
             notifier.ready()
             feeding = partial(feed, notifier, heartbeats, self._probe(ledger), self._status, clock)
             group.create_task(keep("watchdog", feeding))
 
-    async def _fenced(self, docking: Docking) -> None:
-        """Run a docking; what goes wrong with one camera stays with it."""
-        camera, place = docking.media.camera.id, docking.media.place
-        if camera in self._dockings:
-            refusal = CameraRefusedError(
-                f"{camera} is docked already, at {self._dockings[camera].media.place}",
-                hint="give one of the two another serial or profile",
-            )
-            profile, serial = docking.media.camera.profile, docking.media.camera.serial
-            refused = events.camera_refused(place=place, profile=profile, serial=serial)
-            self._refused_at(camera, place).failed(refused, refusal)
-            return
-        self._refused_at(camera, place).recovered(
-            events.camera_refused, events.camera_recovered(camera=camera)
+    def _introduce(self, target: Target) -> None:
+        config = self._config
+        events.daemon_started(
+            version=__version__, station=config.station.id, target=config.target.url
         )
-        incidents = self.activity.incidents.scope("camera", camera)
-        docking.works = lambda: incidents.recovered(events.camera_failed)
-        self._dockings[camera] = docking
-        try:
-            await docking.run()
-        except OSError as error:
-            failure = SourceError(f"{camera}: {error}", hint="check the camera; dockd tries again")
-            incidents.failed(events.camera_failed(camera=camera), failure)
-        except Exception as error:  # noqa: BLE001  # the boundary of one camera
-            incidents.failed(events.camera_failed(camera=camera), explained(error))
-        finally:
-            del self._dockings[camera]
+        if config.wipe.policy == "overwrite":
+            events.wipe_overwrites(hint="destroy the medium where a clip must be unreadable")
+        if not target.gives_receipts:
+            events.target_gives_no_receipts(target=config.target.url)
 
-    def _left(self, camera: Camera, place: str) -> None:
-        """Show nothing any more that was wrong with a camera where it no longer is."""
-        self._refused_at(camera.id, place).close()
-        if camera.id not in self._dockings:
-            self.activity.incidents.scope("camera", camera.id).close()
+    async def _act_on_reports(
+        self, dockings: Dockings, uploader: Uploader, history: History, pauses: Pauses
+    ) -> None:
+        """Tell the parts what others of them have reported, until cancelled."""
+        while True:
+            match await self._reports.next():
+                case ClipSpooled():
+                    uploader.look_again()
+                case ClipConcluded(camera=camera):
+                    dockings.clip_concluded(camera)
+                case HoldsChanged():
+                    uploader.hold() if pauses.holds_uploads else uploader.release()
+                    dockings.holds_changed()
+                case JournalDoubted():
+                    history.doubted()
+                case CameraGone(camera=camera, place=place):
+                    dockings.gone(camera, place)
 
-    def _refused_at(self, camera: str, place: str) -> Scope:
-        return self.activity.incidents.scope("refused", camera, place)
-
-    def _sources(self, heartbeats: Heartbeats) -> list[Source]:
+    def _sources(self) -> list[Source]:
         config, clock = self._config, self._seams.clock
         profiles = {profile.name: Profile(profile) for profile in config.profiles}
         unwatched = Unwatched(self.activity.incidents)
@@ -307,11 +288,12 @@ class Station:
                 clock,
                 self.activity.incidents,
                 unwatched=unwatched,
+                reports=self._reports,
+                places=self._places,
             )
             for folder in config.folders
         ]
         if any(profile.usb for profile in config.profiles):
-            beat = heartbeats.part("usb", USB_SILENCE + config.usb.rescan_seconds)
             sources.append(
                 UsbSource(
                     config.usb,
@@ -320,14 +302,10 @@ class Station:
                     self._seams.udev(),
                     self._seams.mounter(clock),
                     clock,
-                    beat,
                     self.activity.incidents,
+                    self._reports,
                 )
             )
-        for source in sources:
-            source.left = self._left
-            if isinstance(source, FolderSource):
-                source.places = self._places
         return sources
 
     def _probe(self, ledger: Ledger) -> Callable[[], Awaitable[None]]:
@@ -343,12 +321,12 @@ class Station:
     def _status(self) -> str:
         """Say in a sentence how the work goes."""
         pending = sum(count for state, count in self._counts.items() if state in PENDING)
-        docked = list(self._dockings.values())
+        docked = list(self._dockings.current.values()) if self._dockings else []
         safe = sum(docking.standing is Standing.SAFE for docking in docked)
         stuck = sum(docking.standing is Standing.STUCK for docking in docked)
         return (
-            f"{len(docked)} cameras docked, {safe} safe to take, {stuck} need a person;"
-            f" {pending} clips on their way"
+            f"{len(docked)} cameras docked, {safe} safe to take, {stuck} need operator action;"
+            f" {pending} clips pending"
         )
 
     async def _check_journal(self, ledger: Ledger) -> None:
@@ -368,15 +346,6 @@ class Station:
                 continue
             incidents.recovered(events.journal_unreadable)
             return
-
-    def _all_settled(self) -> None:
-        for docking in self._dockings.values():
-            docking.clip_settled()
-
-    def _clip_settled(self, clip: Clip) -> None:
-        docking = self._dockings.get(clip.camera.id)
-        if docking is not None:
-            docking.clip_settled()
 
 
 @contextlib.contextmanager

@@ -91,24 +91,18 @@ Dock = Callable[[Media], Awaitable[None]]
 """What a source runs for each docked camera; it is cancelled when the camera goes."""
 
 
-Left = Callable[[Camera, str], None]
-"""What a source calls when a camera is gone from a place: nothing can be wrong with it there."""
-
-
-def tell_nobody(_camera: Camera, _place: str) -> None:
-    """Take note of nothing."""
-
-
 class Source(Protocol):
     """A way in which cameras arrive."""
 
     name: str
     """What the log calls it."""
-    left: Left
-    """Told of cameras that are gone."""
+    silence: float
+    """Seconds without a sign of life after which it is stuck; infinite if it gives none."""
 
-    def beat(self) -> None:
-        """Show that its work gets on."""
+    async def run(self, dock: Dock, beat: Callable[[], None] = ...) -> None:
+        """Call ``dock`` for each camera that arrives, until cancelled; may be begun again.
 
-    async def run(self, dock: Dock) -> None:
-        """Call ``dock`` for each camera that arrives, until cancelled; may be begun again."""
+        Args:
+            dock: works on a camera.
+            beat: is called as a sign of life.
+        """

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import errno
+import math
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from dockd.base.incidents import Incidents
 from dockd.base.threads import Threads
 from dockd.host.files import has_writer
 from dockd.station import events
-from dockd.station.cameras import Dock, Left, Look, tell_nobody
+from dockd.station.cameras import Dock, Look
 from dockd.station.cameras.devices import FORGETFUL
 from dockd.station.cameras.medium import CountErrors, count_errors, look_through
 from dockd.station.cameras.mounting import Mount, mounts_of, read_mounts
@@ -34,6 +35,7 @@ from dockd.station.cameras.settling import HasWriter, Reason, Settling
 from dockd.station.cameras.tree import Root
 from dockd.station.config import FolderConfig
 from dockd.station.model import Camera, display_path
+from dockd.station.reports import CameraGone, Reports
 
 NETWORK_TYPES = {
     *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "fuse", "fuseblk", "gfs2", "gpfs", "lustre"),
@@ -240,10 +242,13 @@ class FolderSource:
         incidents: Incidents | None = None,
         seams: FolderSeams | None = None,
         unwatched: Unwatched | None = None,
+        *,
+        reports: Reports | None = None,
+        places: Places | None = None,
     ) -> None:
-        self.left: Left = tell_nobody
-        self.places = Places()
-        """Tells when the folder may have become another one."""
+        self._reports = reports or Reports()
+        self.places = places or Places()
+        """When the folder may have become another one."""
         incidents = incidents or Incidents(clock)
         self._unwatched = unwatched or Unwatched(incidents)
         self._config = config
@@ -255,18 +260,17 @@ class FolderSource:
         self._threads = Threads(self._camera)
         self._place = config.bay or str(config.path)
         self.name = f"folder {self._camera}"
+        self.silence = math.inf  # its disk may be slow
         self._scope = incidents.scope("folder", self._camera)
 
-    def beat(self) -> None:
-        """Its work waits for a disk that may be slow: nobody counts on a sign of it."""
-
-    async def run(self, dock: Dock) -> None:
+    async def run(self, dock: Dock, beat: Callable[[], None] = lambda: None) -> None:  # noqa: ARG002
         """Dock the folder whenever it exists, until cancelled."""
         while True:
             if await self._is_there():
                 await self._docked(dock)
             else:
-                self.left(Camera(self._config.profile, self._config.serial), self._place)
+                camera = Camera(self._config.profile, self._config.serial)
+                self._reports.put(CameraGone(camera, self._place))
             await self._clock.sleep(_APPEARS_EVERY)
 
     async def _is_there(self) -> bool:

@@ -10,13 +10,14 @@ from dockd.base.incidents import Incidents
 from dockd.base.log_events import Failed
 from dockd.base.threads import DEVICES_PATIENCE, Threads
 from dockd.station import events
-from dockd.station.cameras import Dock, Left, tell_nobody
+from dockd.station.cameras import Dock
 from dockd.station.cameras.devices import Device, Udev
 from dockd.station.cameras.identity import Verdict, match, place_of, recognise
 from dockd.station.cameras.mounting import Mounter
 from dockd.station.cameras.usb_media import UsbMedia
 from dockd.station.config import BayConfig, ProfileConfig, UsbConfig
 from dockd.station.model import Camera
+from dockd.station.reports import CameraGone, Reports
 
 _DEBOUNCE = 0.25
 """Seconds that a burst of hints is let pass before the devices are listed once."""
@@ -26,6 +27,8 @@ _VOLUMES_WITHIN = 15.0
 """Seconds that a camera may take to show a file system before that is told."""
 _FOLLOW_AGAIN = 1.0
 _DOCK_AGAIN = 5.0
+_SILENCE = 120.0
+"""Seconds by which a look at the USB ports may be late."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class UsbSource:
         udev: Udev,
         mounter: Mounter,
         clock: Clock,
-        beat: Callable[[], None],
         incidents: Incidents,
+        reports: Reports,
     ) -> None:
         """Find cameras of these profiles.
 
@@ -65,8 +68,8 @@ class UsbSource:
             udev: says what is plugged in.
             mounter: mounts it.
             clock: paces the looks.
-            beat: is called after each look.
             incidents: what is refused, and what fails.
+            reports: hears of cameras that are gone.
         """
         self._rescan_seconds = config.rescan_seconds
         self._profiles = profiles
@@ -75,7 +78,7 @@ class UsbSource:
         self._mounter = mounter
         self._clock = clock
         self.name = "usb"
-        self.beat = beat
+        self.silence = _SILENCE + config.rescan_seconds
         self._hinted = asyncio.Event()
         self._stays: dict[Device, _PluggedIn] = {}
         self._ending: list[_PluggedIn] = []
@@ -83,13 +86,13 @@ class UsbSource:
         """Since when each device has looked as it does."""
         self._told: set[tuple[str, int, str]] = set()
         """What was said of devices that still are plugged in, by path, plug and words."""
-        self.left: Left = tell_nobody
+        self._reports = reports
         self._incidents = incidents.scope("usb")
         self._refusals = self._incidents.within("refused")
         self._refused: dict[Device, str] = {}
         """The devices that were refused at the last look, and why."""
 
-    async def run(self, dock: Dock) -> None:
+    async def run(self, dock: Dock, beat: Callable[[], None] = lambda: None) -> None:
         """Dock each camera for as long as it is plugged in, until cancelled."""
         # Of an earlier run that has failed, no stay goes on.
         self._stays.clear()
@@ -99,7 +102,7 @@ class UsbSource:
             while True:
                 with self._incidents.within("list").fence(events.usb_monitor_failed()):
                     await self._look(dock, group)
-                self.beat()
+                beat()
                 if await self._clock.wait(self._hinted, self._rescan_seconds):
                     await self._clock.sleep(_DEBOUNCE)
                 self._hinted.clear()
@@ -163,7 +166,7 @@ class UsbSource:
                 await dock(media)
                 await self._clock.sleep(_DOCK_AGAIN)
         finally:
-            self.left(camera, place)
+            self._reports.put(CameraGone(camera, place))
 
     def _tell(self, verdicts: Mapping[Device, Verdict]) -> None:
         """Tell of devices that are not docked, once for each time they are plugged in."""

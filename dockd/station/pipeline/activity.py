@@ -109,6 +109,10 @@ class Activity:
         self._works: dict[tuple[int, WorkStage], ClipProgress] = {}
         self._meters: dict[WorkStage, Meter] = {"ingest": Meter(clock), "upload": Meter(clock)}
 
+    def camera(self, camera: Camera) -> Scope:
+        """Return the scope of a camera, which outlasts its dockings for as long as it is there."""
+        return self.incidents.scope("camera", camera.id)
+
     def docking(self, camera: Camera) -> Scope:
         """Return the scope of a camera's docking, which ends with it."""
         return self.incidents.scope("docking", camera.id)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from dockd.base.clock import Clock
 from dockd.base.concurrency import to_the_end
@@ -80,6 +81,14 @@ class Sweep:
     """Size and time of every file that is to stay, where nobody else may remove it."""
 
 
+class HoldsWipes(Protocol):
+    """What may hold all wipes of a station."""
+
+    @property
+    def holds_wipes(self) -> bool:
+        """Whether it does."""
+
+
 class Cleaning:
     """Wipes the cameras of a station by one policy."""
 
@@ -93,7 +102,7 @@ class Cleaning:
         policy: wipe.Policy,
         receiver_keys: Sequence[VerifyKey],
         confirmations: Confirmations,
-        held: Callable[[], bool],
+        holds: Sequence[HoldsWipes],
     ) -> None:
         """Wipe by a policy.
 
@@ -105,14 +114,14 @@ class Cleaning:
             policy: what becomes of acknowledged clips.
             receiver_keys: whose receipts count.
             confirmations: which of them the receiver has stood by in this run.
-            held: says whether something holds all wipes.
+            holds: what may hold all wipes.
         """
         self._ledger = ledger
         self._files = files
         self._policy = policy
         self._keys = receiver_keys
         self._confirmations = confirmations
-        self._held = held
+        self._holds = holds
         self._clock = clock
         self._counting = activity.counting
         self._activity = activity
@@ -126,6 +135,9 @@ class Cleaning:
         """By camera, the clips that could not be wiped: until when they wait, and how long."""
         self._disowned: set[str] = set()
         self._rehearsed: set[int] = set()
+
+    def _held(self) -> bool:
+        return any(one.holds_wipes for one in self._holds)
 
     async def put_back(self, media: Media, root: Root) -> None:
         """Give files that a wipe was holding when it was cut short their names again.

@@ -5,13 +5,14 @@ have been restored from a backup. So a clip is wiped only after the receiver has
 question that this run of the daemon has asked minutes ago, under a fresh nonce.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dockd.base.clock import Clock
 from dockd.base.errors import HISTORY_FORKED, DockdError, ReceiptRefusedError, TargetError
 from dockd.evidence.keys import VerifyKey
 from dockd.evidence.statements import Receipt, statement_sha256, verify_answer, verify_receipt
 from dockd.station.model import Clip
+from dockd.station.reports import JournalDoubted, Reports
 from dockd.station.targets import (
     NotStored,
     ReceiptAnswer,
@@ -34,8 +35,7 @@ class Confirmations:
         target: Target,
         receiver_keys: Sequence[VerifyKey],
         clock: Clock,
-        *,
-        forked: Callable[[], object] = lambda: None,
+        reports: Reports,
     ) -> None:
         """Remember nothing yet.
 
@@ -43,12 +43,12 @@ class Confirmations:
             target: where the receiver is.
             receiver_keys: whose word counts.
             clock: how old it is.
-            forked: is called when the receiver says that the station's journal contradicts itself.
+            reports: hears when the receiver says that the station's journal contradicts itself.
         """
         self._target = target
         self._clock = clock
         self._keys = receiver_keys
-        self._forked = forked
+        self._reports = reports
         self._confirmed: dict[int, tuple[str, float]] = {}
         """Clips, with the digests of their receipts, and when the answer came."""
 
@@ -76,7 +76,7 @@ class Confirmations:
     def heed(self, error: DockdError) -> None:
         """Do what an answer asks for that was no receipt."""
         if isinstance(error, TargetError) and error.code == HISTORY_FORKED:
-            self._forked()
+            self._reports.put(JournalDoubted())
 
     def remember(self, clip: Clip, receipt: str) -> None:
         """Note that the receiver stands by a clip's receipt now."""

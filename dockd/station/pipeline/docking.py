@@ -66,8 +66,6 @@ class Docking:
         """Where the journal stood then: an order of at most that number came before."""
         self.left_alone = Leftovers()
         """The files that no rule of its profile selects or ignores, at the last look."""
-        self.works: Callable[[], object] = lambda: None
-        """Called whenever a round of the work has gone through."""
         self.number = 0
         """The docking's number in the ledger, once it has one."""
         self._ledger = ledger
@@ -88,13 +86,14 @@ class Docking:
         self._unsettled = False
         self._told = Standing.WORKING
         """The standing that the log has, which a mere look or another try doesn't change."""
+        self._camera_incidents = activity.camera(media.camera)
         self._incidents = activity.docking(media.camera)
         self._is_released = False
         """Whether it was switched off, if that is what its profile wants once it is safe."""
         self._unlisted = self._incidents.within("path")
 
-    def clip_settled(self) -> None:
-        """Say that a clip of this camera was acknowledged or given up: perhaps it can be wiped."""
+    def look_for_wipe(self) -> None:
+        """Check whether the camera can be wiped: a clip's delivery, or what held wipes, ended."""
         self._wake.set()
 
     def look_now(self) -> None:
@@ -157,7 +156,7 @@ class Docking:
             self._fail(await self._explained(error))
         else:
             self._incidents.recovered(events.camera_failed)
-            self.works()
+            self._camera_incidents.recovered(events.camera_failed)
             return pause
         finally:
             self.doing = Doing.NOTHING

@@ -6,7 +6,7 @@ their anchors are asked for at the start and once a day, under a fresh nonce.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dockd.base.clock import Clock
 from dockd.base.errors import (
@@ -22,6 +22,7 @@ from dockd.evidence.keys import VerifyKey
 from dockd.evidence.statements import Anchor, verify_anchor
 from dockd.station import events
 from dockd.station.ledger.ledger import Ledger
+from dockd.station.reports import HoldsChanged, Reports
 from dockd.station.targets import Target, fresh_nonce
 
 COMPARE_SECONDS = 86400.0
@@ -47,7 +48,7 @@ class History:
         *,
         kid: str,
         receiver_keys: Sequence[VerifyKey],
-        settled: Callable[[], None],
+        reports: Reports,
     ) -> None:
         """Compare nothing yet.
 
@@ -58,14 +59,14 @@ class History:
             incidents: what does not agree.
             kid: the key that this station signs with.
             receiver_keys: whose word counts.
-            settled: is called when wipes need not wait any more.
+            reports: hears when wipes need not wait any more.
         """
         self._ledger = ledger
         self._target = target
         self._clock = clock
         self._kid = kid
         self._keys = receiver_keys
-        self._settled = settled
+        self._reports = reports
         self._agrees = not target.gives_receipts
         """Where nothing gives receipts, nothing is wiped anyway."""
         self._failing_since: float | None = None
@@ -122,7 +123,7 @@ class History:
         self._incidents.recovered(events.journal_unwitnessed)
         if not self._agrees:
             self._agrees = True
-            self._settled()
+            self._reports.put(HoldsChanged())
         return True
 
     async def _ask(self) -> Anchor:

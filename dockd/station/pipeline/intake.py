@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -54,6 +54,7 @@ from dockd.station.model import Clip, whole_path
 from dockd.station.pipeline.activity import Activity, ClipProgress
 from dockd.station.pipeline.ingest import CHANGES, IngestCancelledError, Ingested, ingest
 from dockd.station.pipeline.shortening import fit, fit_all
+from dockd.station.reports import ClipSpooled, Reports
 from dockd.station.spool import Part, Spool
 
 _TRIES = 3
@@ -203,7 +204,7 @@ class Intake:
         activity: Activity,
         *,
         config: IngestConfig,
-        spooled: Callable[[], None],
+        reports: Reports,
     ) -> None:
         self.concurrency = config.concurrency
         self._ledger = ledger
@@ -213,7 +214,7 @@ class Intake:
         self._activity = activity
         self._most_threads = config.threads_per_clip
         self._under_way = 0
-        self._spooled = spooled
+        self._reports = reports
         self._slots = FairSlots(config.concurrency)
         self._header_size = len(Sealer(seal.recipients).prologue) - _NONCE_SIZE
         self._incidents = activity.incidents.scope("intake")
@@ -244,7 +245,7 @@ class Intake:
             self._activity.counting.retried(error.event)
         else:
             self._incidents.recovered(events.spool_failed)
-            self._spooled()
+            self._reports.put(ClipSpooled())
 
     async def _refusal(
         self, media: Media, root: Root, clip: Clip, size: int

@@ -1,7 +1,7 @@
 """People's orders to hold uploads or wipes: kept in the ledger, over by themselves."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from dockd.base.incidents import Incidents
 from dockd.station import events
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Pausable, Pause
+from dockd.station.reports import HoldsChanged, Reports
 
 _LOOK_AGAIN = 60.0
 """Seconds after which an end is compared with the clock again, which may have been set."""
@@ -20,7 +21,7 @@ class Pauses:
     """What is held."""
 
     def __init__(
-        self, ledger: Ledger, clock: Clock, incidents: Incidents, changed: Callable[[], None]
+        self, ledger: Ledger, clock: Clock, incidents: Incidents, reports: Reports
     ) -> None:
         """Take up the orders that the ledger has, and tell of them; blocks.
 
@@ -28,7 +29,7 @@ class Pauses:
             ledger: keeps them.
             clock: says when they are over.
             incidents: expired pauses that can't be deleted.
-            changed: is called when something is held or goes on.
+            reports: hears when something is held or goes on.
 
         Raises:
             LedgerError: it can't be read.
@@ -36,7 +37,7 @@ class Pauses:
         self._ledger = ledger
         self._clock = clock
         self._incidents = incidents.scope("pauses")
-        self._changed = changed
+        self._reports = reports
         self._pauses = {pause.what: _sound(pause) for pause in ledger.pauses()}
         self._changing = asyncio.Lock()
         """Whoever changes what is held has it from before the ledger until after the memory."""
@@ -52,6 +53,16 @@ class Pauses:
     def holds(self, what: Pausable) -> bool:
         """Say whether something is held."""
         return any(pause.what == what for pause in self.current())
+
+    @property
+    def holds_uploads(self) -> bool:
+        """Whether uploads are held."""
+        return self.holds("uploads")
+
+    @property
+    def holds_wipes(self) -> bool:
+        """Whether wipes are held."""
+        return self.holds("wipes")
 
     async def pause(
         self, whats: Sequence[Pausable], *, reason: str, until: str | None, uid: int
@@ -69,7 +80,7 @@ class Pauses:
                 self._pauses[pause.what] = pause
                 _tell(pause)
         self._new.set()
-        self._changed()
+        self._reports.put(HoldsChanged())
 
     async def resume(self, whats: Sequence[Pausable], *, uid: int) -> None:
         """Let something go on; what isn't held is no error.
@@ -83,7 +94,7 @@ class Pauses:
             for what in held:
                 del self._pauses[what]
                 events.order_resume(what=what, uid=uid)
-        self._changed()
+        self._reports.put(HoldsChanged())
 
     async def run(self) -> None:
         """End what is over, until cancelled."""
@@ -110,7 +121,7 @@ class Pauses:
             in_force = self.current()
             over = [one for one in self._pauses.values() if one not in in_force]
             if over:
-                self._changed()
+                self._reports.put(HoldsChanged())
             for pause in over:
                 await to_the_end(self._ledger.forget_pause, pause)
                 del self._pauses[pause.what]

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from datetime import datetime
 from weakref import WeakValueDictionary
 
 from dockd.base.clock import Clock
@@ -30,6 +28,7 @@ from dockd.station.model import Clip
 from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.confirming import Confirmations
 from dockd.station.pipeline.delivery import Delivery, Means
+from dockd.station.reports import ClipConcluded, Reports
 from dockd.station.spool import Spool
 from dockd.station.targets import Target
 
@@ -45,17 +44,6 @@ SILENCE = 120.0
 """Seconds without a sign of life after which the uploading is stuck."""
 
 
-@dataclass
-class TargetHealth:
-    """How the target answers."""
-
-    reachable: bool | None = None
-    """None: nothing was sent to it yet."""
-    last_success: datetime | None = None
-    successes: int = 0
-    """Clips that have gone through."""
-
-
 class Uploader:
     """Brings every spooled clip to the target and its receipt into the ledger."""
 
@@ -69,13 +57,13 @@ class Uploader:
         *,
         config: TargetConfig,
         confirmations: Confirmations,
-        settled: Callable[[Clip], None],
+        reports: Reports,
     ) -> None:
         self._means = Means(ledger, spool, target, clock, activity, confirmations)
         self._clock = clock
         self._counting = activity.counting
         self._config = config
-        self._settled = settled
+        self._reports = reports
         self._slots = PrioritySlots(config.concurrency)
         self._most_under_way = config.concurrency * _WAITING_PER_SLOT
         self._under_way: dict[int, Delivery] = {}
@@ -85,10 +73,7 @@ class Uploader:
         self._let_go = asyncio.Event()
         self._let_go.set()
         self._incidents = activity.incidents.scope("uploader")
-        self.target = TargetHealth()
-        target.answered = self._answered
-        self._said_no = False
-        """Whether the target itself said that it takes nothing, when it was found down."""
+        self.target = target.health
 
     async def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Deliver clips until cancelled.
@@ -172,7 +157,7 @@ class Uploader:
             await self._give_up_for_now(delivery, UnforeseenError.of(error), cap)
         finally:
             del self._under_way[delivery.clip.id]
-            self._settled(delivery.clip)
+            self._reports.put(ClipConcluded(delivery.clip.camera))
             self._more.set()
 
     async def _give_up_for_now(self, delivery: Delivery, error: DockdError, pause: float) -> None:
@@ -232,10 +217,7 @@ class Uploader:
             case TargetDownError():
                 # What waits out a pause when it is up again would go after what comes new.
                 delivery.at_least = error.retry_after or 0.0
-                self.target.reachable = False
-                self._said_no = error.answered
-                down = events.target_down(target=self._config.url)
-                self._incidents.failed(down, error, retry_in=pause)
+                self.target.down(error, retry_in=pause)
             case ReceiptRefusedError():
                 delivery.failures += 1
                 # It has taken the clip, and answers.
@@ -253,20 +235,12 @@ class Uploader:
             delivery.failing_since = self.target.successes
         return self.target.successes > delivery.failing_since
 
-    def _answered(self, took_something: bool) -> None:
-        """Show no longer what an answer has disproved; the log waits for what goes through."""
-        if self.target.reachable is not True and (took_something or not self._said_no):
-            self.target.reachable = True
-            self._incidents.hide(events.target_down)
-
     def _is_up(self) -> None:
-        self.target.reachable = True
-        if self._incidents.recovered(events.target_down):
+        if self.target.up():
             self._wakeup.ease()
 
     def _went_through(self, delivery: Delivery) -> None:
-        self.target.last_success = self._clock.now()
-        self.target.successes += 1
+        self.target.went_through()
         self._of(delivery).recovered(events.clip_retrying)
         self._of(delivery).recovered(events.receipt_refused)
         self._is_up()

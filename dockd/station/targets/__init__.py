@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from dockd.station.model import Clip
+from dockd.station.targets.health import TargetHealth
 
 _NONCE_BYTES = 24
 
@@ -72,9 +73,8 @@ class Target(Protocol):
     Both requests are one attempt each: whoever calls them decides when to try again.
     """
 
-    answered: Callable[[bool], None]
-    """Is called when the server itself has answered; with true if it took bytes, or gave what
-    claims to be a receipt."""
+    health: TargetHealth
+    """How it answers."""
 
     @property
     def gives_receipts(self) -> bool:

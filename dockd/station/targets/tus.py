@@ -18,6 +18,7 @@ from dockd.station.config import TargetConfig
 from dockd.station.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.station.targets.bandwidth import Limiter
 from dockd.station.targets.chunks import Chunk, SpoolFile
+from dockd.station.targets.health import TargetHealth
 from dockd.station.targets.http import Reply, ask, origin, to_error
 
 TUS_VERSION = "1.0.0"
@@ -70,7 +71,12 @@ class TusTarget:
     """A tus server, with or without dockd's receipts."""
 
     def __init__(
-        self, config: TargetConfig, client: httpx.AsyncClient, limiter: Limiter, clock: Clock
+        self,
+        config: TargetConfig,
+        client: httpx.AsyncClient,
+        limiter: Limiter,
+        clock: Clock,
+        health: TargetHealth,
     ) -> None:
         """Make a target.
 
@@ -79,6 +85,7 @@ class TusTarget:
             client: from :func:`dockd.station.targets.http.open_client`; closed with the target.
             limiter: the bandwidth that all uploads share.
             clock: what ``Retry-After`` dates are held against.
+            health: notes how the server answers.
         """
         self._config = config
         self._client = client
@@ -87,7 +94,7 @@ class TusTarget:
         self.endpoint = httpx.URL(config.url)
         self.chunk_size = config.chunk_size
         self._abilities: Abilities | None = None
-        self.answered: Callable[[bool], None] = lambda _: None
+        self.health = health
 
     @property
     def gives_receipts(self) -> bool:
@@ -180,7 +187,8 @@ class TusTarget:
         request = self._client.build_request(method, url, headers=headers, content=content)
         reply = await ask(self._client, request, self._clock)
         if reply.shows_the_server:
-            self.answered((method, reply.status) in {("PATCH", 204), ("PUT", 200)})
+            took_something = (method, reply.status) in {("PATCH", 204), ("PUT", 200)}
+            self.health.answered(took_something=took_something)
         return reply
 
     async def _ask_abilities(self) -> Abilities:

@@ -451,15 +451,19 @@ def test_a_camera_pulled_out_in_any_call_leaves_nothing_mounted_and_can_come_bac
 
 @pytest.mark.parametrize("way", ["opened", "writable"])
 def test_a_camera_pulled_out_while_it_is_mounted_is_unmounted(station: Station, way: str) -> None:
+    holding: list[Media] = []
+
     async def hold(media: Media) -> None:
         async with getattr(media, way)():
+            holding.append(media)
             await asyncio.Event().wait()
 
     async def scenario() -> None:
         device = station.plug(volumes=(station.volume(), station.volume(lun=1)))
         dock = Dock(hold)
         async with station.running(dock):
-            await until(lambda: len(station.mounter.mounted) == 2)
+            await until(lambda: bool(holding))
+            assert len(station.mounter.mounted) == 2
             station.udev.unplug()
             await until(lambda: not dock.now)
         nodes = {volume.node for volume in device.volumes}

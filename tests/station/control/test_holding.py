@@ -20,9 +20,11 @@ from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, State
 from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.confirming import Confirmations
 from dockd.station.pipeline.upload import Uploader
+from dockd.station.reports import Reports
 from dockd.station.spool import Spool
 from dockd.station.targets import NotStored, ReceiptAnswer, Received, Sealed
-from tests.support import CIPHERTEXT, PLAINTEXT, make_answer, make_manifest, make_receipt
+from dockd.station.targets.health import TargetHealth
+from tests.support import CIPHERTEXT, PLAINTEXT, Handled, make_answer, make_manifest, make_receipt
 
 PATIENCE = 20
 CAMERA = Camera("generic", "CAM-0001")
@@ -46,7 +48,7 @@ class Server:
     """A target that takes what it is given, and gives receipts once it has it."""
 
     gives_receipts = True
-    answered: Callable[[bool], None]
+    health: TargetHealth
 
     def __init__(self, key: SigningKey) -> None:
         self.key = key
@@ -94,6 +96,9 @@ class Bench:
         self.ledger = SlowLedger(folder / "ledger.db", clock)
         self.server = Server(receiver)
         self.activity = Activity(clock, Metrics())
+        self.server.health = TargetHealth(
+            "https://evidence.example/", clock, self.activity.incidents
+        )
         spool = Spool(folder / "spool", budget=2**30, reserve=0, files=Files(), clock=clock)
         spool.recover({})
         docking = self.ledger.begin_docking(CAMERA, "bay 1")
@@ -118,8 +123,8 @@ class Bench:
             clock,
             self.activity,
             config=TargetConfig(url="https://evidence.example/files/"),
-            confirmations=Confirmations(self.server, [receiver.verify_key], clock),
-            settled=lambda _: self.settled.set(),
+            confirmations=Confirmations(self.server, [receiver.verify_key], clock, Reports()),
+            reports=Handled(lambda _: self.settled.set()),
         )
 
     @property

@@ -17,6 +17,7 @@ from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Pausable, Pause
 from dockd.station.pipeline.pauses import Pauses
 from tests.clocks import START, FakeClock
+from tests.support import Handled
 
 
 class SettableClock(FakeClock):
@@ -43,8 +44,8 @@ def after(seconds: float) -> str:
     return timestamp(START + timedelta(seconds=seconds))
 
 
-def pauses_of(ledger: Ledger, clock: FakeClock, changed: Callable[[], None]) -> Pauses:
-    return Pauses(ledger, clock, Incidents(clock), changed)
+def pauses_of(ledger: Ledger, clock: FakeClock, changed: Callable[[], object]) -> Pauses:
+    return Pauses(ledger, clock, Incidents(clock), Handled(lambda _: changed()))
 
 
 def test_a_pause_is_over_at_its_end_whether_anybody_noticed_or_not(ledger: Ledger) -> None:

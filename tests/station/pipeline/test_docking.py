@@ -19,13 +19,20 @@ import pytest
 import structlog
 
 from dockd.base.clock import Clock
-from dockd.base.errors import CameraLostError, MountError, TargetDownError, TransientError
+from dockd.base.errors import (
+    CameraLostError,
+    MountError,
+    SourceError,
+    TargetDownError,
+    TransientError,
+)
 from dockd.base.incidents import Incident
 from dockd.base.threads import Threads
 from dockd.evidence.age import X25519Identity
 from dockd.evidence.keys import SigningKey
 from dockd.evidence.statements import LeftAlone, derive_clip_id, read_unverified_manifest, sign
 from dockd.host.files import Files
+from dockd.station import events
 from dockd.station.cameras import Look
 from dockd.station.cameras.tree import Failures, Root, open_file, walk
 from dockd.station.config import IngestConfig
@@ -39,9 +46,11 @@ from dockd.station.pipeline.cleaning import Cleaning
 from dockd.station.pipeline.confirming import Confirmations
 from dockd.station.pipeline.docking import Docking
 from dockd.station.pipeline.intake import Intake, Seal
+from dockd.station.reports import Reports
 from dockd.station.spool import Spool
 from dockd.station.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
-from tests.support import make_answer, make_receipt
+from dockd.station.targets.health import TargetHealth
+from tests.support import Handled, make_answer, make_receipt
 
 PATIENCE = 30
 
@@ -128,7 +137,7 @@ class Confirming:
     """A target that is asked for nothing but confirmations."""
 
     gives_receipts = True
-    answered: Callable[[bool], None]
+    health: TargetHealth
 
     def __init__(self, bench: "Bench") -> None:
         self._bench = bench
@@ -181,8 +190,9 @@ class Bench:
         spool.recover({})
         recipients = [X25519Identity.generate().recipient]
         activity = Activity(self.clock, Metrics())
+        self.activity = activity
         self.incidents = activity.incidents
-        self.wipes_are_held = False
+        self.holds_wipes = False
         intake = Intake(
             self.ledger,
             spool,
@@ -190,10 +200,12 @@ class Bench:
             self.clock,
             activity,
             config=IngestConfig(),
-            spooled=self.acknowledge,
+            reports=Handled(lambda _: self.acknowledge()),
         )
         self.target = Confirming(self)
-        self.confirmations = Confirmations(self.target, [self.receiver.verify_key], self.clock)
+        self.confirmations = Confirmations(
+            self.target, [self.receiver.verify_key], self.clock, Reports()
+        )
         cleaning = Cleaning(
             self.ledger,
             files or Files(),
@@ -202,7 +214,7 @@ class Bench:
             policy=policy,
             receiver_keys=[self.receiver.verify_key],
             confirmations=self.confirmations,
-            held=lambda: self.wipes_are_held,
+            holds=[self],
         )
 
         async def synchronised() -> bool | None:
@@ -233,7 +245,7 @@ class Bench:
             self.ledger.acknowledge(clip, receipt, "answer")
             if self.confirms_at_once:
                 self.confirmations.remember(clip, receipt)
-            self.docking.clip_settled()
+            self.docking.look_for_wipe()
 
     def receipt(self, token: str) -> str:
         """What the receiver has signed for a manifest."""
@@ -354,14 +366,22 @@ def test_a_camera_is_not_safe_while_a_clip_waits_for_its_receipt(
     assert "rw" not in bench.media.mounts
 
 
-def test_a_camera_counts_as_working_once_a_round_has_gone_through(bench: Bench) -> None:
-    worked: list[bool] = []
-    bench.docking.works = lambda: worked.append(bench.media.mount_failures == 0)
+def test_a_camera_counts_as_working_once_a_round_has_gone_through(
+    bench: Bench, log: list[Any]
+) -> None:
+    camera = bench.media.camera
+    failed = events.camera_failed(camera=camera.id)
+    bench.activity.camera(camera).failed(failed, SourceError("an earlier docking failed"))
     bench.media.mount_failures = 3
     bench.clip("1.mp4")
     bench.run_until(bench.is_safe)
-    assert worked
-    assert all(worked)
+    told_of = [
+        (line["event"], line["failures"])
+        for line in log
+        if line["event"] in {"camera.failed", "camera.recovered"}
+    ]
+    assert told_of[:2] == [("camera.failed", 1)] * 2
+    assert sorted(told_of[2:]) == [("camera.recovered", 1), ("camera.recovered", 3)]
 
 
 def test_a_file_that_goes_with_a_wipe_and_should_not_is_told(bench: Bench, log: list[Any]) -> None:
@@ -591,7 +611,7 @@ def test_what_a_wipe_has_set_aside_stays_where_nothing_is_to_be_wiped(
 ) -> None:
     aside, receiver = cut_short(tmp_path)
     bench = Bench(tmp_path, policy, receiver=receiver)
-    bench.wipes_are_held = policy == "delete"
+    bench.holds_wipes = policy == "delete"
     with closing(bench.ledger):
         bench.clip("DCIM/2.mp4", b"new")
         bench.run_until(bench.has_acknowledged_all)
@@ -1016,14 +1036,14 @@ def test_a_clip_that_the_last_look_could_not_see_whole_is_not_wiped(
     bench: Bench, where: str
 ) -> None:
     bench.clip("DCIM/1.mp4")
-    bench.wipes_are_held = True
+    bench.holds_wipes = True
     bench.run_until(bench.has_acknowledged_all)
     if where == "failures":
         bench.media.failures = {b"DCIM": OSError(errno.EIO, "Input/output error")}
         bench.media.skipped = {b"DCIM/1.mp4"}
     else:
         bench.media.unsettled = {b"DCIM/1.mp4"}
-    bench.wipes_are_held = False
+    bench.holds_wipes = False
     looks, bench.docking.looked_at = bench.docking.looked_at, None
     bench.docking.look_now()
     bench.run_until(lambda: bench.docking.looked_at is not None and not bench.is_safe())
@@ -1100,9 +1120,9 @@ def acknowledged_earlier(bench: Bench, name: str = "1.mp4", data: bytes = b"clip
     """A clip whose receipt an earlier run of the daemon has kept."""
     clip = bench.clip(name, data)
     bench.confirms_at_once = False
-    bench.wipes_are_held = True
+    bench.holds_wipes = True
     bench.run_until(bench.has_acknowledged_all)
-    bench.wipes_are_held = False
+    bench.holds_wipes = False
     bench.target.asked = 0
     return clip
 
@@ -1204,9 +1224,9 @@ def test_a_confirmation_does_for_minutes_only(
 ) -> None:
     """The receiver may have lost the clip since."""
     clip = bench.clip("1.mp4")
-    bench.wipes_are_held = True
+    bench.holds_wipes = True
     bench.run_until(bench.has_acknowledged_all)
-    bench.wipes_are_held = False
+    bench.holds_wipes = False
     monkeypatch.setattr("dockd.station.pipeline.confirming.GOOD_FOR_SECONDS", 0.0)
     bench.target.answer = lambda _sealed, _nonce: Verifying(1.0)
     bench.run_until(lambda: bench.target.asked > 0)
@@ -1238,7 +1258,7 @@ class HoldsAfterOne(Files):
 
     def unlink_at(self, folder_fd: int, name: bytes) -> None:
         super().unlink_at(folder_fd, name)
-        self.bench.wipes_are_held = True
+        self.bench.holds_wipes = True
 
 
 def test_an_order_to_hold_wipes_stops_the_one_that_is_under_way(tmp_path: Path) -> None:
@@ -1317,12 +1337,15 @@ def test_what_is_asked_for_again_after_long_checks_hides_no_other_clip_that_wait
 
     standings: list[Standing] = []
 
-    def round_is_through() -> None:
+    stand = bench.docking._stand
+
+    async def stand_and_note() -> None:
+        await stand()
         if State.WIPED in bench.ledger.counts():
             standings.append(bench.docking.standing)
 
     bench.target.answer = answer
-    bench.docking.works = round_is_through
+    monkeypatch.setattr(bench.docking, "_stand", stand_and_note)
     bench.docking._wake.clear()  # from the run before
     let_checks_take(bench, monkeypatch, 601.0, lambda: None)
     bench.run_until(lambda: bool(standings))
@@ -1415,7 +1438,7 @@ def test_who_waits_long_for_some_receipts_gets_the_others_in_turns(
 
     def one_is_gone() -> bool:
         if asked:
-            bench.docking.clip_settled()
+            bench.docking.look_for_wipe()
         return State.WIPED in bench.ledger.counts()
 
     bench.run_until(one_is_gone)

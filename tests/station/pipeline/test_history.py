@@ -19,7 +19,8 @@ from dockd.station.control.troubles import of_incident
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.pipeline.confirming import Confirmations
 from dockd.station.pipeline.history import History
-from tests.support import make_manifest
+from dockd.station.targets.health import TargetHealth
+from tests.support import Handled, make_manifest
 
 STATION, RECEIVER, STRANGER = (SigningKey.generate() for _ in range(3))
 
@@ -27,7 +28,7 @@ STATION, RECEIVER, STRANGER = (SigningKey.generate() for _ in range(3))
 class Witness:
     """A target that is asked for nothing but the anchor of a station's journal."""
 
-    answered: Callable[[bool], None]
+    health: TargetHealth
 
     def __init__(self) -> None:
         self.gives_receipts = True
@@ -79,7 +80,7 @@ class Bench:
                 self.incidents,
                 kid=STATION.kid,
                 receiver_keys=[RECEIVER.verify_key],
-                settled=self.settled.set,
+                reports=Handled(lambda _: self.settled.set()),
             )
             running = asyncio.create_task(history.run())
             async with asyncio.timeout(20):
@@ -233,11 +234,12 @@ def test_a_journal_that_the_receiver_doubts_is_compared_at_once(
         await bench.until(lambda: not history.holds_wipes)
         bench.witness.head = JournalHead(seq=3, hash="f" * 64)
         refused = TransientError("it was another one")
-        Confirmations(bench.witness, [], Clock(), forked=history.doubted).heed(refused)
+        doubting = Handled(lambda _: history.doubted())
+        Confirmations(bench.witness, [], Clock(), doubting).heed(refused)
         await asyncio.sleep(0)
         assert not history.holds_wipes
         refused.code = "history-forked"
-        Confirmations(bench.witness, [], Clock(), forked=history.doubted).heed(refused)
+        Confirmations(bench.witness, [], Clock(), doubting).heed(refused)
         await bench.until(lambda: history.holds_wipes)
 
     bench.run(script)

@@ -37,10 +37,12 @@ from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.confirming import Confirmations
 from dockd.station.pipeline.delivery import PATIENCE
 from dockd.station.pipeline.upload import Uploader
+from dockd.station.reports import Reports
 from dockd.station.spool import Spool
 from dockd.station.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
+from dockd.station.targets.health import TargetHealth
 from tests import virtual
-from tests.support import make_answer, make_manifest, make_receipt, writing
+from tests.support import Handled, make_answer, make_manifest, make_receipt, writing
 
 CAMERA = Camera("generic", "CAM-0001")
 HOUR = 3600.0
@@ -63,7 +65,7 @@ class Server:
     """A target that takes what it is given, except where a test says otherwise."""
 
     gives_receipts = True
-    answered: Callable[[bool], None]
+    health: TargetHealth
 
     def __init__(self, clock: Clock, key: SigningKey) -> None:
         self.key = key
@@ -117,6 +119,9 @@ class Bench:
         self.ledger = FailingLedger(folder / "ledger.db", clock)
         self.server = Server(clock, self.receiver)
         self.activity = Activity(clock, Metrics())
+        self.server.health = TargetHealth(
+            "https://evidence.example/", clock, self.activity.incidents
+        )
         self.spool = Spool(folder / "spool", budget=2**30, reserve=0, files=Files(), clock=clock)
         self.spool.recover({})
         self.docking = self.ledger.begin_docking(CAMERA, "bay 1")
@@ -134,9 +139,9 @@ class Bench:
                 self.server,
                 [self.receiver.verify_key],
                 clock,
-                forked=lambda: self.doubts.append(clock.monotonic()),
+                Handled(lambda _: self.doubts.append(clock.monotonic())),
             ),
-            settled=lambda _: None,
+            reports=Reports(),
         )
 
     def bring(self, name: str) -> str:
@@ -422,7 +427,7 @@ def test_an_upload_under_way_shows_a_server_that_is_up_again(
         bench.server.answers[clip_id] = down
         await asyncio.sleep(60)
         assert bench.uploader.target.reachable is False
-        bench.server.answered(took_something)
+        bench.server.health.answered(took_something=took_something)
         assert bench.uploader.target.reachable is is_up
         assert (bench.failing() == []) is is_up
         # And it is shown again when it fails again.

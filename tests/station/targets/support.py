@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx
 
+from dockd.base.incidents import Incidents
 from dockd.station.config import TargetConfig
 from dockd.station.targets import Sealed
 from dockd.station.targets.bandwidth import Limiter
+from dockd.station.targets.health import TargetHealth
 from dockd.station.targets.http import open_client
 from dockd.station.targets.tus import TusTarget
 from tests.clocks import FakeClock
@@ -155,9 +157,9 @@ class Station:
 
         async def main() -> None:
             client = open_client(self.config, httpx.MockTransport(self.server.handle))
-            target = TusTarget(
-                self.config, client, Limiter(self.clock, lambda: self.rate), self.clock
-            )
+            health = TargetHealth(self.config.url, self.clock, Incidents(self.clock))
+            limiter = Limiter(self.clock, lambda: self.rate)
+            target = TusTarget(self.config, client, limiter, self.clock, health)
             try:
                 await work(target)
             finally:

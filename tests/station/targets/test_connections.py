@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from dockd.base.clock import Clock
 from dockd.base.errors import KeyFileError, RejectedError, TransientError
+from dockd.base.incidents import Incidents
 from dockd.station.config import TargetConfig
 from dockd.station.targets import Sealed
 from dockd.station.targets.bandwidth import Limiter
+from dockd.station.targets.health import TargetHealth
 from dockd.station.targets.http import open_client
 from dockd.station.targets.tus import TusTarget
 from tests.station.targets.support import MIB, make_config, make_sealed
@@ -50,7 +52,8 @@ class Uploads:
     async def target(self) -> AsyncIterator[TusTarget]:
         clock = Clock()
         limiter = Limiter(clock, lambda: self.rate)
-        target = TusTarget(self.config, open_client(self.config), limiter, clock)
+        health = TargetHealth(self.config.url, clock, Incidents(clock))
+        target = TusTarget(self.config, open_client(self.config), limiter, clock, health)
         try:
             yield target
         finally:

@@ -45,7 +45,7 @@ def sealed(tmp_path: Path) -> Sealed:
     ],
 )
 def test_only_the_servers_own_answers_show_that_it_is_there(
-    sealed: Sealed, answer: Answer, heard: list[bool]
+    sealed: Sealed, answer: Answer, heard: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = TusServer()
     server.script["PUT"].append(answer)
@@ -53,7 +53,9 @@ def test_only_the_servers_own_answers_show_that_it_is_there(
     told: list[bool] = []
 
     async def work(target: TusTarget) -> None:
-        target.answered = told.append
+        monkeypatch.setattr(
+            target.health, "answered", lambda *, took_something: told.append(took_something)
+        )
         with contextlib.suppress(TargetError):
             await target.receipt(sealed, NONCE)
 
