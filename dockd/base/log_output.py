@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dockd.base.clock import Clock
+from dockd.base.threads import start
 
 ROOM = 1024 * 1024
 """Bytes of lines that wait for a slow reader; what is logged beyond is lost."""
@@ -81,8 +82,7 @@ class LogOutput:
         self._closed = False
         self._said: list[bytes] = []
         """Lines that the thread itself has logged."""
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        self._thread = start(self._run, "log", daemon=True)
 
     def write(self, text: str) -> None:
         """Take a line, or count it as lost."""

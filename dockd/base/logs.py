@@ -7,7 +7,6 @@ import logging
 import math
 import sys
 import threading
-import time
 import warnings
 from collections import Counter
 from typing import Any, Literal, TextIO, cast
@@ -148,13 +147,14 @@ class _Complaints(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self._clock = Clock()
         self._written: dict[tuple[str, int], float] = {}
         """When each place, a file and its line, was last heard."""
         self._unwritten = Counter[tuple[str, int]]()
 
     def emit(self, record: logging.LogRecord) -> None:
         place = (record.pathname, record.lineno)
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now < self._written.get(place, -math.inf) + _QUIET_SECONDS:
             self._unwritten[place] += 1
             return

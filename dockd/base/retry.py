@@ -1,4 +1,4 @@
-"""Trying again: exponential backoff with full jitter, cut short by a wake-up."""
+"""Retrying: exponential backoff with full jitter, shortened by a wake-up."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,7 +7,7 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
-    wait_random_exponential,
+    wait_exponential,
 )
 
 from dockd.base.clock import Clock
@@ -19,10 +19,11 @@ from dockd.base.errors import (
     SpoolError,
     TransientError,
 )
+from dockd.base.randomness import Randomness
 
 
 class Wakeup:
-    """Pauses that end early: all of them by an order, some because things got better."""
+    """Pauses that end early: all of them on command, some because conditions improved."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -34,7 +35,7 @@ class Wakeup:
 
         Args:
             seconds: the whole pause.
-            at_least: the part of it after which :meth:`ease` ends it; None: that never does.
+            at_least: the part of it after which :meth:`ease` ends it; None: it never does.
         """
         called, eased = self._called, self._eased
         kept = seconds if at_least is None else at_least
@@ -42,13 +43,13 @@ class Wakeup:
             await self._clock.wait(eased, seconds - kept)
 
     def wake(self) -> None:
-        """End every pause that is under way; later ones are not touched."""
+        """End every pause under way; later ones are unaffected."""
         self._called.set()
         self._called = asyncio.Event()
         self.ease()
 
     def ease(self) -> None:
-        """End the pauses that allow it, as far as they do; later ones are not touched."""
+        """Shorten backoffs that may be shortened; later ones are unaffected."""
         self._eased.set()
         self._eased = asyncio.Event()
 
@@ -57,35 +58,37 @@ def retrying(
     *,
     first: float,
     cap: float,
+    randomness: Randomness,
     pause: Callable[[float], Awaitable[None]],
     progressed: Callable[[], bool],
     on_wait: Callable[[DockdError, float], None],
 ) -> AsyncRetrying:
-    """Return the attempts of a delivery, which may fail for a while, without end.
+    """Return the attempts of a delivery, retried indefinitely.
 
-    What may pass (trouble with the server or with this station's own disk, a receipt that
-    releases nothing) is followed by a random pause of at most ``first`` seconds, then twice
-    that, and so on up to ``cap`` ("full jitter", so that stations that failed together don't
-    come back together), or by as long as the server asked for, if that is more. Any other
-    error ends the attempts and is raised as it is, a cancellation too.
+    A transient error (of the server or of this station's own disk, or an invalid receipt) is
+    followed by a random pause of at most ``first`` seconds, then twice that, and so on up to
+    ``cap`` ("full jitter", so that stations that failed together don't come back together), or
+    by as long as the server asked for, if that is more. Any other error ends the attempts and
+    is raised as it is, a cancellation too.
 
     Args:
         first: the longest first pause, in seconds.
         cap: the longest pause of dockd's own choice, in seconds.
+        randomness: makes the jitter.
         pause: waits, and may return early; see :class:`Wakeup`.
-        progressed: says whether the attempt that just failed got further than those
-            before it; the backoff then begins again, so that a link that breaks every
-            few minutes is not taken for a server that is down.
-        on_wait: is told each error and the pause that follows it.
+        progressed: whether the attempt that just failed got further than those before it;
+            the backoff then begins again, so that a link that breaks every few minutes does
+            not count as a server that is down.
+        on_wait: called with each error and the pause that follows it.
     """
-    jitter = wait_random_exponential(multiplier=first, max=cap)
+    window = wait_exponential(multiplier=first, max=cap)
 
     def wait(state: RetryCallState) -> float:
         if progressed():
             state.attempt_number = 1
         error = _error(state)
         wanted = error.retry_after if isinstance(error, TransientError) else None
-        return max(jitter(state), wanted or 0.0)
+        return max(randomness.uniform(0, window(state)), wanted or 0.0)
 
     def before_sleep(state: RetryCallState) -> None:
         on_wait(_error(state), state.upcoming_sleep)
@@ -93,12 +96,12 @@ def retrying(
     return AsyncRetrying(
         sleep=pause,
         wait=wait,
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(_is_transient),
         before_sleep=before_sleep,
     )
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     passing = (TransientError, ReceiptRefusedError, SpoolError, LedgerError)
     return isinstance(error, passing) and not isinstance(error, SpoolDamagedError)
 

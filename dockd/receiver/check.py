@@ -4,11 +4,12 @@ import contextlib
 import os
 import pwd
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
 
+from dockd.base.clock import Clock
 from dockd.base.errors import DockdError
 from dockd.base.findings import Finding, Findings, error, failure, ok, warning
 from dockd.base.sizes import shown_size
@@ -79,7 +80,7 @@ def _certificate(listen: ListenConfig) -> Finding:
     assert listen.certificate is not None
     with pem_path(listen.certificate) as plain:
         certificate = x509.load_pem_x509_certificate(plain.read_bytes())
-    ends, now = certificate.not_valid_after_utc, datetime.now(UTC)
+    ends, now = certificate.not_valid_after_utc, Clock().now()
     if ends < now:
         return error(f"{listen.certificate} expired on {ends:%Y-%m-%d}", "replace it")
     if ends < now + _EXPIRES_SOON:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from dockd.base.errors import (
     LedgerError,
 )
 from dockd.base.fencing import Fence
+from dockd.base.randomness import Randomness
+from dockd.base.threads import in_thread
 from dockd.evidence.age import parse_recipients
 from dockd.evidence.keys import SigningKey, VerifyKey, receiver_keys
 from dockd.host.files import Files
@@ -72,9 +73,10 @@ _JOURNAL_PAUSE = 60.0
 
 @dataclass
 class Seams:
-    """What a test may replace: clocks, disks, the ledger's commits, the network."""
+    """What a test may replace: clocks, randomness, disks, the ledger's commits, the network."""
 
     clock: Clock = field(default_factory=Clock)
+    randomness: Randomness = field(default_factory=Randomness)
     files: Files = field(default_factory=Files)
     ledger: Callable[[Path, Clock], Ledger] = Ledger
     transport: httpx.AsyncBaseTransport | None = None
@@ -108,7 +110,7 @@ class Station:
         self._counts: dict[State, int] = {}
         metrics = Metrics()
         self.activity = Activity(self._seams.clock, metrics)
-        self.control = Control(config, metrics, self.activity.incidents)
+        self.control = Control(config, metrics, self.activity.incidents, self._seams.randomness)
 
     async def run(self, notifier: Notifier) -> None:
         """Work until cancelled.
@@ -149,7 +151,7 @@ class Station:
         config, clock = self._config.target, self._seams.clock
 
         def rate() -> int:
-            now = datetime.now().astimezone().time()
+            now = clock.now().astimezone().time()
             return current_limit(config.bandwidth, config.schedule, now)
 
         health = TargetHealth(config.url, clock, self.activity.incidents)
@@ -163,6 +165,7 @@ class Station:
         notifier: Notifier,
     ) -> None:
         config, clock, incidents = self._config, self._seams.clock, self.activity.incidents
+        randomness = self._seams.randomness
         history = History(
             ledger,
             target,
@@ -171,8 +174,9 @@ class Station:
             kid=self._key.kid,
             receiver_keys=self._receiver_keys,
             reports=self._reports,
+            randomness=randomness,
         )
-        confirmations = Confirmations(target, self._receiver_keys, clock, self._reports)
+        confirmations = Confirmations(target, self._receiver_keys, clock, self._reports, randomness)
         uploader = Uploader(
             ledger,
             spool,
@@ -182,8 +186,9 @@ class Station:
             config=config.target,
             confirmations=confirmations,
             reports=self._reports,
+            randomness=randomness,
         )
-        pauses = await asyncio.to_thread(Pauses, ledger, clock, incidents, self._reports)
+        pauses = await in_thread(Pauses, ledger, clock, incidents, self._reports)
         if pauses.holds_uploads:
             uploader.hold()
         intake = Intake(
@@ -314,7 +319,7 @@ class Station:
         async def probe() -> None:
             # A ledger that can't be read answers too; a restart would not mend it.
             with contextlib.suppress(LedgerError):
-                self._counts = await asyncio.to_thread(ledger.counts)
+                self._counts = await in_thread(ledger.counts)
 
         return probe
 
@@ -337,7 +342,7 @@ class Station:
         clock, incidents = self._seams.clock, self.activity.incidents.scope("journal")
         while True:
             try:
-                await asyncio.to_thread(ledger.verify_journal)
+                await in_thread(ledger.verify_journal)
             except JournalBrokenError as error:
                 incidents.failed(events.journal_broken(), error)
             except LedgerError as error:

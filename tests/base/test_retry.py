@@ -13,6 +13,7 @@ from dockd.base.errors import (
     SpoolError,
     TransientError,
 )
+from dockd.base.randomness import Randomness
 from dockd.base.retry import Wakeup, retrying
 from tests.clocks import FakeClock
 
@@ -33,6 +34,7 @@ def run_failing(
         attempts = retrying(
             first=FIRST,
             cap=CAP,
+            randomness=Randomness(),
             pause=pause,
             progressed=progressed,
             on_wait=lambda error, seconds: waits.append((error, seconds)),
@@ -131,6 +133,7 @@ def test_a_cancellation_ends_a_pause() -> None:
             attempts = retrying(
                 first=FIRST,
                 cap=CAP,
+                randomness=Randomness(),
                 pause=pause,
                 progressed=lambda: False,
                 on_wait=lambda *_: None,

@@ -51,7 +51,7 @@ def _decrypt_to_path(
 ) -> None:
     if os.path.lexists(output):
         raise _exists(output)
-    part = output.with_name(f".{os.urandom(8).hex()}.part")
+    part = output.with_name(f".{files.randomness.hex(8)}.part")
     fd = files.create(part)
     try:
         try:

@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import stat
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from dockd.base.clock import Clock
 from dockd.base.concurrency import finished
 from dockd.base.errors import CameraHangsError, CameraLostError, ClipUnsettledError, SourceError
 from dockd.base.incidents import Incidents
-from dockd.base.threads import Threads
+from dockd.base.threads import Threads, in_thread, start
 from dockd.host.files import has_writer
 from dockd.station import events
 from dockd.station.cameras import Dock, Look
@@ -300,7 +299,7 @@ class FolderSource:
             pass  # looked at again, and told
         finally:
             if unwatch is not None:
-                await asyncio.to_thread(unwatch)
+                await in_thread(unwatch)
 
     async def _while_it_is_there(self, media: FolderMedia, dock: Dock) -> None:
         """Let a docking go on while the folder is the one that it was begun with."""
@@ -322,7 +321,7 @@ class FolderSource:
                     await self._threads.run(_end, observer)
                 except CameraHangsError:
                     # Its thread ends by itself once its folder answers; nobody waits for that.
-                    threading.Thread(target=observer.stop, daemon=True).start()
+                    start(observer.stop, "unwatch", daemon=True)
         if not stay.cancelled():
             stay.result()
 

@@ -18,6 +18,7 @@ from dbus_fast import DBusError, ErrorType, Variant
 
 from dockd.base.clock import Clock
 from dockd.base.errors import CameraLostError, MountError
+from dockd.base.threads import in_thread
 from dockd.host.dbus import Connection, connected
 from dockd.station.cameras.devices import Volume
 from dockd.station.cameras.mounting import (
@@ -151,7 +152,7 @@ class UdisksMounter:
                     await self._undo(volume)
                     raise
         try:
-            await asyncio.to_thread(check_mount, point, volume, writable=writable)
+            await in_thread(check_mount, point, volume, writable=writable)
         except (MountError, asyncio.CancelledError):
             await self._undo(volume)
             raise
@@ -213,7 +214,7 @@ class UdisksMounter:
                     foreign = block.points - self._ours(block.points)
                     if block.points != foreign:
                         await _tell(bus, block.path, f"{_FILESYSTEM}.Unmount")
-        mounts = await asyncio.to_thread(read_mounts)
+        mounts = await in_thread(read_mounts)
         left = foreign | {mount.point for mount in mounts if mount.device == volume.number}
         if left:
             where = ", ".join(sorted(map(shown, left)))

@@ -8,7 +8,7 @@ from dockd.base.clock import Clock
 from dockd.base.errors import CameraRefusedError, explained
 from dockd.base.incidents import Incidents
 from dockd.base.log_events import Failed
-from dockd.base.threads import DEVICES_PATIENCE, Threads
+from dockd.base.threads import DEVICES_PATIENCE, Threads, in_thread
 from dockd.station import events
 from dockd.station.cameras import Dock
 from dockd.station.cameras.devices import Device, Udev
@@ -128,7 +128,7 @@ class UsbSource:
         Raises:
             SourceError: they can't be listed; what is docked stays so.
         """
-        devices = await asyncio.to_thread(self._udev.devices)
+        devices = await in_thread(self._udev.devices)
         verdicts = recognise(devices, self._profiles)
         self._tell(verdicts)
         cameras = {

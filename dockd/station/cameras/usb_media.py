@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dockd.base.concurrency import finished
 from dockd.base.errors import CameraLostError, MountError
-from dockd.base.threads import DEVICES_PATIENCE, Threads
+from dockd.base.threads import DEVICES_PATIENCE, Threads, in_thread
 from dockd.station.cameras import Look
 from dockd.station.cameras.devices import FORGETFUL, Device, Volume
 from dockd.station.cameras.medium import CountErrors, count_errors, look_through
@@ -89,7 +89,7 @@ class UsbMedia:
         await finished(self._unmount(folders))
 
     async def _raise_if_lost(self, error: Exception) -> None:
-        if not await asyncio.to_thread(self.is_there):
+        if not await in_thread(self.is_there):
             raise self._lost() from error
 
     async def _mount(self, folders: dict[Volume, Path], *, writable: bool) -> None:

@@ -19,6 +19,8 @@ from cryptography import x509
 from dockd.base.clock import Clock
 from dockd.base.errors import KeyFileError, LedgerError, StatementError, TargetError, TransientError
 from dockd.base.findings import Finding, Findings, error, failure, ok, warning
+from dockd.base.randomness import Randomness
+from dockd.base.threads import in_thread
 from dockd.evidence.keys import SigningKey, VerifyKey
 from dockd.evidence.statements import JournalHead, verify_anchor, verify_answer, verify_receipt
 from dockd.station.check.credentials import located
@@ -166,7 +168,7 @@ class _Server:
 
     async def _anchor(self, url: str, own: _Own, kid: str) -> Finding:
         """Hold the journal against the newest anchor of it that the server has."""
-        nonce = fresh_nonce()
+        nonce = fresh_nonce(Randomness())
         reply = await self._ask("GET", f"{url}anchors/{kid}", {"Dockd-Nonce": nonce})
         if reply.status != 200:
             return failure(to_error(reply))
@@ -176,7 +178,7 @@ class _Server:
             head = verify_anchor(token, keys, nonce=nonce, kid=kid).journal
             if head is None:
                 return ok("the server has no manifest that this station's key has signed")
-            if await asyncio.to_thread(own.holds, head):
+            if await in_thread(own.holds, head):
                 return ok(f"the journal holds entry {head.seq}, the newest that the server knows")
         except (StatementError, LedgerError) as problem:
             return failure(problem)
@@ -192,7 +194,7 @@ class _Server:
                 "no clip has a receipt yet: that the server signs with a pinned key, and knows"
                 " this station's, shows with the first"
             )
-        nonce = fresh_nonce()
+        nonce = fresh_nonce(Randomness())
         headers = {
             "Content-Type": "application/jose",
             "Prefer": f"wait={RECEIPT_WAIT_SECONDS}",

@@ -1,7 +1,6 @@
 """Where the control API listens: a Unix socket for a group, and a port for what may be seen."""
 
 import contextlib
-import secrets
 import socket
 import struct
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dockd.base.errors import ControlError
+from dockd.base.randomness import Randomness
 from dockd.base.web import BoundedProtocol
 
 _MODE = 0o660
@@ -27,7 +27,7 @@ class Listener:
 
 
 @contextlib.contextmanager
-def unix_listener(path: Path) -> Iterator[Listener]:
+def unix_listener(path: Path, randomness: Randomness | None = None) -> Iterator[Listener]:
     """Listen on a socket file with mode 0660, which takes the place of a dead daemon's.
 
     The group is that of the process, or the folder's where its set-group-ID bit is set.
@@ -36,7 +36,7 @@ def unix_listener(path: Path) -> Iterator[Listener]:
         ControlError: a living daemon has the path, or the folder can't be used.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    aside = path.with_name(f".{secrets.token_hex(4)}")
+    aside = path.with_name(f".{(randomness or Randomness()).hex(4)}")
     try:
         _refuse_living(path)
         try:

@@ -9,7 +9,6 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 from jwt.utils import base64url_decode
 
 from dockd.base.errors import LedgerError
+from dockd.base.threads import Pool
 from dockd.station.control import troubles
 from dockd.station.control.problems import ApiError
 from dockd.station.control.requests import ClipQuery
@@ -68,7 +68,7 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="control")
+        self._thread = Pool("control", 1)
         self._is_open = True
         self._db: sqlite3.Connection | None = None
         self._known: tuple[int, Mapping[str, int], Facts] | None = None
@@ -77,14 +77,14 @@ class Reader:
         """Read again after ``aclose``; nothing to do if it is open."""
         if not self._is_open:
             self._is_open, self._db, self._known = True, None, None
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="control")
+            self._thread = Pool("control", 1)
 
     async def aclose(self) -> None:
         """End the connection and the thread; a reading that hangs is waited for only so long."""
         if self._is_open:
             self._is_open = False
-            disconnected = asyncio.wrap_future(self._thread.submit(self._disconnect))
-            self._thread.shutdown(wait=False)
+            disconnected = self._thread.run(self._disconnect)
+            self._thread.close()
             await asyncio.wait({disconnected}, timeout=_PATIENCE)
 
     async def run(self, function: Callable[[], T]) -> T:
@@ -95,7 +95,7 @@ class Reader:
         """
         if not self._is_open:
             raise LedgerError("the daemon is about to end", hint="ask again when it is back")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        return await self._thread.run(function)
 
     # On the thread
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from dockd.base.concurrency import finished, on_threads
 from dockd.base.errors import ControlError, UnforeseenError
 from dockd.base.incidents import Incidents
+from dockd.base.randomness import Randomness
 from dockd.base.web import BoundedProtocol, BoundedServer
 from dockd.station import events
 from dockd.station.config import Config
@@ -40,13 +41,16 @@ _Offer = tuple[AbstractContextManager[Listener], ASGIApp, type[BoundedProtocol]]
 class Control:
     """What can be asked of a station, and ordered."""
 
-    def __init__(self, config: Config, counted: Metrics, incidents: Incidents) -> None:
+    def __init__(
+        self, config: Config, counted: Metrics, incidents: Incidents, randomness: Randomness
+    ) -> None:
         """Make it; nothing listens yet.
 
         Args:
             config: the station's.
             counted: what the metrics count.
             incidents: failures that go on.
+            randomness: makes the socket's temporary name.
         """
         self.feed = StatusFeed()
         self._reader = Reader(config.ledger_path)
@@ -54,6 +58,7 @@ class Control:
         self._config = config.control
         self._metrics = counted
         self._incidents = incidents
+        self._randomness = randomness
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -79,7 +84,8 @@ class Control:
 
     def _offers(self) -> Iterator[_Offer]:
         if self._config.socket is not None:
-            yield unix_listener(self._config.socket), self._api.app(), PeerProtocol
+            listening = unix_listener(self._config.socket, self._randomness)
+            yield listening, self._api.app(), PeerProtocol
         if self._config.address is not None:
             yield tcp_listener(*self._config.address), self._display(), BoundedProtocol
 

@@ -1,6 +1,5 @@
 """Wipes a docked camera: one read-write window, checked before and read back after."""
 
-import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -25,7 +24,7 @@ from dockd.base.errors import (
     WipeRefusedError,
     WipeUnconfirmedError,
 )
-from dockd.base.threads import reading_seconds
+from dockd.base.threads import in_thread, reading_seconds
 from dockd.evidence.keys import VerifyKey
 from dockd.evidence.statements import verify_receipt
 from dockd.host.files import Files
@@ -147,12 +146,12 @@ class Cleaning:
         """
         if media.ours_alone:
             return  # held only where others change files, and writable without a window
-        for clip in await asyncio.to_thread(self._ledger.wiping, media.camera):
+        for clip in await in_thread(self._ledger.wiping, media.camera):
             await media.threads.run(wipe.put_back, root, clip)
 
     async def cut_short(self, media: Media, root: Root) -> list[Clip]:
         """Return the clips that a wipe which was cut short has left under another name."""
-        clips = await asyncio.to_thread(self._ledger.wiping, media.camera)
+        clips = await in_thread(self._ledger.wiping, media.camera)
         return await media.threads.run(_left_aside, root, clips)
 
     async def released(
@@ -168,7 +167,7 @@ class Cleaning:
         """
         if self._policy == "keep" or self._held():
             return []
-        if await asyncio.to_thread(self._ledger.pending, camera):
+        if await in_thread(self._ledger.pending, camera):
             return []
         acknowledged = [
             clip
@@ -197,7 +196,7 @@ class Cleaning:
         """Return how many acknowledged clips are still on a camera, and should not be."""
         if self.leaves_clips:
             return 0
-        return await asyncio.to_thread(self._ledger.unwiped, camera)
+        return await in_thread(self._ledger.unwiped, camera)
 
     async def waits(self, camera: Camera) -> bool:
         """Say whether clips are still on a camera because something holds wipes.
@@ -327,7 +326,7 @@ class Cleaning:
         self._tell(media.camera, gone)
 
     async def _acknowledged(self, camera: Camera) -> list[Clip]:
-        return await asyncio.to_thread(self._ledger.to_wipe, camera)
+        return await in_thread(self._ledger.to_wipe, camera)
 
     def _is_confirmed(self, clip: Clip) -> bool:
         return self._confirmations.holds(clip)
@@ -424,7 +423,7 @@ class Cleaning:
             return False
         try:
             # On a thread: two signatures a clip, of perhaps very many clips.
-            receipt = await asyncio.to_thread(
+            receipt = await in_thread(
                 verify_receipt, clip.receipt or "", self._keys, clip.manifest or ""
             )
             if (receipt.clip_id, receipt.plaintext.sha256) != (

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from dockd.base.clock import Clock
 from dockd.base.errors import HISTORY_FORKED, DockdError, ReceiptRefusedError, TargetError
+from dockd.base.randomness import Randomness
 from dockd.evidence.keys import VerifyKey
 from dockd.evidence.statements import Receipt, statement_sha256, verify_answer, verify_receipt
 from dockd.station.model import Clip
@@ -36,6 +37,7 @@ class Confirmations:
         receiver_keys: Sequence[VerifyKey],
         clock: Clock,
         reports: Reports,
+        randomness: Randomness | None = None,
     ) -> None:
         """Remember nothing yet.
 
@@ -44,11 +46,13 @@ class Confirmations:
             receiver_keys: whose word counts.
             clock: how old it is.
             reports: hears when the receiver says that the station's journal contradicts itself.
+            randomness: makes each question's nonce.
         """
         self._target = target
         self._clock = clock
         self._keys = receiver_keys
         self._reports = reports
+        self._randomness = randomness or Randomness()
         self._confirmed: dict[int, tuple[str, float]] = {}
         """Clips, with the digests of their receipts, and when the answer came."""
 
@@ -59,7 +63,7 @@ class Confirmations:
             ReceiptRefusedError: it can't be relied on.
             TransientError, RejectedError: as :meth:`dockd.station.targets.Target.receipt`.
         """
-        nonce = fresh_nonce()
+        nonce = fresh_nonce(self._randomness)
         answer: ReceiptAnswer = await self._target.receipt(sealed, nonce)
         if not isinstance(answer, Received):
             return answer

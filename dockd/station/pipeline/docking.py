@@ -19,7 +19,7 @@ from dockd.base.errors import (
     SourceError,
     WipeRefusedError,
 )
-from dockd.base.threads import reading_seconds
+from dockd.base.threads import in_thread, reading_seconds
 from dockd.evidence.statements import ClockFacts
 from dockd.station import events
 from dockd.station.cameras import Look, Media
@@ -231,7 +231,7 @@ class Docking:
 
     async def _look_and_ingest(self, root: Root) -> None:
         camera, began = self.media.camera, self._clock.now()
-        stood = (await asyncio.to_thread(self._ledger.head)).seq
+        stood = (await in_thread(self._ledger.head)).seq
         await self._cleaning.put_back(self.media, root)
         look = await self.media.threads.patiently(partial(self.media.look, root), more=_LONG_LOOK)
         # A clip that a wipe has set aside neither is gone nor is another clip.
@@ -263,10 +263,10 @@ class Docking:
         async def take(clip: Clip) -> None:
             await self._intake.take(stay, root, clip)
 
-        clips = await asyncio.to_thread(self._ledger.to_ingest, camera)
+        clips = await in_thread(self._ledger.to_ingest, camera)
         unread = {str(clip.id) for clip in clips}
         self._incidents.within("clip").keep(unread, events.clip_ingest_interrupted)
-        unsure = await asyncio.to_thread(self._unsure, root, files, observed.touched)
+        unsure = await in_thread(self._unsure, root, files, observed.touched)
         self._unsettled = look.again_in is not None
         if clips or unsure or self._unsettled:
             self.standing = self._told = Standing.WORKING
@@ -343,7 +343,7 @@ class Docking:
         """Look again soon where a file is not complete yet, or a clip could not be taken."""
         if look.again_in is not None:
             self._look_within(look.again_in)
-        if await asyncio.to_thread(self._ledger.to_ingest, self.media.camera):
+        if await in_thread(self._ledger.to_ingest, self.media.camera):
             self._look_within(self._retry_in)
             self._retry_in = min(2 * self._retry_in, _RETRY_CAP)
         else:
@@ -398,11 +398,11 @@ class Docking:
     async def _stand(self) -> None:
         """Find out whether the camera can be taken, and tell if that has changed."""
         camera = self.media.camera
-        pending = await asyncio.to_thread(self._ledger.pending, camera)
+        pending = await in_thread(self._ledger.pending, camera)
         if pending or self._unsettled or await self._cleaning.waits(camera):
             self.standing = self._told = Standing.WORKING
             return
-        stuck = self._unseen + await asyncio.to_thread(self._ledger.stuck, camera)
+        stuck = self._unseen + await in_thread(self._ledger.stuck, camera)
         stuck += await self._cleaning.left(camera) + self._cleaning.harmed(camera)
         stuck += self.left_alone.suspect
         if self._wake.is_set():

@@ -5,7 +5,6 @@ goes on from an entry which once had another successor. The receiver's manifests
 their anchors are asked for at the start and once a day, under a fresh nonce.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from dockd.base.clock import Clock
@@ -17,7 +16,9 @@ from dockd.base.errors import (
     TransientError,
 )
 from dockd.base.incidents import Incidents
+from dockd.base.randomness import Randomness
 from dockd.base.retry import Wakeup
+from dockd.base.threads import in_thread
 from dockd.evidence.keys import VerifyKey
 from dockd.evidence.statements import Anchor, verify_anchor
 from dockd.station import events
@@ -49,6 +50,7 @@ class History:
         kid: str,
         receiver_keys: Sequence[VerifyKey],
         reports: Reports,
+        randomness: Randomness | None = None,
     ) -> None:
         """Compare nothing yet.
 
@@ -60,6 +62,7 @@ class History:
             kid: the key that this station signs with.
             receiver_keys: whose word counts.
             reports: hears when wipes need not wait any more.
+            randomness: makes each question's nonce.
         """
         self._ledger = ledger
         self._target = target
@@ -67,6 +70,7 @@ class History:
         self._kid = kid
         self._keys = receiver_keys
         self._reports = reports
+        self._randomness = randomness or Randomness()
         self._agrees = not target.gives_receipts
         """Where nothing gives receipts, nothing is wiped anyway."""
         self._failing_since: float | None = None
@@ -127,14 +131,14 @@ class History:
         return True
 
     async def _ask(self) -> Anchor:
-        nonce = fresh_nonce()
+        nonce = fresh_nonce(self._randomness)
         token = await self._target.anchor(self._kid, nonce)
         return verify_anchor(token, self._keys, nonce=nonce, kid=self._kid)
 
     async def _check_own(self) -> None:
         """Check that the journal holds what this ledger knows to have been signed."""
-        last = await asyncio.to_thread(self._ledger.last_anchor, self._kid)
-        if not await asyncio.to_thread(self._ledger.holds, last):
+        last = await in_thread(self._ledger.last_anchor, self._kid)
+        if not await in_thread(self._ledger.holds, last):
             raise JournalForkedError(
                 f"a manifest that this station has signed names entry {last.seq} of its journal,"
                 " which is not here",
@@ -143,9 +147,9 @@ class History:
 
     async def _check(self, anchor: Anchor) -> None:
         head = anchor.journal
-        if head is None or await asyncio.to_thread(self._ledger.holds, head):
+        if head is None or await in_thread(self._ledger.holds, head):
             return
-        own = await asyncio.to_thread(self._ledger.head)
+        own = await in_thread(self._ledger.head)
         has = "is another one here" if own.seq >= head.seq else f"is not here, after {own.seq}"
         raise JournalForkedError(
             f"{anchor.receiver.id} knows entry {head.seq} of this station's journal, which {has}",

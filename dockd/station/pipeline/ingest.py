@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from dockd.base.errors import ClipChangedError
+from dockd.base.threads import start
 from dockd.evidence.age import CHUNK, TAG, Recipient, Sealer
 from dockd.evidence.statements import Content
 from dockd.station.model import FileStat
@@ -147,8 +148,7 @@ class _Sink:
         for _ in range(2 if on_a_thread else 1):
             self.free.put(memoryview(bytearray(_SEALED)))
         if on_a_thread:
-            self._thread = threading.Thread(target=self._run, name="ingest-write")
-            self._thread.start()
+            self._thread = start(self._run, "ingest-write")
 
     def put(self, block: _Block) -> None:
         """Have a block written; raises what an earlier one, or this one, has failed with."""
@@ -208,8 +208,7 @@ def _on_a_thread(blocks: Generator[_Block], free: _Free) -> Generator[_Block]:
         except BaseException as error:  # noqa: BLE001  # handed over, and raised there
             full.put(error)
 
-    thread = threading.Thread(target=run, name="ingest-read")
-    thread.start()
+    thread = start(run, "ingest-read")
     try:
         while (item := full.get()) is not None:
             if isinstance(item, BaseException):

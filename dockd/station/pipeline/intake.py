@@ -5,7 +5,6 @@ import errno
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -96,9 +95,12 @@ class _Reading:
     _alive: float = 0.0
     _in_spool: bool = False
 
+    def _now(self) -> float:
+        return self.media.threads.clock.monotonic()
+
     def alive(self) -> float:
-        """Return when the camera last kept nobody waiting, by ``time.monotonic``."""
-        return time.monotonic() if self._in_spool else self._alive
+        """Return when the camera last kept nobody waiting, by its threads' clock."""
+        return self._now() if self._in_spool else self._alive
 
     def go_on(self) -> None:
         """Raise IngestCancelledError where nobody waits for it any more."""
@@ -107,7 +109,7 @@ class _Reading:
 
     def moved(self) -> None:
         """Note that the camera has answered."""
-        self._alive = time.monotonic()
+        self._alive = self._now()
 
     @contextlib.contextmanager
     def in_spool(self) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """Brings ledger and spool back together, after whatever ended the last run, or lost one of them."""
 
-import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -9,6 +8,7 @@ from itertools import islice
 from dockd.base.clock import Clock, timestamp
 from dockd.base.errors import SpoolError, SpoolUnknownError, StatementError
 from dockd.base.incidents import Incidents
+from dockd.base.threads import in_thread
 from dockd.evidence.keys import SigningKey, VerifyKey
 from dockd.evidence.statements import (
     Content,
@@ -166,7 +166,7 @@ class Unknown:
 
     async def run(self) -> None:
         """Look after them until there are none."""
-        while unknown := await asyncio.to_thread(self._spool.still_unknown):
+        while unknown := await in_thread(self._spool.still_unknown):
             error = SpoolUnknownError(
                 f"{len(unknown)} files in {self._spool.folder}",
                 hint="keep them, each may be the only copy of a clip; docs/operate.md says more",

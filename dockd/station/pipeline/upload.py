@@ -19,8 +19,10 @@ from dockd.base.errors import (
     UnforeseenError,
 )
 from dockd.base.incidents import Scope
+from dockd.base.randomness import Randomness
 from dockd.base.retry import Wakeup, retrying
 from dockd.base.slots import Priority, PrioritySlots
+from dockd.base.threads import in_thread
 from dockd.station import events
 from dockd.station.config import TargetConfig
 from dockd.station.ledger.ledger import Ledger
@@ -47,7 +49,7 @@ SILENCE = 120.0
 class Uploader:
     """Brings every spooled clip to the target and its receipt into the ledger."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a part of the station
         self,
         ledger: Ledger,
         spool: Spool,
@@ -58,7 +60,9 @@ class Uploader:
         config: TargetConfig,
         confirmations: Confirmations,
         reports: Reports,
+        randomness: Randomness | None = None,
     ) -> None:
+        self._randomness = randomness or Randomness()
         self._means = Means(ledger, spool, target, clock, activity, confirmations)
         self._clock = clock
         self._counting = activity.counting
@@ -133,7 +137,7 @@ class Uploader:
         while True:
             beat()
             try:
-                clips = await asyncio.to_thread(
+                clips = await in_thread(
                     self._means.ledger.to_upload,
                     limit,
                     exclude=frozenset(self._under_way),
@@ -190,6 +194,7 @@ class Uploader:
         tries = retrying(
             first=self._config.retry_first_seconds,
             cap=self._config.retry_cap_seconds,
+            randomness=self._randomness,
             pause=lambda seconds: self._wakeup.pause(seconds, at_least=delivery.at_least),
             progressed=delivery.progressed,
             on_wait=lambda error, seconds: self._failed(delivery, error, seconds),

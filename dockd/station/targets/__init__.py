@@ -1,20 +1,20 @@
 """Where ciphertext goes: what a target is asked for, and what it answers."""
 
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from dockd.base.randomness import Randomness
 from dockd.station.model import Clip
 from dockd.station.targets.health import TargetHealth
 
 _NONCE_BYTES = 24
 
 
-def fresh_nonce() -> str:
+def fresh_nonce(randomness: Randomness) -> str:
     """Return what no question has had before, for its answer to repeat."""
-    return secrets.token_urlsafe(_NONCE_BYTES)
+    return randomness.token(_NONCE_BYTES)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """HTTP as targets use it: TLS, credentials, bounded answers, and what failures mean."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -27,6 +26,7 @@ from dockd.base.errors import (
     TargetError,
     TransientError,
 )
+from dockd.base.threads import in_thread
 from dockd.evidence.jws import MAX_STATEMENT
 from dockd.evidence.keys import pem_path, read_token
 from dockd.station.config import TargetConfig
@@ -259,7 +259,7 @@ class BearerToken(httpx.Auth):
             TransientError: the file can't be read, or holds no token.
         """
         if origin(request.url) in self._origins:
-            request.headers["Authorization"] = f"Bearer {await asyncio.to_thread(self._read)}"
+            request.headers["Authorization"] = f"Bearer {await in_thread(self._read)}"
         yield request
 
     def _read(self) -> str:
@@ -339,20 +339,19 @@ async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -
     Raises:
         TransientError: there was no answer.
     """
-    loop = asyncio.get_running_loop()
     seconds = client.timeout.read
 
     async def trace(step: str, _: object) -> None:
         if step == "socks.setup_socks5_connection.started" and seconds is not None:
-            deadline.reschedule(loop.time() + _PATIENCE * seconds)
+            deadline.restart(_PATIENCE * seconds)
         elif step == "http11.send_request_headers.started":
-            deadline.reschedule(None)  # what was received before is a proxy's answer to CONNECT
+            deadline.restart(None)  # what was received before is a proxy's answer to CONNECT
         elif step == "http11.receive_response_headers.started" and seconds is not None:
-            deadline.reschedule(loop.time() + _PATIENCE * seconds)
+            deadline.restart(_PATIENCE * seconds)
 
     request.extensions["trace"] = trace
     try:
-        async with asyncio.timeout(None) as deadline:
+        async with clock.timeout(None) as deadline:
             response = await client.send(request, stream=True)
             try:
                 body = await _read_limited(response)
