@@ -30,6 +30,9 @@ _GRACE = 5.0
 _MOST = 96
 """Concurrent calls of one camera; more of them wait."""
 
+Thread = threading.Thread
+"""A thread that was started; ``join`` waits for its end."""
+
 _pools: WeakSet["Pool"] = WeakSet()
 
 
@@ -43,9 +46,9 @@ def shared_pool(threads: int) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
 
 
-def start(run: Callable[[], None], name: str, *, daemon: bool = False) -> threading.Thread:
+def start(run: Callable[[], None], name: str, *, daemon: bool = False) -> Thread:
     """Start a thread for one long piece of work; a daemon is not waited for at the end."""
-    thread = threading.Thread(target=run, name=name, daemon=daemon)
+    thread = Thread(target=run, name=name, daemon=daemon)
     thread.start()
     return thread
 

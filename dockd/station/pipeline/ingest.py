@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from dockd.base.errors import ClipChangedError
-from dockd.base.threads import start
+from dockd.base.threads import Thread, start
 from dockd.evidence.age import CHUNK, TAG, Recipient, Sealer
 from dockd.evidence.statements import Content
 from dockd.station.model import FileStat
@@ -144,7 +144,7 @@ class _Sink:
         self._write = write
         self._full: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
         for _ in range(2 if on_a_thread else 1):
             self.free.put(memoryview(bytearray(_SEALED)))
         if on_a_thread:
