@@ -96,7 +96,7 @@ class FolderMedia:
         self.changed = asyncio.Event()
         self.look_every = config.rescan_seconds
         self.readers = _READERS
-        self.threads = threads or Threads(self.camera.id)
+        self.threads = threads or Threads(self.camera.id, clock=clock)
         self.ours_alone = False
         self.path = config.path
         self.settling = Settling(
@@ -256,7 +256,7 @@ class FolderSource:
         self._incidents = incidents
         self._seams = seams
         self._camera = Camera(config.profile, config.serial).id
-        self._threads = Threads(self._camera)
+        self._threads = Threads(self._camera, clock=clock)
         self._place = config.bay or str(config.path)
         self.name = f"folder {self._camera}"
         self.silence = math.inf  # its disk may be slow

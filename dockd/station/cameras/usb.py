@@ -159,7 +159,7 @@ class UsbSource:
         profile = match(device, self._profiles)
         assert profile is not None
         place = place_of(device, self._bays)
-        threads = Threads(camera.id, DEVICES_PATIENCE)
+        threads = Threads(camera.id, DEVICES_PATIENCE, self._clock)
         try:
             while True:
                 media = UsbMedia(device, camera, place, profile, self._mounter, threads=threads)
