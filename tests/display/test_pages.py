@@ -9,6 +9,7 @@ from typing import get_args
 import httpx
 import pytest
 
+from dockd.base.log_events import EVENTS
 from dockd.station.control import pages
 from dockd.station.control.decoding import decode
 from dockd.station.control.encoding import encode
@@ -118,10 +119,7 @@ def test_a_name_as_short_as_a_digit_leaves_other_numbers_alone() -> None:
 def test_a_text_that_quotes_a_part_of_the_name_gives_way_to_what_the_event_means(what: str) -> None:
     quoting = replace(STUCK, what=what, hint=what)
     (shown,) = redacted(status(troubles=[quoting])).troubles
-    assert (
-        shown.what == "The server never will store a clip; it stays on the camera, and a"
-        " person has to see to it."
-    )
+    assert shown.what == EVENTS["clip.rejected"].meaning
     assert shown.hint == ""
 
 
