@@ -12,7 +12,7 @@ from dockd.evidence.keys import VerifyKey
 from dockd.evidence.statements import read_unverified_manifest
 from dockd.evidence.verify import Exhibits, prove
 from dockd.station.ledger.ledger import Ledger
-from dockd.station.model import State
+from dockd.station.lifecycle import State
 from tests.pages import ROOT
 from tests.processes.support import Site
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dockd.evidence.statements import read_unverified_manifest
-from dockd.station.model import State
+from dockd.station.lifecycle import State
 from tests.mounts import mounted
 from tests.station.pipeline.test_docking import Bench
 

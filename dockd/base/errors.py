@@ -33,6 +33,8 @@ DockdError
 │   ├── LedgerVersionError    it was written by a newer dockd
 │   ├── JournalBrokenError    the journal's hash chain doesn't hold
 │   └── JournalForkedError    the receiver knows another journal of this station
+├── TransitionError           a clip is in no state for what happens to it
+├── NotFoundError             the ledger has no such clip
 ├── TargetError               an upload did not go through
 │   ├── TransientError        it will be tried again
 │   │   └── TargetDownError       so will every other clip's
@@ -271,6 +273,18 @@ class JournalForkedError(LedgerError):
     summary = "The journal is not the one that the receiver knows"
     exit_code = 65
     event = "journal.forked"
+
+
+class TransitionError(DockdError):
+    summary = "The clip is in another state"
+    exit_code = 74
+    event = "ledger.failed"
+
+
+class NotFoundError(DockdError):
+    summary = "The ledger has no such clip"
+    exit_code = 74
+    event = "ledger.failed"
 
 
 HISTORY_FORKED = "history-forked"

@@ -18,6 +18,7 @@ from dockd.base.errors import (
     SpoolDamagedError,
     SpoolError,
     TransientError,
+    TransitionError,
 )
 from dockd.base.randomness import Randomness
 
@@ -102,7 +103,7 @@ def retrying(
 
 
 def _is_transient(error: BaseException) -> bool:
-    passing = (TransientError, ReceiptRefusedError, SpoolError, LedgerError)
+    passing = (TransientError, ReceiptRefusedError, SpoolError, LedgerError, TransitionError)
     return isinstance(error, passing) and not isinstance(error, SpoolDamagedError)
 
 

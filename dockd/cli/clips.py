@@ -12,7 +12,8 @@ from dockd.base.sizes import shown_size
 from dockd.cli import connection, moments, output, text
 from dockd.cli.overview import Line, Tone
 from dockd.cli.parser import Commands, words
-from dockd.station.control.views import ClipView, StateName, Status
+from dockd.station.control.views import ClipView, Status
+from dockd.station.lifecycle import StateName
 
 _LIMIT = 1000
 _MOST = 1_000_000

@@ -29,7 +29,8 @@ from dockd.station import config as configuration
 from dockd.station.app import Station
 from dockd.station.config import TargetConfig
 from dockd.station.ledger.ledger import Ledger
-from dockd.station.model import Clip, State
+from dockd.station.lifecycle import StateName
+from dockd.station.model import Clip
 
 _REFRESH = 0.1
 _CHUNK: int = TargetConfig.model_fields["chunk_size"].default
@@ -113,16 +114,16 @@ async def _until_wiped(
         if working.done():
             return working.result()
         states = await asyncio.to_thread(_states, site)
-        wiped = states.get(State.WIPED, 0)
+        wiped = states.get("wiped", 0)
         display.show(station.activity.current(), states, clips)
     display.end()
     return None
 
 
-def _states(site: DemoSite) -> dict[State, int]:
-    counts: dict[State, int] = {}
+def _states(site: DemoSite) -> dict[StateName, int]:
+    counts: dict[StateName, int] = {}
     for clip in _clips(site):
-        counts[clip.state] = counts.get(clip.state, 0) + 1
+        counts[clip.state.shown] = counts.get(clip.state.shown, 0) + 1
     return counts
 
 

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from dockd.station.model import State
+from dockd.station.lifecycle import STATE_NAMES, StateName
 from dockd.station.pipeline.activity import ClipProgress
 
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ class ProgressDisplay:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lines = 0
-        self._last: Mapping[State, int] = {}
+        self._last: Mapping[StateName, int] = {}
 
-    def show(self, works: Sequence[ClipProgress], states: Mapping[State, int], clips: int) -> None:
+    def show(
+        self, works: Sequence[ClipProgress], states: Mapping[StateName, int], clips: int
+    ) -> None:
         """Show where the clips are, and how far each one that is worked on."""
-        summary = ", ".join(f"{states[state]} {state}" for state in State if states.get(state))
+        summary = ", ".join(f"{states[state]} {state}" for state in STATE_NAMES if state in states)
         if not self._stream.isatty():
             if states != self._last:
                 self._stream.write(f"{clips} clips: {summary}\n")

@@ -42,7 +42,8 @@ from dockd.station.control.orders import Orders
 from dockd.station.control.server import Control
 from dockd.station.control.snapshot import Parts
 from dockd.station.ledger.ledger import Ledger
-from dockd.station.model import PENDING, Standing, State
+from dockd.station.lifecycle import PENDING, State
+from dockd.station.model import Standing
 from dockd.station.pipeline import recovery, upload
 from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.cleaning import Cleaning

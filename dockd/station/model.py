@@ -1,4 +1,4 @@
-"""The words of the domain: cameras, clips, and the states of a clip's life."""
+"""The words of the domain: cameras, clips, and what a camera's bay shows."""
 
 import os
 import re
@@ -7,48 +7,9 @@ from enum import StrEnum
 from typing import Literal
 
 from dockd.station.events import ClipFields
+from dockd.station.lifecycle import State
 
 Kind = Literal["video", "sidecar"]
-
-
-class State(StrEnum):
-    """Where a clip is in its life."""
-
-    FOUND = "found"
-    """On the camera; its bytes have not been read."""
-    INGESTING = "ingesting"
-    """Being read, hashed and sealed."""
-    SPOOLED = "spooled"
-    """Its ciphertext is durable in the spool; its manifest is signed."""
-    UPLOADING = "uploading"
-    """On its way to the target, or waiting for a receipt."""
-    ACKNOWLEDGED = "acknowledged"
-    """A verified receipt is durable in the ledger."""
-    WIPED = "wiped"
-    """Removed from the camera, its absence read back."""
-    UNREADABLE = "unreadable"
-    """The camera returned I/O errors, or it is too large; waits for a resync or a docking."""
-    REJECTED = "rejected"
-    """The server never will store it; waits for a resync."""
-
-
-TRANSITIONS: dict[State, frozenset[State]] = {
-    State.FOUND: frozenset({State.INGESTING}),
-    State.INGESTING: frozenset({State.FOUND, State.SPOOLED, State.UNREADABLE}),
-    State.SPOOLED: frozenset({State.UPLOADING, State.FOUND}),
-    State.UPLOADING: frozenset({State.ACKNOWLEDGED, State.REJECTED, State.FOUND}),
-    State.ACKNOWLEDGED: frozenset({State.WIPED, State.FOUND}),
-    State.WIPED: frozenset(),
-    State.UNREADABLE: frozenset({State.FOUND}),
-    State.REJECTED: frozenset({State.SPOOLED, State.FOUND}),
-}
-"""Every change of state there is. Back to ``found`` means: read it from the camera again.
-
-An acknowledged clip goes back when a person says that the server has lost it.
-"""
-
-PENDING = frozenset({State.FOUND, State.INGESTING, State.SPOOLED, State.UPLOADING})
-"""States that hold back the wipe of the clip's camera."""
 
 
 class Standing(StrEnum):
@@ -168,7 +129,7 @@ class Clip:
     match: Match
     state: State
     present: bool
-    """Whether the newest look at the camera saw the file."""
+    """Whether its file is on the camera, as far as the newest look at that knows."""
     stat: FileStat | None
     """The file as it was when it was read."""
     clip_id: str | None
@@ -180,10 +141,8 @@ class Clip:
     answer: str | None
     """The receiver's answer that the receipt came with."""
     upload_url: str | None
-    uploaded: bool
-    """Whether the target has all the bytes."""
-    wiping: int
-    """0, or a number that its wipe, once begun, has in the names that it gives files."""
+    wipe_number: int
+    """What the names of files that its wipe sets aside have in common; 0 until one begins."""
     error: str | None
     """The event name of what keeps it from going on, if anything does."""
     problem: str | None

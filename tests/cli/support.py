@@ -24,7 +24,6 @@ from dockd.station.control.views import (
     ResyncAnswer,
     SpoolView,
     Stage,
-    StateName,
     StationView,
     Status,
     TargetView,
@@ -33,6 +32,7 @@ from dockd.station.control.views import (
     View,
     Work,
 )
+from dockd.station.lifecycle import StateName
 
 NOW = "2026-11-21T12:00:00.000Z"
 EARLIER = "2026-11-21T10:00:00.000Z"

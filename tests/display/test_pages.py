@@ -14,7 +14,8 @@ from dockd.station.control import pages
 from dockd.station.control.decoding import decode
 from dockd.station.control.encoding import encode
 from dockd.station.control.pages import display_of, redacted
-from dockd.station.control.views import Display, Stage, StateName, Status, Verdict
+from dockd.station.control.views import Display, Stage, Status, Verdict
+from dockd.station.lifecycle import StateName
 from tests.display.samples import STUCK, camera, every_stage, pause, status, trouble, work
 from tests.display.serving import Daemon, serving
 

@@ -8,7 +8,7 @@ import pytest
 
 from dockd.base.errors import StatementError
 from dockd.evidence.statements import verify_receipt
-from dockd.station.model import State
+from dockd.station.lifecycle import State
 from tests.processes.support import Process, Site
 
 CLIP = b"a clip that must not be lost " * 40_000

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dockd.station.model import State
+from dockd.station.lifecycle import State
 from tests.processes.support import Site
 
 MIB = 2**20

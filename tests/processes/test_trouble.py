@@ -16,7 +16,7 @@ import pytest
 from dockd.evidence.age import X25519Identity
 from dockd.evidence.keys import SigningKey
 from dockd.evidence.statements import statement_sha256
-from dockd.station.model import State
+from dockd.station.lifecycle import State
 from tests.processes.support import PATIENCE, Site
 from tests.support import small_disk, unreadable
 
@@ -106,7 +106,7 @@ def test_a_target_that_gives_no_receipts_never_releases_a_wipe(site: Site) -> No
     station.stop()
     assert site.on_camera("CAM-1") == ["a.mp4"]
     (clip,) = site.clips("camden")
-    assert clip.state is State.UPLOADING
+    assert clip.state is State.UPLOADED
     # Once it does give receipts, the same clip is acknowledged without another upload.
     station = site.start_station(site.configure("camden", "CAM-1"))
     station.wait_for("camera.wiped")
@@ -122,7 +122,7 @@ def test_receipts_by_a_key_that_is_not_pinned_release_nothing(site: Site) -> Non
     assert station.wait_for("receipt.refused")["reason"] == "unknown-key"
     station.stop()
     assert site.on_camera("CAM-1") == ["a.mp4"]
-    assert site.clips("camden")[0].state is State.UPLOADING
+    assert site.clips("camden")[0].state is State.UPLOADED
 
 
 def test_a_receiver_key_that_is_no_longer_pinned_does_not_release_a_wipe(site: Site) -> None:

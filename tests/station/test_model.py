@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockd.station.model import PENDING, TRANSITIONS, Camera, State, display_path
+from dockd.station.model import Camera, display_path
 
 
 @pytest.mark.parametrize(
@@ -35,34 +35,3 @@ def test_a_shown_path_is_printable_and_says_which_bytes_it_was(path: bytes) -> N
 
 def test_a_camera_is_named_by_profile_and_serial() -> None:
     assert Camera("generic", "CAM-0001").id == "generic:CAM-0001"
-
-
-def test_every_state_has_its_transitions() -> None:
-    assert set(TRANSITIONS) == set(State)
-
-
-def test_only_an_acknowledged_clip_can_be_wiped() -> None:
-    assert [state for state, to in TRANSITIONS.items() if State.WIPED in to] == [State.ACKNOWLEDGED]
-
-
-def test_only_an_uploading_clip_can_be_acknowledged() -> None:
-    assert [state for state, to in TRANSITIONS.items() if State.ACKNOWLEDGED in to] == [
-        State.UPLOADING
-    ]
-
-
-def test_after_an_acknowledgement_comes_a_wipe_or_another_reading() -> None:
-    assert TRANSITIONS[State.ACKNOWLEDGED] == {State.WIPED, State.FOUND}
-    assert TRANSITIONS[State.WIPED] == set()
-
-
-def test_every_state_is_reached_from_found() -> None:
-    reached = {State.FOUND}
-    while more := {to for state in reached for to in TRANSITIONS[state]} - reached:
-        reached |= more
-    assert reached == set(State)
-
-
-def test_what_can_still_be_acknowledged_by_itself_is_pending() -> None:
-    waiting_for_a_person = {State.UNREADABLE, State.REJECTED}
-    assert set(State) - PENDING == waiting_for_a_person | {State.ACKNOWLEDGED, State.WIPED}

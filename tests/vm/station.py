@@ -14,7 +14,8 @@ from dockd.evidence.age import X25519Identity, open_stream
 from dockd.evidence.keys import SigningKey, VerifyKey
 from dockd.evidence.statements import read_unverified_manifest, verify_receipt
 from dockd.station.ledger.ledger import Ledger
-from dockd.station.model import Clip, State
+from dockd.station.lifecycle import ON_ITS_WAY
+from dockd.station.model import Clip
 from tests.vm.journal import Event
 from tests.vm.machine import Camera, Machine
 from tests.vm.media import Card, FileSystem, make_card
@@ -177,8 +178,7 @@ class Station:
 
     def settle(self, camera: Bodycam) -> None:
         """Wait until nothing of a camera is on its way to the receiver any more."""
-        on_their_way = {State.SPOOLED, State.UPLOADING}
-        until(lambda: not any(clip.state in on_their_way for clip in self.clips(camera)))
+        until(lambda: not any(clip.state in ON_ITS_WAY for clip in self.clips(camera)))
 
     def mark(self) -> int:
         """Return the place in the log after what has been said up to now."""

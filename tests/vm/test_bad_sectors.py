@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from dockd.station.model import State
+from dockd.station.lifecycle import State
 from tests.vm.fat import Fat
 from tests.vm.media import clip
 from tests.vm.station import Bodycam, Station
@@ -78,8 +78,8 @@ def test_clips_that_a_bad_sector_of_their_folder_hides_are_neither_gone_nor_forg
     assert not station.machine.journal.find("camera.safe", since=since, camera=camera.id)
     clips = {clip.name: clip for clip in station.clips(camera)}
     assert {clip.state for name, clip in clips.items() if name not in hidden} == {State.WIPED}
-    assert {(clips[name].state, clips[name].present) for name in hidden} == {
-        (State.ACKNOWLEDGED, True)
+    assert {(clips[name].state.shown, clips[name].present) for name in hidden} == {
+        ("acknowledged", True)
     }
     station.machine.unplug(plugged)
     assert station.left_on(camera) == {name: known[name] for name in hidden}

@@ -32,9 +32,9 @@ from dockd.station.control.views import (
     PauseView,
     Problem,
     ResyncAnswer,
-    StateName,
     Status,
 )
+from dockd.station.lifecycle import StateName
 
 DEFAULT_SOCKET = Path("/run/dockd/control.sock")
 _ANSWER_SECONDS = 30.0

@@ -17,7 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dockd.station.control.views import CameraView, Moment, Stage, Status
-from dockd.station.model import Standing, State
+from dockd.station.lifecycle import STATE_NAMES
+from dockd.station.model import Standing
 
 _SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 """A sidecar takes a moment, a long video over a slow link takes hours."""
@@ -162,7 +163,7 @@ def _gauges(status: Status) -> Iterator[Metric]:
         "dockd_clips",
         "All clips that the ledger knows.",
         "state",
-        {str(state): 0 for state in State} | dict(status.clips),
+        {str(name): 0 for name in STATE_NAMES} | dict(status.clips),
     )
     oldest = status.oldest_unacknowledged
     yield _gauge(

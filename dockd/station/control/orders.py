@@ -5,21 +5,21 @@ from dataclasses import dataclass, field
 
 from dockd.base.clock import Clock, timestamp
 from dockd.base.concurrency import to_the_end
-from dockd.base.errors import LedgerError
+from dockd.base.errors import LedgerError, NotFoundError, TransitionError
 from dockd.station import events
 from dockd.station.control.problems import ApiError, unknown
 from dockd.station.control.requests import PauseOrder, ResumeOrder, ResyncOrder
 from dockd.station.control.snapshot import pause_view
 from dockd.station.control.views import PauseView, ResyncAnswer, Trouble
 from dockd.station.ledger.ledger import Ledger
-from dockd.station.model import Clip, State
+from dockd.station.lifecycle import IN_SPOOL, State
+from dockd.station.model import Clip
 from dockd.station.pipeline.docking import Docking
 from dockd.station.pipeline.pauses import Pauses
 from dockd.station.pipeline.upload import Uploader
 from dockd.station.spool import Spool
 
 _RESTORE = "restore it from the server's backup: dockd show tells what is known of it"
-_IN_SPOOL = {State.SPOOLED, State.UPLOADING, State.REJECTED}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Outcome:
     refused: list[Trouble] = field(default_factory=list)
 
     def refuse(self, clip: Clip, why: str, hint: str) -> None:
-        what = f"clip {clip.id} stays {clip.state}: {why}"
+        what = f"clip {clip.id} stays {clip.state.shown}: {why}"
         self._refuse(what, hint, camera=clip.camera.id, clip=clip.id, path=clip.name)
 
     def refuse_camera(self, camera: str) -> None:
@@ -109,7 +109,7 @@ class Orders:
         for clip in scope.clips:
             try:
                 await self._take_up(clip, order, outcome)
-            except LedgerError as error:
+            except (LedgerError, TransitionError, NotFoundError) as error:
                 outcome.refuse(clip, error.message, "look at its state, and order it again")
         if order.camera is not None and not scope.dockings:
             outcome.refuse_camera(order.camera)
@@ -145,7 +145,7 @@ class Orders:
         clips = self._ledger.to_resync()
         if order.camera is None:
             ids = {one.media.camera.id for one in docked}
-            at_hand = [c for c in clips if c.camera.id in ids or c.state in _IN_SPOOL]
+            at_hand = [c for c in clips if c.camera.id in ids or c.state in IN_SPOOL]
             return _Scope(docked, at_hand)
         named = [one for one in docked if order.camera in _names(one)]
         ids = {one.media.camera.id for one in named}
@@ -167,11 +167,11 @@ class Orders:
                 await self._read_again(clip, outcome)
             case State.REJECTED if order.failed or order.clip is not None:
                 await self._send_again(clip, outcome)
-            case State.SPOOLED | State.UPLOADING if order.reupload:
+            case State.SPOOLED | State.UPLOADING | State.UPLOADED if order.reupload:
                 await to_the_end(self._ledger.restart_upload, clip, outcome.number)
                 self._uploader.start_anew(clip)
                 outcome.changed.append(clip)
-            case State.ACKNOWLEDGED if order.reupload:
+            case State.ACKNOWLEDGED | State.WIPING if order.reupload:
                 await self._read_again(clip, outcome)
             case State.WIPED if order.reupload:
                 outcome.refuse(clip, "it was wiped from its camera after its receipt", _RESTORE)
@@ -180,13 +180,13 @@ class Orders:
         if not clip.present:
             outcome.refuse(clip, "it is neither on its camera nor in the spool", _RESTORE)
             return
-        await to_the_end(self._ledger.take_up, clip, State.FOUND, outcome.number)
+        await to_the_end(self._ledger.read_again, clip, outcome.number)
         outcome.changed.append(clip)
 
     async def _send_again(self, clip: Clip, outcome: _Outcome) -> None:
         sha256 = str(clip.ciphertext_sha256)
         if self._spool.holds(sha256):
-            await to_the_end(self._ledger.take_up, clip, State.SPOOLED, outcome.number)
+            await to_the_end(self._ledger.send_again, clip, outcome.number)
             outcome.changed.append(clip)
             return
         await self._read_again(clip, outcome)

@@ -21,11 +21,12 @@ from dockd.station.control import troubles
 from dockd.station.control.problems import ApiError
 from dockd.station.control.requests import ClipQuery
 from dockd.station.control.views import ClipStory, ClipView, JournalLine
-from dockd.station.model import PENDING, State, display_path
+from dockd.station.ledger.questions import listed, shown_counts
+from dockd.station.lifecycle import DELIVERED, IN_SPOOL, PENDING, STUCK, State, StateName
+from dockd.station.model import display_path
 
 T = TypeVar("T")
 
-_IN_SPOOL = "'spooled', 'uploading', 'rejected'"
 _AT_HAND = "present AND camera IN (SELECT value FROM json_each(:docked))"
 """A camera that has left may be emptied elsewhere: what is on it is not waited for."""
 _MOST_STUCK = 1000
@@ -41,7 +42,7 @@ _PATIENCE = 1.0
 class CameraFacts:
     """What the ledger knows of a docked camera."""
 
-    clips: Mapping[State, int] = field(default_factory=dict)
+    clips: Mapping[StateName, int] = field(default_factory=dict)
     """Those that are on it, by state."""
     total: int = 0
     """Bytes that this docking has to bring to the server."""
@@ -55,7 +56,7 @@ class CameraFacts:
 class Facts:
     """What the ledger knows, at one moment."""
 
-    clips: Mapping[State, int]
+    clips: Mapping[StateName, int]
     cameras: Mapping[str, CameraFacts]
     stuck: Sequence[ClipView]
     """Unreadable clips that are on a docked camera, every rejected one, and those whose
@@ -117,7 +118,7 @@ class Reader:
         counts = self._rows("SELECT state, count(*) FROM clips GROUP BY state")
         docked = {"docked": json.dumps(list(dockings))}
         (oldest,) = self._rows(
-            f"SELECT min(found) FROM clips WHERE state IN ({_IN_SPOOL})"  # noqa: S608
+            f"SELECT min(found) FROM clips WHERE state IN {listed(IN_SPOOL)}"  # noqa: S608
             f" OR state IN ('found', 'ingesting', 'unreadable') AND {_AT_HAND}",
             docked,
         )
@@ -128,7 +129,7 @@ class Reader:
             _MOST_STUCK,
         )
         return Facts(
-            clips={State(state): count for state, count in counts},
+            clips=shown_counts(counts),
             cameras={camera: self._camera(camera, n) for camera, n in dockings.items()},
             stuck=stuck,
             oldest_unacknowledged=oldest[0],
@@ -141,16 +142,16 @@ class Reader:
             " GROUP BY 1, 2, 3",
             {"camera": camera, "docking": docking},
         )
-        clips: dict[State, int] = {}
+        clips: dict[StateName, int] = {}
         total = done = stuck = 0
         for row in rows:
             state = State(row["state"])
             if row["live"]:
-                clips[state] = clips.get(state, 0) + row["clips"]
-            if row["live"] and state in {*PENDING, State.UNREADABLE, State.REJECTED}:
+                clips[state.shown] = clips.get(state.shown, 0) + row["clips"]
+            if row["live"] and state in PENDING | STUCK:
                 total += row["bytes"]
                 stuck += 0 if state in PENDING else row["bytes"]
-            elif row["this"] and state in {State.ACKNOWLEDGED, State.WIPED}:
+            elif row["this"] and state in DELIVERED:
                 total += row["bytes"]
                 done += row["bytes"]
         return CameraFacts(clips, total, done, stuck)
@@ -165,7 +166,8 @@ class Reader:
         if query.camera is not None:
             conditions.append("(clips.camera = :camera OR cameras.serial = :camera)")
         if query.state is not None:
-            conditions.append("state = :state")
+            states = [state for state in State if state.shown == query.state]
+            conditions.append(f"state IN {listed(states)}")
         if query.since is not None:
             conditions.append("found >= :since")
         if query.before is not None:
@@ -283,7 +285,7 @@ def _clip(row: sqlite3.Row) -> ClipView:
         kind=row["kind"],
         event=bool(row["event"]),
         size=row["size"],
-        state=row["state"],
+        state=State(row["state"]).shown,
         present=bool(row["present"]) and row["state"] != State.WIPED,
         found=row["found"],
         since=row["since"],

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from dockd.station.control.views import MOMENT_PATTERN, MomentFormat, StateName
+from dockd.station.control.views import MOMENT_PATTERN, MomentFormat
+from dockd.station.lifecycle import StateName
 
 _Moment = Annotated[str, Field(pattern=MOMENT_PATTERN), AfterValidator(MomentFormat.check)]
 

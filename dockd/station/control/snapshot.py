@@ -27,7 +27,8 @@ from dockd.station.control.views import (
     Verdict,
     Work,
 )
-from dockd.station.model import Doing, Pause, Standing, State
+from dockd.station.lifecycle import ON_ITS_WAY
+from dockd.station.model import Doing, Pause, Standing
 from dockd.station.pipeline.activity import Activity, ClipProgress
 from dockd.station.pipeline.docking import Docking
 from dockd.station.pipeline.pauses import Pauses
@@ -95,7 +96,7 @@ def compose(parts: Parts, facts: Facts, free: int) -> Status:
         ),
         cameras=sorted(cameras, key=lambda one: _in_order(one.place)),
         bays=_bays(parts.config),
-        clips={state.value: count for state, count in facts.clips.items()},
+        clips=dict(facts.clips),
         oldest_unacknowledged=facts.oldest_unacknowledged,
         work=[_work(one) for one in works],
         troubles=all_troubles,
@@ -182,7 +183,7 @@ class _Camera:
             looked_from=self.docking.looked_from,
             stage=self._stage(mine),
             safe_to_take=safe,
-            clips={state.value: count for state, count in self.facts.clips.items()},
+            clips=dict(self.facts.clips),
             bytes_total=self.facts.total,
             bytes_done=done,
             seconds_left=float(round(left / rate)) if left and rate else None,
@@ -244,7 +245,7 @@ def _verdict(
     stages = {camera.stage for camera in cameras}
     if Stage.STUCK in stages:
         return Verdict.NEEDS_PERSON
-    on_its_way = any(facts.clips.get(state) for state in (State.SPOOLED, State.UPLOADING))
+    on_its_way = any(facts.clips.get(state.shown) for state in ON_ITS_WAY)
     if stages <= {Stage.DONE} and not on_its_way:
         return Verdict.WORKING if troubles else Verdict.WELL
     if any(pause.until is None for pause in pauses):

@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
+from dockd.station.lifecycle import StateName
+
 VERSION = 1
 _MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
 MOMENT_PATTERN = rf"\A{_MOMENT}\z"
@@ -40,16 +42,6 @@ class MomentFormat:
 
 Moment = Annotated[str, MomentFormat()]
 """RFC 3339, UTC, milliseconds: a moment that exists on the calendar and on the clock."""
-StateName = Literal[
-    "found",
-    "ingesting",
-    "spooled",
-    "uploading",
-    "acknowledged",
-    "wiped",
-    "unreadable",
-    "rejected",
-]
 
 
 @dataclass(frozen=True, kw_only=True)

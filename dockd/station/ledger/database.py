@@ -17,7 +17,7 @@ from dockd.base.errors import (
 )
 from dockd.evidence import journal
 from dockd.evidence.statements import JournalHead, Manifest, read_unverified_manifest
-from dockd.station.ledger.schema import MIGRATIONS
+from dockd.station.ledger.schema import MIGRATIONS, view_of_clips
 
 
 class Anchoring(NamedTuple):
@@ -69,7 +69,9 @@ class Database:
             ) from error
         with self._reading():
             version = self._version(path)
-        if version < len(MIGRATIONS) and not read_only:
+            if read_only and (view := view_of_clips(version)):
+                self._db.execute(view)
+        if not read_only and version < len(MIGRATIONS):
             self._migrate(path)
 
     def close(self) -> None:

@@ -1,33 +1,32 @@
 """The station's memory: cameras, clips, receipts and the journal, in one SQLite database.
 
 Every change of a clip's state is one transaction that also appends to the journal; all of
-them go through ``_move``. Methods block and may be called from any thread.
+them go through ``_change`` or ``_create``. Methods block and may be called from any thread.
 """
 
 import hashlib
 import json
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
 
 from dockd.base.clock import timestamp
-from dockd.base.errors import LedgerError
+from dockd.base.errors import NotFoundError
 from dockd.evidence.statements import Content, Manifest, read_unverified_manifest, statement_sha256
 from dockd.station.cameras.tree import is_below
-from dockd.station.ledger.questions import Questions
+from dockd.station.ledger.questions import Questions, listed
+from dockd.station.lifecycle import ON_ITS_WAY, UNWIPED, Happening, State, follow
 from dockd.station.model import (
-    TRANSITIONS,
     Camera,
     Clip,
     FileStat,
     FoundFile,
     Pausable,
     Pause,
-    State,
     raw_path,
     whole_path,
     within_64_bits,
@@ -62,21 +61,71 @@ class Observed:
 class Ledger(Questions):
     """The memory of one station."""
 
-    def _move(
-        self, clip: Clip, to: State, event: str, *, detail: dict[str, Any], **columns: Any
+    def _change(
+        self, clip: Clip, happening: Happening, detail: Mapping[str, Any], **columns: Any
     ) -> None:
-        """Change a clip's state inside an open transaction: the only place that does."""
-        state = self._state(clip)
-        if to not in TRANSITIONS[state]:
-            raise LedgerError(f"clip {clip.id} can't go from {state} to {to}")
-        columns = {"error": None, "problem": None} | columns
-        columns |= {"state": str(to), "since": timestamp(self._clock.now())}
-        assignments = ", ".join(f"{name} = ?" for name in columns)
-        self._db.execute(
-            f"UPDATE clips SET {assignments} WHERE id = ?",  # noqa: S608  # names are literals
-            (*columns.values(), clip.id),
+        """Let something happen to a clip, inside an open transaction.
+
+        Raises:
+            TransitionError: it can't happen to it, and nothing changes.
+            NotFoundError: there is no such clip.
+        """
+        state, present = self._standing(clip)
+        transition = follow(state, happening, present=present)
+        if transition.to is None:
+            self._db.execute("DELETE FROM clips WHERE id = ?", (clip.id,))
+        else:
+            if transition.to.shown != state.shown:
+                now = timestamp(self._clock.now())
+                columns = {"error": None, "problem": None, "since": now} | columns
+            columns["state"] = str(transition.to)
+            if transition.present is not None:
+                columns["present"] = transition.present
+            assignments = ", ".join(f"{name} = ?" for name in columns)
+            self._db.execute(
+                f"UPDATE clips SET {assignments} WHERE id = ?",  # noqa: S608  # names are literals
+                (*columns.values(), clip.id),
+            )
+        self._append(transition.kind, clip.camera.id, clip.id, **detail)
+
+    def _create(
+        self, camera: Camera, happening: Happening, detail: Mapping[str, Any], **columns: Any
+    ) -> int:
+        """Enter a clip that the ledger doesn't know, inside an open transaction.
+
+        Returns:
+            Its number.
+        """
+        transition = follow(None, happening, present=None)
+        now = timestamp(self._clock.now())
+        columns |= {
+            "camera": camera.id,
+            "state": str(transition.to),
+            "present": transition.present,
+            "found": now,
+            "since": now,
+        }
+        number = int(
+            self._db.execute(
+                f"INSERT INTO clips ({', '.join(columns)})"  # noqa: S608  # names are literals
+                f" VALUES ({', '.join('?' * len(columns))})",
+                tuple(columns.values()),
+            ).lastrowid
+            or 0
         )
-        self._append(event, clip.camera.id, clip.id, **detail)
+        self._append(transition.kind, camera.id, number, **detail)
+        return number
+
+    def _standing(self, clip: Clip) -> tuple[State, bool]:
+        row = self._db.execute(
+            "SELECT state, present FROM clips WHERE id = ?", (clip.id,)
+        ).fetchone()
+        if row is None:
+            raise NotFoundError(f"there is no clip {clip.id}")
+        return State(row["state"]), bool(row["present"])
+
+    def _state(self, clip: Clip) -> State:
+        return self._standing(clip)[0]
 
     # Cameras and dockings
 
@@ -93,8 +142,8 @@ class Ledger(Questions):
             self._append("camera.docked", camera.id, None, docking=docking, place=place)
             # By name, size and time alone, nobody can tell that it is the same recording.
             for clip in self._clips("camera = ? AND present AND state = 'unreadable'", camera.id):
-                detail = {"docking": docking, "before": str(clip.state)}
-                self._move(clip, State.FOUND, "clip.taken_up", detail=detail)
+                detail = {"docking": docking, "before": clip.state.shown}
+                self._change(clip, Happening.READ_AGAIN, detail)
             return docking
 
     def _add_camera(self, camera: Camera, now: str) -> None:
@@ -139,12 +188,12 @@ class Ledger(Questions):
                     known = missing.pop(file.path, None)
                     if known is None or known.size != file.size:
                         if known is not None:
-                            self._leave(known, "clip.replaced")
+                            self._leave(known, Happening.REPLACED)
                         self._insert(camera, docking, file)
                         found += 1
                         continue
-                    if known.wiping and not is_below(known.path, hidden):
-                        self._wipe_undone(known)
+                    if known.state is State.WIPING and not is_below(known.path, hidden):
+                        self._change(known, Happening.WIPE_UNDONE, {}, wiping=0)
                     if known.modified_ns != file.modified_ns:
                         if known.state is State.FOUND:
                             self._touch(known, file.modified_ns)
@@ -174,64 +223,50 @@ class Ledger(Questions):
     def _touch(self, clip: Clip, modified_ns: int) -> None:
         self._db.execute("UPDATE clips SET modified_ns = ? WHERE id = ?", (modified_ns, clip.id))
 
-    def _wipe_undone(self, clip: Clip) -> None:
-        """Note that a wipe which was cut short has not come to a clip: it is all there."""
-        self._db.execute("UPDATE clips SET wiping = 0 WHERE id = ?", (clip.id,))
-        self._append("wipe.undone", clip.camera.id, clip.id)
-
     def _gone(self, clip: Clip) -> None:
         """Note that a look did not see a clip's file any more."""
-        if clip.wiping and clip.state is State.ACKNOWLEDGED:
+        if self._state(clip) is State.WIPING:
             # Its wipe was cut short between the removal and the record of it.
-            self._move(clip, State.WIPED, "clip.wiped", detail={"recovered": True})
+            self._change(clip, Happening.WIPED, {"recovered": True})
         else:
-            self._leave(clip, "clip.vanished")
+            self._leave(clip, Happening.VANISHED)
 
-    def _leave(self, clip: Clip, event: str) -> None:
+    def _leave(self, clip: Clip, happening: Happening) -> None:
         """Note that a clip's file is no longer on its camera, by another hand than dockd's."""
-        self._db.execute("UPDATE clips SET present = 0 WHERE id = ?", (clip.id,))
-        self._append(event, clip.camera.id, clip.id, path=clip.name, state=str(clip.state))
+        detail = {"path": clip.name, "state": self._state(clip).shown}
+        self._change(clip, happening, detail, wiping=0)
 
     def _insert(self, camera: Camera, docking: int, file: FoundFile) -> None:
-        match = file.match
-        now = timestamp(self._clock.now())
-        cursor = self._db.execute(
-            "INSERT INTO clips (camera, docking, path, size, modified_ns, kind, event,"
-            " recorded_at, metadata, state, found, since)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'found', ?, ?)",
-            (
-                camera.id,
-                docking,
-                file.path,
-                file.size,
-                file.modified_ns,
-                match.kind,
-                match.event,
-                match.recorded_at if match.recorded_at is not None else file.modified_ns / 1e9,
-                json.dumps(match.metadata),
-                now,
-                now,
-            ),
+        match, modified_ns = file.match, file.modified_ns
+        self._create(
+            camera,
+            Happening.SEEN,
+            {"path": whole_path(file.path), "size": file.size},
+            docking=docking,
+            path=file.path,
+            size=file.size,
+            modified_ns=modified_ns,
+            kind=match.kind,
+            event=match.event,
+            recorded_at=match.recorded_at if match.recorded_at is not None else modified_ns / 1e9,
+            metadata=json.dumps(match.metadata),
         )
-        name = whole_path(file.path)
-        self._append("clip.found", camera.id, cursor.lastrowid, path=name, size=file.size)
 
     # A clip's life
 
     def begin_ingest(self, clip: Clip, docking: int) -> None:
         """Note that a clip is being read: found → ingesting."""
         with self._transaction():
-            self._move(clip, State.INGESTING, "clip.ingesting", detail={}, docking=docking)
+            self._change(clip, Happening.READ_BEGUN, {}, docking=docking)
 
     def interrupt_ingest(self, clip: Clip, error: str, problem: str) -> None:
         """Note that reading broke off: ingesting → found; no change where it is over already."""
         with self._transaction():
             if self._is_ingesting(clip):
-                self._move(
+                self._change(
                     clip,
-                    State.FOUND,
-                    "clip.ingest_interrupted",
-                    detail={"error": error},
+                    Happening.READ_INTERRUPTED,
+                    {"error": error},
                     error=error,
                     problem=problem,
                 )
@@ -239,11 +274,10 @@ class Ledger(Questions):
     def unreadable(self, clip: Clip, error: str, detail: str) -> None:
         """Note that a clip can't be read: ingesting → unreadable."""
         with self._transaction():
-            self._move(
+            self._change(
                 clip,
-                State.UNREADABLE,
-                "clip.unreadable",
-                detail={"error": error, "detail": detail},
+                Happening.READ_FAILED,
+                {"error": error, "detail": detail},
                 error=error,
                 problem=detail,
             )
@@ -258,11 +292,10 @@ class Ledger(Questions):
         """
         with self._transaction():
             self._remember_anchor(read_unverified_manifest(manifest))
-            self._move(
+            self._change(
                 clip,
-                State.SPOOLED,
-                "clip.spooled",
-                detail={
+                Happening.SPOOLED,
+                {
                     "clip_id": facts.clip_id,
                     "plaintext_sha256": facts.plaintext.sha256,
                     "ciphertext_sha256": facts.ciphertext.sha256,
@@ -278,7 +311,6 @@ class Ledger(Questions):
                 receipt=None,
                 answer=None,
                 upload_url=None,
-                uploaded=0,
             )
 
     def renewed(self, clip: Clip, token: str) -> None:
@@ -287,23 +319,11 @@ class Ledger(Questions):
         The receiver may have the old one, so the journal keeps that.
         """
         manifest = read_unverified_manifest(token)
+        detail = _sealed_detail(manifest, token)
+        detail |= {"renewed": True, "former_manifest": clip.manifest}
         with self._transaction():
             self._remember_anchor(manifest)
-            self._db.execute(
-                "UPDATE clips SET manifest = ?, upload_url = NULL, uploaded = 0 WHERE id = ?",
-                (token, clip.id),
-            )
-            self._append(
-                "clip.spooled",
-                clip.camera.id,
-                clip.id,
-                clip_id=manifest.clip_id,
-                plaintext_sha256=manifest.plaintext.sha256,
-                ciphertext_sha256=manifest.ciphertext.sha256,
-                manifest_sha256=statement_sha256(token),
-                renewed=True,
-                former_manifest=clip.manifest,
-            )
+            self._change(clip, Happening.RENEWED, detail, manifest=token, upload_url=None)
 
     def take_in(self, manifest: Manifest, token: str) -> Clip:
         """Enter a clip that the spool holds and that this ledger doesn't know.
@@ -316,65 +336,54 @@ class Ledger(Questions):
             token: the same, as it was signed.
         """
         camera = Camera(manifest.camera.profile, manifest.camera.serial)
-        path = raw_path(manifest.file.path)
+        detail = _sealed_detail(manifest, token) | {"recovered": True}
+        sealed = {
+            "clip_id": manifest.clip_id,
+            "plaintext_sha256": manifest.plaintext.sha256,
+            "ciphertext_sha256": manifest.ciphertext.sha256,
+            "ciphertext_size": manifest.ciphertext.size,
+            "manifest": token,
+        }
         with self._transaction():
             begun = self._clips(
                 "camera = ? AND size = ? AND present AND state = 'ingesting'",
                 *(camera.id, manifest.plaintext.size),
             )
             found = [clip for clip in begun if _is_path(clip.path, manifest)]
-            number = found[0].id if found else self._insert_sealed(camera, path, manifest)
             self._remember_anchor(manifest)
-            self._move(
-                self.clip(number),
-                State.SPOOLED,
-                "clip.spooled",
-                detail={
-                    "clip_id": manifest.clip_id,
-                    "plaintext_sha256": manifest.plaintext.sha256,
-                    "ciphertext_sha256": manifest.ciphertext.sha256,
-                    "manifest_sha256": statement_sha256(token),
-                    "recovered": True,
-                },
-                clip_id=manifest.clip_id,
-                stat=None,
-                plaintext_sha256=manifest.plaintext.sha256,
-                ciphertext_sha256=manifest.ciphertext.sha256,
-                ciphertext_size=manifest.ciphertext.size,
-                manifest=token,
-                upload_url=None,
-                uploaded=0,
-            )
-            return self.clip(number)
+            if not found:
+                return self.clip(self._insert_sealed(camera, manifest, detail, sealed))
+            self._change(found[0], Happening.TAKEN_IN, detail, **sealed, stat=None, upload_url=None)
+            return self.clip(found[0].id)
 
-    def _insert_sealed(self, camera: Camera, path: bytes, manifest: Manifest) -> int:
+    def _insert_sealed(
+        self,
+        camera: Camera,
+        manifest: Manifest,
+        detail: Mapping[str, Any],
+        sealed: Mapping[str, Any],
+    ) -> int:
         now = timestamp(self._clock.now())
         self._add_camera(camera, now)
         docking = self._db.execute(
             "INSERT INTO dockings (camera, place, began, ended) VALUES (?, 'spool', ?, ?)",
             (camera.id, now, now),
         ).lastrowid
-        modified = datetime.fromisoformat(manifest.file.modified_at).timestamp()
-        return int(
-            self._db.execute(
-                "INSERT INTO clips (camera, docking, path, size, modified_ns, kind, event,"
-                " recorded_at, metadata, state, present, found, since)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'ingesting', 0, ?, ?)",
-                (
-                    camera.id,
-                    docking,
-                    path,
-                    manifest.plaintext.size,
-                    within_64_bits(round(modified * 1000) * 10**6),
-                    manifest.file.kind,
-                    manifest.file.event,
-                    modified,
-                    json.dumps(manifest.file.metadata),
-                    now,
-                    now,
-                ),
-            ).lastrowid
-            or 0
+        file = manifest.file
+        modified = datetime.fromisoformat(file.modified_at).timestamp()
+        return self._create(
+            camera,
+            Happening.TAKEN_IN,
+            detail,
+            docking=docking,
+            path=raw_path(file.path),
+            size=manifest.plaintext.size,
+            modified_ns=within_64_bits(round(modified * 1000) * 10**6),
+            kind=file.kind,
+            event=file.event,
+            recorded_at=modified,
+            metadata=json.dumps(file.metadata),
+            **sealed,
         )
 
     def rejoin(self, clip: Clip, facts: SealedFacts, recipients: Collection[str]) -> Clip | None:
@@ -390,27 +399,23 @@ class Ledger(Questions):
         """
         with self._transaction():
             for twin in self._clips(
-                "camera = ? AND clip_id = ? AND NOT present AND state IN ('spooled', 'uploading')",
+                f"camera = ? AND clip_id = ? AND NOT present AND state IN {listed(ON_ITS_WAY)}",
                 *(clip.camera.id, facts.clip_id),
             ):
                 manifest = read_unverified_manifest(str(twin.manifest))
                 is_same = set(manifest.recipients) == set(recipients)
                 if not is_same or not _is_path(clip.path, manifest):
                     continue
-                self._db.execute("DELETE FROM clips WHERE id = ?", (clip.id,))
-                self._append("clip.rejoined", clip.camera.id, clip.id, into=twin.id)
-                self._db.execute(
-                    "UPDATE clips SET present = 1, path = ?, docking = ?, modified_ns = ?, stat = ?"
-                    " WHERE id = ?",
-                    (
-                        clip.path,
-                        clip.docking,
-                        clip.modified_ns,
-                        json.dumps(asdict(facts.stat)),
-                        twin.id,
-                    ),
+                self._change(clip, Happening.REJOINED, {"into": twin.id})
+                self._change(
+                    twin,
+                    Happening.RETURNED,
+                    {"docking": clip.docking},
+                    path=clip.path,
+                    docking=clip.docking,
+                    modified_ns=clip.modified_ns,
+                    stat=json.dumps(asdict(facts.stat)),
                 )
-                self._append("clip.returned", twin.camera.id, twin.id, docking=clip.docking)
                 return twin
         return None
 
@@ -418,16 +423,13 @@ class Ledger(Questions):
         """Note that a clip's ciphertext is gone or damaged: back to found, to be read again.
 
         Raises:
-            LedgerError: the clip is acknowledged, so that nobody needs its ciphertext here.
+            TransitionError: nobody needs its ciphertext here.
         """
         with self._transaction():
-            if self._state(clip) is State.ACKNOWLEDGED:
-                raise LedgerError(f"clip {clip.id} can't go from acknowledged to found: it is safe")
-            self._move(
+            self._change(
                 clip,
-                State.FOUND,
-                "spool.damaged",
-                detail={
+                Happening.CIPHERTEXT_LOST,
+                {
                     "error": error,
                     "ciphertext_sha256": clip.ciphertext_sha256,
                     "former_manifest": clip.manifest,
@@ -435,14 +437,13 @@ class Ledger(Questions):
                 error=error,
                 problem=detail,
                 upload_url=None,
-                uploaded=0,
             )
 
     def begin_upload(self, clip: Clip) -> None:
         """Note that a clip is on its way: spooled → uploading; no change where it is already."""
         with self._transaction():
             if self._state(clip) is State.SPOOLED:
-                self._move(clip, State.UPLOADING, "clip.uploading", detail={})
+                self._change(clip, Happening.UPLOAD_BEGUN, {})
 
     def remember_upload(self, clip: Clip, url: str | None) -> None:
         """Keep where a clip's upload goes on after a break."""
@@ -452,17 +453,15 @@ class Ledger(Questions):
     def uploaded(self, clip: Clip) -> None:
         """Note that the target has all of a clip's bytes."""
         with self._transaction():
-            self._db.execute("UPDATE clips SET uploaded = 1 WHERE id = ?", (clip.id,))
-            self._append("clip.uploaded", clip.camera.id, clip.id)
+            self._change(clip, Happening.UPLOADED, {})
 
     def reject(self, clip: Clip, error: str, detail: str) -> None:
         """Note that the server never will store a clip: uploading → rejected."""
         with self._transaction():
-            self._move(
+            self._change(
                 clip,
-                State.REJECTED,
-                "clip.rejected",
-                detail={"detail": detail},
+                Happening.REJECTED,
+                {"detail": detail},
                 error=error,
                 problem=detail,
             )
@@ -486,11 +485,10 @@ class Ledger(Questions):
         Verifying them is the caller's part.
         """
         with self._transaction():
-            self._move(
+            self._change(
                 clip,
-                State.ACKNOWLEDGED,
-                "clip.acknowledged",
-                detail={
+                Happening.ACKNOWLEDGED,
+                {
                     "clip_id": clip.clip_id,
                     "receipt_sha256": statement_sha256(receipt),
                     "answer_sha256": statement_sha256(answer),
@@ -539,18 +537,16 @@ class Ledger(Questions):
         """
         with self._transaction():
             known = self.clip(clip.id)
-            if not _is_still(clip, known):
+            if known.state is not State.ACKNOWLEDGED or known.manifest != clip.manifest:
                 return False
-            self._move(
+            self._change(
                 clip,
-                State.FOUND,
-                "clip.disowned",
+                Happening.DISOWNED,
                 # That it is lost is nobody's signed word, and its receipt proves what was there.
-                detail={"receipt_sha256": statement_sha256(known.receipt or "")} | _former(known),
+                {"receipt_sha256": statement_sha256(known.receipt or "")} | _former(known),
                 receipt=None,
                 answer=None,
                 upload_url=None,
-                uploaded=0,
             )
             return True
 
@@ -561,25 +557,22 @@ class Ledger(Questions):
             The clips, each with a number for the names that its wipe gives files.
 
         Raises:
-            LedgerError: one of them is not acknowledged; nothing is noted, nothing may go.
+            TransitionError: one of them is not acknowledged; nothing is noted, nothing may go.
         """
         begun = []
         with self._transaction():
             for clip in clips:
-                if self._state(clip) is not State.ACKNOWLEDGED:
-                    raise LedgerError(f"clip {clip.id} is not acknowledged, and stays")
                 # What an earlier try has left still has the number of that one.
-                number = self.clip(clip.id).wiping or secrets.randbelow(1 << 62) + 2
-                self._db.execute("UPDATE clips SET wiping = ? WHERE id = ?", (number, clip.id))
-                self._append("wipe.begun", clip.camera.id, clip.id, policy=policy)
-                begun.append(replace(clip, wiping=number))
+                number = self.clip(clip.id).wipe_number or secrets.randbelow(1 << 62) + 2
+                self._change(clip, Happening.WIPE_BEGUN, {"policy": policy}, wiping=number)
+                begun.append(replace(clip, state=State.WIPING, wipe_number=number))
         return begun
 
     def wiped(self, clips: Collection[Clip]) -> None:
-        """Note that clips were removed and their absence read back: acknowledged → wiped."""
+        """Note that clips were removed and their absence read back: wiping → wiped."""
         with self._transaction():
             for clip in clips:
-                self._move(clip, State.WIPED, "clip.wiped", detail={"clip_id": clip.clip_id})
+                self._change(clip, Happening.WIPED, {"clip_id": clip.clip_id})
 
     def replaced(self, clip: Clip) -> None:
         """Note that the camera has another content at a clip's path.
@@ -587,7 +580,7 @@ class Ledger(Questions):
         The next look at the camera finds that content as a clip of its own.
         """
         with self._transaction():
-            self._leave(clip, "clip.replaced")
+            self._leave(clip, Happening.REPLACED)
 
     def wipe_damaged(self, camera: Camera, paths: Sequence[str]) -> None:
         """Note that files which were not to go are gone or changed after a wipe."""
@@ -596,52 +589,34 @@ class Ledger(Questions):
 
     # Orders
 
-    def take_up(self, clip: Clip, to: State, order: int) -> None:
-        """Give a clip another try: unreadable, rejected or acknowledged → found or spooled.
+    def read_again(self, clip: Clip, order: int) -> None:
+        """Have a clip read again: unreadable, rejected or acknowledged → found.
 
         A receipt is given up with it: before any wipe there has to be a new one.
 
         Args:
             clip: the clip.
-            to: found, to be read again, or spooled, to be sent again.
             order: the number of the order's entry in the journal.
 
         Raises:
-            LedgerError: it is in another state, or its wipe has begun.
+            TransitionError: it is in another state, or its wipe has begun.
         """
-        with self._transaction():
-            state = self._state(clip)
-            if state not in {State.UNREADABLE, State.REJECTED, State.ACKNOWLEDGED}:
-                raise LedgerError(f"clip {clip.id} is {state}, and needs no order")
-            known = self.clip(clip.id)
-            if known.wiping:
-                raise LedgerError(f"the wipe of clip {clip.id} has begun")
-            self._move(
-                clip,
-                to,
-                "clip.taken_up",
-                detail={"order": order, "before": str(state)}
-                | (_former(known) if known.receipt else {}),
-                receipt=None,
-                answer=None,
-                upload_url=None,
-                uploaded=0,
-            )
+        self._take_up(clip, Happening.READ_AGAIN, order, receipt=None, answer=None)
+
+    def send_again(self, clip: Clip, order: int) -> None:
+        """Have a clip uploaded again out of the spool: rejected → spooled; see `read_again`."""
+        self._take_up(clip, Happening.SENT_AGAIN, order)
 
     def restart_upload(self, clip: Clip, order: int) -> None:
-        """Forget what a target has of a clip that is on its way, so that it gets all of it.
+        """Forget what a target has of a clip that is on its way; see `read_again`."""
+        self._take_up(clip, Happening.UPLOAD_RESTARTED, order)
 
-        Raises:
-            LedgerError: it is in another state.
-        """
+    def _take_up(self, clip: Clip, happening: Happening, order: int, **columns: None) -> None:
         with self._transaction():
-            state = self._state(clip)
-            if state not in {State.SPOOLED, State.UPLOADING}:
-                raise LedgerError(f"clip {clip.id} is {state}, and not on its way")
-            self._db.execute(
-                "UPDATE clips SET upload_url = NULL, uploaded = 0 WHERE id = ?", (clip.id,)
-            )
-            self._append("clip.taken_up", clip.camera.id, clip.id, order=order, before=str(state))
+            known = self.clip(clip.id)
+            former = _former(known) if known.receipt else {}
+            detail = {"order": order, "before": known.state.shown} | former
+            self._change(clip, happening, detail, upload_url=None, **columns)
 
     def pause(self, pauses: Sequence[Pause]) -> None:
         """Keep an order to hold something; it replaces an earlier one."""
@@ -683,15 +658,23 @@ class Ledger(Questions):
                 "state = 'ingesting' AND (? IS NULL OR camera = ?)", *[camera and camera.id] * 2
             )
             for clip in clips:
-                self._move(
-                    clip, State.FOUND, "clip.ingest_interrupted", detail={"error": "restart"}
-                )
+                self._change(clip, Happening.READ_INTERRUPTED, {"error": "restart"})
             return len(clips)
 
 
 def _is_still(clip: Clip, known: Clip) -> bool:
-    """Say whether a clip is acknowledged, for the very manifest that it was asked for by."""
-    return known.state is State.ACKNOWLEDGED and known.manifest == clip.manifest
+    """Say whether a clip has its receipt, for the very manifest that it was asked for by."""
+    return known.state in UNWIPED and known.manifest == clip.manifest
+
+
+def _sealed_detail(manifest: Manifest, token: str) -> dict[str, Any]:
+    """Return what the journal says of a clip that is in the spool."""
+    return {
+        "clip_id": manifest.clip_id,
+        "plaintext_sha256": manifest.plaintext.sha256,
+        "ciphertext_sha256": manifest.ciphertext.sha256,
+        "manifest_sha256": statement_sha256(token),
+    }
 
 
 def _former(clip: Clip, *names: Literal["manifest", "receipt", "answer"]) -> dict[str, str]:

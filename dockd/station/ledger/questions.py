@@ -2,19 +2,45 @@
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from dockd.base.errors import LedgerError
+from dockd.base.errors import NotFoundError
 from dockd.station.ledger.database import Database
-from dockd.station.model import PENDING, Camera, Clip, FileStat, Match, Pause, State
+from dockd.station.lifecycle import (
+    DELIVERED,
+    IN_SPOOL,
+    ON_ITS_WAY,
+    PENDING,
+    READ,
+    RESYNCABLE,
+    STUCK,
+    UNWIPED,
+    State,
+    StateName,
+)
+from dockd.station.model import Camera, Clip, FileStat, Match, Pause
 
 _SLIM = (
     "clips.id, docking, path, size, modified_ns, kind, event, recorded_at, metadata, state,"
     " present, stat, clip_id, plaintext_sha256, ciphertext_sha256, ciphertext_size,"
-    " NULL AS manifest, NULL AS receipt, NULL AS answer, upload_url, uploaded, wiping, error,"
+    " NULL AS manifest, NULL AS receipt, NULL AS answer, upload_url, wiping, error,"
     " problem"
 )
 _LIVE = "present AND state != 'wiped'"
+
+
+def listed(states: Iterable[State]) -> str:
+    """Return states as SQL lists them."""
+    return "({})".format(", ".join(sorted(f"'{state}'" for state in states)))
+
+
+def shown_counts(rows: Iterable[tuple[str, int]]) -> dict[StateName, int]:
+    """Return how many clips are in each state, as states are shown."""
+    counts: dict[StateName, int] = {}
+    for name, count in rows:
+        shown = State(name).shown
+        counts[shown] = counts.get(shown, 0) + count
+    return counts
 
 
 class Questions(Database):
@@ -30,11 +56,11 @@ class Questions(Database):
         """Return one clip by its number in this ledger.
 
         Raises:
-            LedgerError: there is none.
+            NotFoundError: there is none.
         """
         clip = self.known_clip(number)
         if clip is None:
-            raise LedgerError(f"there is no clip {number}")
+            raise NotFoundError(f"there is no clip {number}")
         return clip
 
     def known_clip(self, number: int) -> Clip | None:
@@ -66,7 +92,7 @@ class Questions(Database):
                 complete has nothing left to ask for.
         """
         clips = self._clips(
-            "state IN ('spooled', 'uploading') AND (? OR NOT uploaded)"
+            f"state IN {listed(ON_ITS_WAY)} AND (? OR state != 'uploaded')"
             " ORDER BY event DESC, recorded_at, id LIMIT ?",
             receipts,
             limit + len(exclude),
@@ -75,42 +101,36 @@ class Questions(Database):
 
     def pending(self, camera: Camera) -> int:
         """Return how many clips hold back a docked camera's wipe."""
-        states = ", ".join(f"'{state}'" for state in PENDING)
-        return self._count(f"camera = ? AND {_LIVE} AND state IN ({states})", camera.id)
+        return self._count(f"camera = ? AND {_LIVE} AND state IN {listed(PENDING)}", camera.id)
 
     def to_wipe(self, camera: Camera) -> list[Clip]:
         """Return a docked camera's acknowledged clips that are still on it."""
-        return self._clips(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
+        return self._clips(f"camera = ? AND {_LIVE} AND state IN {listed(UNWIPED)}", camera.id)
 
     def unwiped(self, camera: Camera) -> int:
         """Return how many acknowledged clips of a docked camera are still on it."""
-        return self._count(f"camera = ? AND {_LIVE} AND state = 'acknowledged'", camera.id)
+        return self._count(f"camera = ? AND {_LIVE} AND state IN {listed(UNWIPED)}", camera.id)
 
     def wiping(self, camera: Camera) -> list[Clip]:
         """Return those whose wipe was begun; without their signed statements."""
-        return self._clips(
-            f"camera = ? AND {_LIVE} AND state = 'acknowledged' AND wiping", camera.id, slim=True
-        )
+        return self._clips(f"camera = ? AND {_LIVE} AND state = 'wiping'", camera.id, slim=True)
 
     def read_before(self, camera: Camera) -> list[Clip]:
         """Return a docked camera's clips that were read, and are still on it.
 
         They come without their signed statements.
         """
-        states = ("spooled", "uploading", "rejected", "acknowledged")
-        listed = ", ".join(f"'{State(state)}'" for state in states)
-        return self._clips(f"camera = ? AND {_LIVE} AND state IN ({listed})", camera.id, slim=True)
+        where = f"camera = ? AND {_LIVE} AND state IN {listed(READ)}"
+        return self._clips(where, camera.id, slim=True)
 
     def stuck(self, camera: Camera) -> int:
         """Return how many clips of a docked camera wait for a person."""
-        states = f"'{State.UNREADABLE}', '{State.REJECTED}'"
-        return self._count(f"camera = ? AND {_LIVE} AND state IN ({states})", camera.id)
+        return self._count(f"camera = ? AND {_LIVE} AND state IN {listed(STUCK)}", camera.id)
 
     def to_resync(self) -> list[Clip]:
         """Return the clips that an order can give another try: on a camera or in the spool."""
         return self._clips(
-            "state IN ('unreadable', 'rejected', 'acknowledged', 'spooled', 'uploading')"
-            " AND (present OR state IN ('spooled', 'uploading', 'rejected'))"
+            f"state IN {listed(RESYNCABLE)} AND (present OR state IN {listed(IN_SPOOL)})"
         )
 
     def cameras_named(self, name: str) -> set[str]:
@@ -123,14 +143,13 @@ class Questions(Database):
 
     def in_spool(self) -> list[Clip]:
         """Return the clips whose ciphertext the spool has to hold."""
-        return self._clips("state IN ('spooled', 'uploading', 'rejected')")
+        return self._clips(f"state IN {listed(IN_SPOOL)}")
 
     def is_delivered(self, ciphertext_sha256: str) -> bool:
         """Say whether a ciphertext is one whose clip has its receipt."""
         return bool(
             self._count(
-                "ciphertext_sha256 = ? AND receipt IS NOT NULL"
-                " AND state IN ('acknowledged', 'wiped')",
+                f"ciphertext_sha256 = ? AND receipt IS NOT NULL AND state IN {listed(DELIVERED)}",
                 ciphertext_sha256,
             )
         )
@@ -152,10 +171,6 @@ class Questions(Database):
                 arguments,
             ).fetchone()
         return int(count)
-
-    def _state(self, clip: Clip) -> State:
-        (state,) = self._db.execute("SELECT state FROM clips WHERE id = ?", (clip.id,)).fetchone()
-        return State(state)
 
     def _is_ingesting(self, clip: Clip) -> bool:
         return self._count("id = ? AND state = 'ingesting'", clip.id) > 0
@@ -179,6 +194,7 @@ class Questions(Database):
 
 
 def _clip(row: sqlite3.Row) -> Clip:
+    state = State(row["state"])
     return Clip(
         id=row["id"],
         camera=Camera(row["profile"], row["serial"]),
@@ -192,8 +208,9 @@ def _clip(row: sqlite3.Row) -> Clip:
             recorded_at=row["recorded_at"],
             metadata=json.loads(row["metadata"]),
         ),
-        state=State(row["state"]),
-        present=bool(row["present"]),
+        state=state,
+        # It is known to be gone without another look.
+        present=bool(row["present"]) and state is not State.WIPED,
         stat=FileStat(**json.loads(row["stat"])) if row["stat"] else None,
         clip_id=row["clip_id"],
         plaintext_sha256=row["plaintext_sha256"],
@@ -201,11 +218,9 @@ def _clip(row: sqlite3.Row) -> Clip:
         ciphertext_size=row["ciphertext_size"],
         manifest=row["manifest"],
         receipt=row["receipt"],
-        # A ledger of an earlier version, opened to be read only, has none.
-        answer=row["answer"] if "answer" in row.keys() else None,  # noqa: SIM118  # of a Row
+        answer=row["answer"],
         upload_url=row["upload_url"],
-        uploaded=bool(row["uploaded"]),
-        wiping=row["wiping"],
+        wipe_number=row["wiping"],
         error=row["error"],
         problem=row["problem"],
     )

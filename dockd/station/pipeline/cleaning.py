@@ -32,6 +32,7 @@ from dockd.station import events
 from dockd.station.cameras import Media
 from dockd.station.cameras.tree import Root, advice, exists, walk
 from dockd.station.ledger.ledger import Ledger
+from dockd.station.lifecycle import State
 from dockd.station.model import Camera, Clip, FileStat, display_path
 from dockd.station.pipeline import wipe
 from dockd.station.pipeline.activity import Activity
@@ -405,7 +406,7 @@ class Cleaning:
                 return kept
             case Verifying():
                 raise WipeUnconfirmedError(hint=_SLOW_HINT)
-            case NotStored() if clip.wiping:
+            case NotStored() if clip.state is State.WIPING:
                 raise WipeUnconfirmedError(
                     f"the server has lost clip {clip.id}, whose wipe had begun",
                     hint="look what is left of it on the camera before anything else is done to it",
@@ -519,7 +520,7 @@ class Cleaning:
 
 
 def _left_aside(root: Root, clips: Sequence[Clip]) -> list[Clip]:
-    return [clip for clip in clips if clip.wiping and _is_left_aside(root, clip)]
+    return [clip for clip in clips if clip.state is State.WIPING and _is_left_aside(root, clip)]
 
 
 def _is_left_aside(root: Root, clip: Clip) -> bool:

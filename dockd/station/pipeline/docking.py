@@ -26,7 +26,8 @@ from dockd.station.cameras import Look, Media
 from dockd.station.cameras.leftovers import Leftovers, weigh
 from dockd.station.cameras.tree import Root, advice, is_below
 from dockd.station.ledger.ledger import Ledger
-from dockd.station.model import Clip, Doing, FileStat, FoundFile, Standing, State, display_path
+from dockd.station.lifecycle import UNWIPED
+from dockd.station.model import Clip, Doing, FileStat, FoundFile, Standing, display_path
 from dockd.station.pipeline import wipe
 from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.cleaning import Cleaning
@@ -306,7 +307,7 @@ class Docking:
             if clip.path in there
             and clip.id not in ids
             # Before a wipe, the content is checked anyway.
-            and (clip.state is not State.ACKNOWLEDGED or self._cleaning.leaves_clips)
+            and (clip.state not in UNWIPED or self._cleaning.leaves_clips)
             and not self._is_sure(root, clip, there[clip.path])
         )
         return [*touched, *untouched]

@@ -16,6 +16,7 @@ from dockd.base.errors import (
     SpoolError,
     TargetDownError,
     TransientError,
+    TransitionError,
     UnforeseenError,
 )
 from dockd.base.incidents import Scope
@@ -154,7 +155,7 @@ class Uploader:
         """Deliver one clip to its end; what goes wrong with it stays with it."""
         try:
             await self._conclude(delivery)
-        except (LedgerError, SpoolError) as error:
+        except (LedgerError, TransitionError, SpoolError) as error:
             await self._give_up_for_now(delivery, error, _OWN_DISK_PAUSE)
         except Exception as error:  # noqa: BLE001  # the boundary of one clip
             cap = self._config.retry_cap_seconds

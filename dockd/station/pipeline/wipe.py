@@ -210,10 +210,10 @@ def _aside(clip: Clip) -> bytes:
 
 def _tag(clip: Clip) -> str:
     """Return what makes the names of one wipe its own: nobody else can have given them."""
-    assert clip.wiping, "a wipe begins in the ledger"
-    if clip.wiping == 1:  # begun by a dockd that drew no numbers
+    assert clip.wipe_number, "a wipe begins in the ledger"
+    if clip.wipe_number == 1:  # begun by a dockd that drew no numbers
         return str(clip.clip_id)
-    return f"{str(clip.clip_id)[:16]}-{clip.wiping:016x}"
+    return f"{str(clip.clip_id)[:16]}-{clip.wipe_number:016x}"
 
 
 def _overwrite(fd: int, size: int, files: Files) -> None:

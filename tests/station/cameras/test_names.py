@@ -20,7 +20,8 @@ from dockd.station.control.pages import redacted
 from dockd.station.control.reading import Reader
 from dockd.station.control.requests import ClipQuery
 from dockd.station.control.views import Stage
-from dockd.station.model import State, display_path, raw_path, whole_path
+from dockd.station.lifecycle import State
+from dockd.station.model import display_path, raw_path, whole_path
 from tests.display.samples import camera, status, trouble
 from tests.station.pipeline.test_docking import Bench
 from tests.support import write_config

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from dockd.base.clock import timestamp
 from dockd.station.control.views import Stage, Verdict
-from dockd.station.model import Camera, FoundFile, Match, State
+from dockd.station.lifecycle import State
+from dockd.station.model import Camera, FoundFile, Match
 from tests.processes.support import Site
 from tests.station.control.support import SOCKET, Start, status_until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from dockd.base.clock import Clock
 from dockd.station.control.reading import Reader
 from dockd.station.ledger.ledger import Ledger
-from dockd.station.model import State
+from dockd.station.lifecycle import State
 from tests.station.ledger.test_ledger import CAMERA, Story
 
 

@@ -1,10 +1,11 @@
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -13,6 +14,8 @@ from dockd.base.errors import (
     LedgerError,
     LedgerVersionError,
     ManifestRefusedError,
+    NotFoundError,
+    TransitionError,
 )
 from dockd.evidence import journal
 from dockd.evidence.journal import GENESIS
@@ -29,17 +32,15 @@ from dockd.station.ledger import journal_kinds as journal_entries
 from dockd.station.ledger.database import Database
 from dockd.station.ledger.ledger import Ledger, Observed, SealedFacts
 from dockd.station.ledger.schema import MIGRATIONS
-from dockd.station.model import (
+from dockd.station.lifecycle import (
+    LIFECYCLE,
+    ON_ITS_WAY,
     PENDING,
-    TRANSITIONS,
-    Camera,
-    Clip,
-    FileStat,
-    FoundFile,
-    Match,
-    Pause,
+    UNWIPED,
+    Happening,
     State,
 )
+from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, Pause
 from tests.clocks import FakeClock
 from tests.support import ALICE, BOB, fill, make_manifest, small_disk
 
@@ -125,11 +126,20 @@ class Story:
         )
         assert self.ledger.rejoin(again, facts, [ALICE, BOB]) is not None
 
+    def renew(self, clip: Clip) -> None:
+        self.ledger.renewed(clip, str(clip.manifest or sign(make_manifest(KEY), KEY)))
+
     def lose(self, clip: Clip) -> None:
         self.ledger.spool_lost(clip, "spool.damaged", "the disk returns other bytes")
 
     def upload(self, clip: Clip) -> None:
         self.ledger.begin_upload(clip)
+
+    def finish(self, clip: Clip) -> None:
+        self.ledger.uploaded(clip)
+
+    def restart(self, clip: Clip) -> None:
+        self.ledger.restart_upload(clip, 7)
 
     def reject(self, clip: Clip) -> None:
         self.ledger.reject(clip, "clip.rejected", "422: no")
@@ -152,8 +162,11 @@ class Story:
     def recover(self, clip: Clip) -> None:
         self.ledger.recover()
 
-    def take_up(self, clip: Clip) -> None:
-        self.ledger.take_up(clip, State.FOUND, 1)
+    def read_again(self, clip: Clip) -> None:
+        self.ledger.read_again(clip, 7)
+
+    def send_again(self, clip: Clip) -> None:
+        self.ledger.send_again(clip, 7)
 
     def replace(self, clip: Clip) -> None:
         self.ledger.replaced(clip)
@@ -183,19 +196,34 @@ LIVES: dict[State, list[Step]] = {
     State.UNREADABLE: [Story.ingest, Story.give_up],
     State.SPOOLED: [Story.ingest, Story.spool],
     State.UPLOADING: [Story.ingest, Story.spool, Story.upload],
+    State.UPLOADED: [Story.ingest, Story.spool, Story.upload, Story.finish],
     State.REJECTED: [Story.ingest, Story.spool, Story.upload, Story.reject],
     State.ACKNOWLEDGED: [Story.ingest, Story.spool, Story.upload, Story.acknowledge],
-    State.WIPED: [Story.ingest, Story.spool, Story.upload, Story.acknowledge, Story.wipe],
+    State.WIPING: [
+        *(Story.ingest, Story.spool, Story.upload, Story.acknowledge),
+        Story.begin_wipe,
+    ],
+    State.WIPED: [
+        *(Story.ingest, Story.spool, Story.upload, Story.acknowledge),
+        *(Story.begin_wipe, Story.wipe),
+    ],
 }
 
-CHANGES: dict[Step, State] = {
-    Story.ingest: State.INGESTING,
-    Story.give_up: State.UNREADABLE,
-    Story.spool: State.SPOOLED,
-    Story.lose: State.FOUND,
-    Story.reject: State.REJECTED,
-    Story.acknowledge: State.ACKNOWLEDGED,
-    Story.wipe: State.WIPED,
+CHANGES: dict[Step, Happening] = {
+    Story.ingest: Happening.READ_BEGUN,
+    Story.give_up: Happening.READ_FAILED,
+    Story.spool: Happening.SPOOLED,
+    Story.renew: Happening.RENEWED,
+    Story.lose: Happening.CIPHERTEXT_LOST,
+    Story.finish: Happening.UPLOADED,
+    Story.restart: Happening.UPLOAD_RESTARTED,
+    Story.reject: Happening.REJECTED,
+    Story.acknowledge: Happening.ACKNOWLEDGED,
+    Story.begin_wipe: Happening.WIPE_BEGUN,
+    Story.wipe: Happening.WIPED,
+    Story.read_again: Happening.READ_AGAIN,
+    Story.send_again: Happening.SENT_AGAIN,
+    Story.replace: Happening.REPLACED,
 }
 
 
@@ -218,19 +246,88 @@ def test_a_state_changes_only_as_the_table_says_and_the_journal_tells(
 ) -> None:
     clip = story.bring_to(state)
     before = ledger.head()
-    # Back from acknowledged is for people's orders alone.
-    is_order = (state, CHANGES[change]) == (State.ACKNOWLEDGED, State.FOUND)
-    if CHANGES[change] in TRANSITIONS[state] and not is_order:
+    transition = LIFECYCLE.get((state, CHANGES[change]))
+    if transition is not None:
         change(story, clip)
-        assert ledger.clip(clip.id).state is CHANGES[change]
+        assert ledger.clip(clip.id).state is transition.to
         (entry,) = ledger.entries(after=before.seq)
         assert (entry.camera, entry.clip) == (CAMERA.id, clip.id)
+        assert entry.event == transition.kind
     else:
-        with pytest.raises(LedgerError, match=f"from {state} to {CHANGES[change]}"):
+        with pytest.raises(TransitionError):
             change(story, clip)
         assert ledger.clip(clip.id) == clip
         assert ledger.head() == before
     ledger.verify_journal()
+
+
+@pytest.mark.parametrize("is_present", [True, False])
+@pytest.mark.parametrize("state", State)
+def test_what_is_not_in_the_table_does_not_happen_and_changes_nothing(
+    ledger: Ledger, story: Story, state: State, is_present: bool
+) -> None:
+    clip = story.bring_to(state)
+    ledger._db.execute("UPDATE clips SET present = ?", (is_present,))
+    before, head = rows_of(ledger), ledger.head()
+    for happening in Happening:
+        transition = LIFECYCLE.get((state, happening))
+        if transition is None or transition.present is is_present:
+            with pytest.raises(TransitionError), ledger._transaction():
+                ledger._change(clip, happening, {})
+            assert rows_of(ledger) == before
+            assert ledger.head() == head
+
+
+@pytest.mark.parametrize(("state", "happening"), sorted(key for key in LIFECYCLE if key[0]))
+def test_what_is_in_the_table_happens_as_it_says(
+    ledger: Ledger, story: Story, state: State, happening: Happening
+) -> None:
+    transition = LIFECYCLE[state, happening]
+    clip = story.bring_to(state)
+    is_present = not transition.present
+    ledger._db.execute("UPDATE clips SET present = ?", (is_present,))
+    head = ledger.head()
+    with ledger._transaction():
+        ledger._change(clip, happening, {})
+    (entry,) = ledger.entries(after=head.seq)
+    assert (entry.event, entry.clip) == (transition.kind, clip.id)
+    after = ledger.known_clip(clip.id)
+    assert (after and after.state) == transition.to
+    if after is not None and after.state is not State.WIPED:
+        expected = is_present if transition.present is None else transition.present
+        assert after.present is expected
+
+
+def rows_of(ledger: Ledger) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in ledger._db.execute("SELECT * FROM clips")]
+
+
+def test_what_happens_to_a_clip_that_is_not_there_is_not_found(
+    ledger: Ledger, story: Story
+) -> None:
+    clip = story.bring_to(State.INGESTING)
+    ledger._db.execute("DELETE FROM clips")
+    with pytest.raises(NotFoundError, match="no clip 1"):
+        story.spool(clip)
+
+
+@pytest.mark.parametrize(
+    ("state", "change"),
+    [
+        *((State.UPLOADING, change) for change in (Story.finish, Story.renew, Story.restart)),
+        *((State.UPLOADED, change) for change in (Story.renew, Story.restart)),
+        (State.ACKNOWLEDGED, Story.begin_wipe),
+    ],
+)
+def test_a_state_that_is_shown_under_the_same_name_lasts_since_the_first_of_them(
+    ledger: Ledger, story: Story, state: State, change: Step
+) -> None:
+    clip = story.bring_to(state)
+    ledger._db.execute("UPDATE clips SET since = 'before'")
+    ledger.note_problem(clip, "receipt.refused", "it is for another clip")
+    change(story, ledger.clip(clip.id))
+    (row,) = ledger._db.execute("SELECT since, problem FROM clips")
+    assert tuple(row) == ("before", "it is for another clip")
 
 
 @pytest.mark.parametrize("state", State)
@@ -261,9 +358,11 @@ def test_the_same_problem_is_noted_once(ledger: Ledger, story: Story) -> None:
     assert ledger.head().seq == noted.seq + 1
 
 
-def test_the_table_is_exhausted_by_what_the_ledger_can_do(ledger: Ledger) -> None:
-    possible = {*CHANGES.values(), State.UPLOADING}
-    assert {to for after in TRANSITIONS.values() for to in after} == possible
+def test_the_table_is_exhausted_by_what_the_ledger_can_do() -> None:
+    looks = {Happening.SEEN, Happening.WIPE_UNDONE, Happening.VANISHED}
+    ifs = {Happening.READ_INTERRUPTED, Happening.UPLOAD_BEGUN, Happening.DISOWNED}
+    spool = {Happening.REJOINED, Happening.RETURNED, Happening.TAKEN_IN}
+    assert looks | ifs | spool | {*CHANGES.values()} == set(Happening)
 
 
 @pytest.mark.parametrize("state", State)
@@ -284,16 +383,19 @@ def test_a_wipe_begins_for_acknowledged_clips_only(
     acknowledged = story.bring_to(State.ACKNOWLEDGED, b"DCIM/first.mp4")
     clip = story.bring_to(state)
     before = ledger.head()
-    if state is State.ACKNOWLEDGED:
-        ledger.begin_wipe([acknowledged, clip], "delete")
-        assert ledger.clip(acknowledged.id).wiping
-        assert ledger.clip(clip.id).wiping
+    if state in UNWIPED:
+        begun = ledger.begin_wipe([acknowledged, clip], "delete")
+        assert begun == [ledger.clip(acknowledged.id), ledger.clip(clip.id)]
+        assert {one.state for one in begun} == {State.WIPING}
+        assert all(one.wipe_number for one in begun)
+        # What an earlier try has left has the number of that one.
+        assert clip.wipe_number in {0, begun[1].wipe_number}
         assert ledger.head().seq == before.seq + 2
     else:
-        with pytest.raises(LedgerError, match="not acknowledged"):
+        with pytest.raises(TransitionError):
             ledger.begin_wipe([acknowledged, clip], "delete")
-        assert not ledger.clip(acknowledged.id).wiping
-        assert not ledger.clip(clip.id).wiping
+        assert ledger.clip(acknowledged.id) == acknowledged
+        assert ledger.clip(clip.id) == clip
         assert ledger.head() == before
 
 
@@ -302,9 +404,10 @@ def test_a_wipe_that_is_not_allowed_for_one_clip_is_recorded_for_none(
 ) -> None:
     acknowledged = story.bring_to(State.ACKNOWLEDGED)
     uploading = story.bring_to(State.UPLOADING, b"DCIM/0002.mp4")
-    with pytest.raises(LedgerError):
-        ledger.wiped([acknowledged, uploading])
-    assert ledger.clip(acknowledged.id).state is State.ACKNOWLEDGED
+    (begun,) = ledger.begin_wipe([acknowledged], "delete")
+    with pytest.raises(TransitionError):
+        ledger.wiped([begun, uploading])
+    assert ledger.clip(acknowledged.id) == begun
 
 
 def test_a_whole_life_is_told_in_order(ledger: Ledger, story: Story) -> None:
@@ -346,7 +449,7 @@ def test_a_clip_whose_ciphertext_was_lost_is_uploaded_anew_from_the_start(
     ledger.uploaded(clip)
     story.lose(clip)
     lost = ledger.clip(clip.id)
-    assert (lost.upload_url, lost.uploaded) == (None, False)
+    assert (lost.upload_url, lost.state) == (None, State.FOUND)
     assert lost.problem == "the disk returns other bytes"
     assert ledger.in_spool() == []
 
@@ -406,11 +509,12 @@ def test_another_size_is_another_clip(ledger: Ledger, story: Story, state: State
     assert story.clip().id != clip.id
     assert story.clip().state is State.FOUND
     left = ledger.clip(clip.id)
-    assert (left.state, left.present) == (state, False)
+    assert (left.state.shown, left.present) == (state.shown, False)
+    assert left.state is not State.WIPING
     assert events_of(ledger, clip)[-1] == "clip.replaced"
 
 
-@pytest.mark.parametrize("state", sorted(set(State) - {State.WIPED}))
+@pytest.mark.parametrize("state", sorted(set(State) - {State.WIPING, State.WIPED}))
 def test_a_file_that_is_gone_is_gone_by_another_hand(
     ledger: Ledger, story: Story, state: State
 ) -> None:
@@ -538,7 +642,7 @@ def test_a_clip_holds_back_the_wipe_while_it_is_pending(
 ) -> None:
     story.bring_to(state)
     assert ledger.pending(CAMERA) == (state in PENDING)
-    assert len(ledger.to_wipe(CAMERA)) == (state is State.ACKNOWLEDGED)
+    assert len(ledger.to_wipe(CAMERA)) == (state in UNWIPED)
     assert ledger.counts() == {state: 1}
 
 
@@ -593,12 +697,12 @@ def test_the_spool_has_to_hold_what_has_no_receipt(
     ledger: Ledger, story: Story, state: State
 ) -> None:
     story.bring_to(state)
-    held = {State.SPOOLED, State.UPLOADING, State.REJECTED}
+    held = {State.SPOOLED, State.UPLOADING, State.UPLOADED, State.REJECTED}
     assert len(ledger.in_spool()) == (state in held)
 
 
-def test_a_clip_that_is_not_there_is_a_ledger_error(ledger: Ledger) -> None:
-    with pytest.raises(LedgerError, match="no clip 1"):
+def test_a_clip_that_is_not_there_is_not_found(ledger: Ledger) -> None:
+    with pytest.raises(NotFoundError, match="no clip 1"):
         ledger.clip(1)
 
 
@@ -761,25 +865,19 @@ def test_more_entries_than_one_page_are_read_in_order(ledger: Ledger) -> None:
 # Orders
 
 
+@pytest.mark.parametrize("order", [Story.read_again, Story.send_again, Story.restart])
 @pytest.mark.parametrize("state", State)
-@pytest.mark.parametrize("to", [State.FOUND, State.SPOOLED])
-def test_an_order_takes_up_what_is_stuck_or_acknowledged_and_nothing_else(
-    ledger: Ledger, story: Story, state: State, to: State
+def test_what_an_order_takes_up_is_told_with_what_it_was(
+    ledger: Ledger, story: Story, state: State, order: Step
 ) -> None:
     clip = story.bring_to(state)
-    before = ledger.head()
-    if state in {State.UNREADABLE, State.REJECTED, State.ACKNOWLEDGED} and to in TRANSITIONS[state]:
-        ledger.take_up(clip, to, 7)
-        (entry,) = ledger.entries(after=before.seq)
-        assert entry.event == "clip.taken_up"
-        assert (entry.detail["order"], entry.detail["before"]) == (7, state)
-        assert ("former_receipt" in entry.detail) == (state is State.ACKNOWLEDGED)
-        assert ledger.clip(clip.id).state is to
-    else:
-        with pytest.raises(LedgerError):
-            ledger.take_up(clip, to, 7)
-        assert ledger.clip(clip.id) == clip
-        assert ledger.head() == before
+    if (state, CHANGES[order]) not in LIFECYCLE:
+        return  # nothing happens, see above
+    order(story, clip)
+    *_, entry = ledger.entries()
+    assert entry.event == "clip.taken_up"
+    assert (entry.detail["order"], entry.detail["before"]) == (7, state.shown)
+    assert ("former_receipt" in entry.detail) == (state is State.ACKNOWLEDGED)
 
 
 def test_a_receipt_is_given_up_with_the_state_that_it_gave(ledger: Ledger, story: Story) -> None:
@@ -787,9 +885,9 @@ def test_a_receipt_is_given_up_with_the_state_that_it_gave(ledger: Ledger, story
     ledger.remember_upload(clip, "https://evidence.example/files/1")
     ledger.uploaded(clip)
     story.acknowledge(clip)
-    ledger.take_up(clip, State.FOUND, 7)
+    story.read_again(clip)
     again = ledger.clip(clip.id)
-    assert (again.receipt, again.upload_url, again.uploaded) == (None, None, False)
+    assert (again.receipt, again.upload_url, again.state) == (None, None, State.FOUND)
     assert ledger.to_wipe(CAMERA) == []
     assert ledger.pending(CAMERA) == 1
 
@@ -800,8 +898,9 @@ def test_a_clip_that_a_cut_short_wipe_has_left_can_be_taken_up(
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.begin_wipe(clip)
     story.look(found())
-    assert not ledger.clip(clip.id).wiping
-    ledger.take_up(clip, State.FOUND, order=1)
+    again = ledger.clip(clip.id)
+    assert (again.state, again.wipe_number) == (State.ACKNOWLEDGED, 0)
+    story.read_again(clip)
     assert "wipe.undone" in [entry.event for entry in ledger.entries()]
 
 
@@ -811,15 +910,15 @@ def test_a_clip_that_a_wipe_has_set_aside_is_still_being_wiped(
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.begin_wipe(clip)
     ledger.observe(CAMERA, story.docking, [], unseen=[PATH])
-    assert ledger.clip(clip.id).wiping
+    assert ledger.clip(clip.id).state is State.WIPING
     assert ledger.clip(clip.id).present
 
 
 def test_a_clip_whose_wipe_has_begun_is_not_taken_up(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.begin_wipe(clip)
-    with pytest.raises(LedgerError, match="has begun"):
-        ledger.take_up(clip, State.FOUND, 7)
+    with pytest.raises(TransitionError, match="in state wiping"):
+        story.read_again(clip)
     assert ledger.clip(clip.id).receipt
 
 
@@ -847,7 +946,7 @@ def acknowledged(story: Story) -> Clip:
     return story.clip()
 
 
-@pytest.mark.parametrize("by", ["disown", "take_up", "another receipt"])
+@pytest.mark.parametrize("by", ["disown", "read_again", "another receipt"])
 def test_the_journal_keeps_the_proof_that_a_clip_loses(
     ledger: Ledger, story: Story, by: str
 ) -> None:
@@ -855,8 +954,8 @@ def test_the_journal_keeps_the_proof_that_a_clip_loses(
     match by:
         case "disown":
             assert ledger.disown(clip)
-        case "take_up":
-            ledger.take_up(clip, State.FOUND, 7)
+        case "read_again":
+            story.read_again(clip)
         case _:
             assert ledger.confirmed(clip, "another receipt", "another answer")
     *_, entry = ledger.entries()
@@ -872,7 +971,7 @@ def test_what_was_said_of_a_clip_before_it_was_taken_up_is_not_kept(
     ledger: Ledger, story: Story
 ) -> None:
     asked = acknowledged(story)
-    ledger.take_up(asked, State.FOUND, 7)
+    story.read_again(asked)
     before = ledger.clips()
     assert not ledger.confirmed(asked, str(asked.receipt), "a late answer")
     assert not ledger.disown(asked)
@@ -912,26 +1011,20 @@ def test_a_wipe_does_not_begin_for_a_clip_that_an_order_has_taken_up_meanwhile(
     ledger: Ledger, story: Story
 ) -> None:
     clip = story.bring_to(State.ACKNOWLEDGED)
-    ledger.take_up(clip, State.FOUND, 7)
-    with pytest.raises(LedgerError, match="not acknowledged"):
+    story.read_again(clip)
+    with pytest.raises(TransitionError):
         story.begin_wipe(clip)
 
 
-@pytest.mark.parametrize("state", State)
-def test_an_upload_starts_anew_only_while_it_is_under_way(
+@pytest.mark.parametrize("state", sorted(ON_ITS_WAY))
+def test_an_upload_that_starts_anew_goes_on_from_nowhere(
     ledger: Ledger, story: Story, state: State
 ) -> None:
     clip = story.bring_to(state)
-    before = ledger.head()
-    if state in {State.SPOOLED, State.UPLOADING}:
-        ledger.remember_upload(clip, "https://evidence.example/files/1")
-        ledger.uploaded(clip)
-        ledger.restart_upload(clip, 7)
-        assert (ledger.clip(clip.id).upload_url, ledger.clip(clip.id).uploaded) == (None, False)
-    else:
-        with pytest.raises(LedgerError):
-            ledger.restart_upload(clip, 7)
-        assert ledger.head() == before
+    ledger.remember_upload(clip, "https://evidence.example/files/1")
+    story.restart(clip)
+    assert ledger.clip(clip.id).upload_url is None
+    assert [one.id for one in ledger.to_upload(1, exclude=(), receipts=False)] == [clip.id]
 
 
 def test_a_pause_is_kept_until_it_is_resumed_or_replaced(path: Path) -> None:
@@ -948,15 +1041,153 @@ def test_a_pause_is_kept_until_it_is_resumed_or_replaced(path: Path) -> None:
         assert ledger.pauses() == []
 
 
-FIRST_FORM = [
-    "DROP TABLE pauses",
+BACK_TO_4 = [
+    "DROP INDEX clips_to_upload",
+    "CREATE INDEX clips_to_upload ON clips (event DESC, recorded_at, id)"
+    " WHERE state IN ('spooled', 'uploading')",
+    "PRAGMA user_version = 4",
+]
+BACK_TO_2 = [
+    *BACK_TO_4,
     "DROP TABLE anchors",
     "ALTER TABLE clips DROP COLUMN answer",
     "DROP INDEX clips_by_ciphertext",
+    "PRAGMA user_version = 2",
+]
+FIRST_FORM = [
+    *BACK_TO_2,
+    "DROP TABLE pauses",
     *(f"DROP INDEX {name}" for name in ("clips_by_state", "clips_by_camera", "journal_by_clip")),
     "PRAGMA user_version = 1",
 ]
 """What leads back to the form of the first release."""
+
+
+def bring_back(path: Path, statements: Sequence[str]) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+class Old(NamedTuple):
+    """What an earlier ledger knew of where a clip is in its life."""
+
+    state: str
+    present: int
+    uploaded: int
+    wiping: int
+
+    @property
+    def is_on_camera(self) -> bool:
+        return bool(self.present) and self.state != "wiped"
+
+    @property
+    def now(self) -> State:
+        if self.state == "uploading" and self.uploaded:
+            return State.UPLOADED
+        if self.state == "acknowledged" and self.present and self.wiping:
+            return State.WIPING
+        return State(self.state)
+
+
+OLD = [
+    Old(state, present, uploaded, wiping)
+    for state in (
+        *("found", "ingesting", "spooled", "uploading", "acknowledged", "wiped"),
+        *("unreadable", "rejected"),
+    )
+    for present in (0, 1)
+    for uploaded in (0, 1)
+    for wiping in (0, 1, 2**62 - 1)
+    if not uploaded or state in {"uploading", "rejected", "acknowledged", "wiped"}
+    if not wiping or state in {"acknowledged", "wiped"}
+]
+
+
+def matching(old: Sequence[Old], condition: Callable[[Old], bool]) -> list[int]:
+    return [number for number, one in enumerate(old, 1) if condition(one)]
+
+
+@pytest.mark.parametrize("form", [BACK_TO_4, BACK_TO_2, FIRST_FORM])
+def test_what_an_earlier_ledger_kept_beside_the_state_is_part_of_it(
+    path: Path, form: Sequence[str]
+) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        story = Story(ledger)
+        for number in range(len(OLD)):
+            story.bring_to(State.SPOOLED, b"%d.mp4" % number)
+        head = ledger.head()
+    bring_back(path, form)
+    with closing(sqlite3.connect(path)) as database:
+        database.executemany(
+            "UPDATE clips SET state = ?, present = ?, uploaded = ?, wiping = ?, receipt = 'r'"
+            " WHERE id = ?",
+            [(*old, number) for number, old in enumerate(OLD, 1)],
+        )
+        database.commit()
+        before = database.execute("SELECT id, since, found, upload_url FROM clips").fetchall()
+    with closing(Ledger(path, FakeClock(), read_only=True)) as ledger:
+        unchanged = ledger.clips()
+        assert ledger.faults() == []
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert ledger.clips() == unchanged
+        assert [(clip.state, clip.present) for clip in unchanged] == [
+            (old.now, old.is_on_camera) for old in OLD
+        ]
+        assert ledger.head() == head == ledger.verify_journal()
+        with closing(sqlite3.connect(path)) as database:
+            query = "SELECT id, since, found, upload_url FROM clips"
+            assert database.execute(query).fetchall() == before
+
+        def asked(clips: Sequence[Clip]) -> list[int]:
+            return sorted(clip.id for clip in clips)
+
+        def on_camera(*states: str) -> list[int]:
+            return matching(OLD, lambda old: old.is_on_camera and old.state in states)
+
+        sent = {"spooled", "uploading"}
+        assert asked(ledger.to_wipe(CAMERA)) == on_camera("acknowledged")
+        assert ledger.unwiped(CAMERA) == len(on_camera("acknowledged"))
+        assert asked(ledger.wiping(CAMERA)) == matching(
+            OLD, lambda old: old.is_on_camera and old.state == "acknowledged" and old.wiping != 0
+        )
+        assert ledger.pending(CAMERA) == len(on_camera("found", "ingesting", *sent))
+        assert ledger.stuck(CAMERA) == len(on_camera("unreadable", "rejected"))
+        assert asked(ledger.to_ingest(CAMERA)) == on_camera("found")
+        assert asked(ledger.read_before(CAMERA)) == on_camera(*sent, "rejected", "acknowledged")
+        in_spool = matching(OLD, lambda old: old.state in sent | {"rejected"})
+        assert asked(ledger.in_spool()) == in_spool
+        on_its_way = matching(OLD, lambda old: old.state in sent)
+        assert asked(ledger.to_upload(1000, exclude=(), receipts=True)) == on_its_way
+        assert asked(ledger.to_upload(1000, exclude=(), receipts=False)) == matching(
+            OLD, lambda old: old.state in sent and not old.uploaded
+        )
+        assert asked(ledger.to_resync()) == sorted(
+            {*in_spool, *matching(OLD, lambda old: bool(old.present) and old.state in RESYNCED)}
+        )
+        for number, old in enumerate(OLD, 1):
+            sha256 = str(ledger.clip(number).ciphertext_sha256)
+            assert ledger.is_delivered(sha256) == (old.state in {"acknowledged", "wiped"})
+
+
+RESYNCED = {"unreadable", "rejected", "acknowledged", "spooled", "uploading"}
+
+
+def test_a_wipe_that_an_earlier_dockd_has_begun_is_carried_on(path: Path) -> None:
+    with closing(Ledger(path, FakeClock())) as ledger:
+        story = Story(ledger)
+        gone = story.bring_to(State.WIPING, b"gone.mp4")
+        left = story.bring_to(State.WIPING, b"left.mp4")
+    bring_back(path, [*BACK_TO_4, "UPDATE clips SET state = 'acknowledged', wiping = 77"])
+    with closing(Ledger(path, FakeClock())) as ledger:
+        assert [clip.wipe_number for clip in ledger.wiping(CAMERA)] == [77, 77]
+        (begun,) = ledger.begin_wipe([ledger.clip(left.id)], "delete")
+        assert begun.wipe_number == 77
+        ledger.observe(CAMERA, story.docking, [found(b"left.mp4")])
+        assert ledger.clip(gone.id).state is State.WIPED
+        assert ledger.clip(left.id).state is State.ACKNOWLEDGED
+        assert [clip.id for clip in ledger.to_wipe(CAMERA)] == [left.id]
 
 
 def test_a_ledger_of_the_first_form_is_brought_to_todays_with_all_that_is_in_it(
@@ -965,10 +1196,7 @@ def test_a_ledger_of_the_first_form_is_brought_to_todays_with_all_that_is_in_it(
     with closing(Ledger(path, FakeClock())) as ledger:
         clip = Story(ledger).bring_to(State.UPLOADING)
         head = ledger.head()
-    with closing(sqlite3.connect(path)) as database:
-        for statement in FIRST_FORM:
-            database.execute(statement)
-        database.commit()
+    bring_back(path, FIRST_FORM)
     with closing(Ledger(path, FakeClock(), read_only=True)) as ledger:
         assert ledger.clip(clip.id) == clip
     with closing(Ledger(path, FakeClock())) as ledger:
@@ -1005,7 +1233,9 @@ def test_what_a_look_asks_the_ledger_leaves_the_signed_statements_where_they_are
     assert known == replace(clip, manifest=None, receipt=None, answer=None)
     assert (ledger.wiping(CAMERA), ledger.unwiped(CAMERA)) == ([], 1)
     (begun,) = ledger.begin_wipe([clip], "delete")
-    assert ledger.wiping(CAMERA) == [replace(known, wiping=begun.wiping)]
+    assert ledger.wiping(CAMERA) == [
+        replace(known, state=State.WIPING, wipe_number=begun.wipe_number)
+    ]
 
 
 def test_whether_a_ciphertext_was_delivered_is_not_looked_for_in_every_clip(
@@ -1016,7 +1246,7 @@ def test_whether_a_ciphertext_was_delivered_is_not_looked_for_in_every_clip(
     assert not ledger.is_delivered("0" * 64)
     (plan,) = ledger._db.execute(
         "EXPLAIN QUERY PLAN SELECT count(*) FROM clips WHERE ciphertext_sha256 = ?"
-        " AND receipt IS NOT NULL AND state IN ('acknowledged', 'wiped')",
+        " AND receipt IS NOT NULL AND state IN ('acknowledged', 'wiped', 'wiping')",
         ("0" * 64,),
     )
     assert "clips_by_ciphertext" in plan["detail"]
@@ -1186,7 +1416,8 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
             [Story.spool, Story.upload, Story.acknowledge, Story.replace],
             [Story.spool, Story.upload, Story.acknowledge, Story.begin_wipe],
             [Story.spool, Story.upload, Story.acknowledge, Story.confirm, Story.disown],
-            [Story.give_up, Story.take_up],
+            [Story.give_up, Story.read_again],
+            [Story.spool, Story.upload, Story.finish],
             [Story.spool, Story.leave, Story.come_again],
         ]
     ):
@@ -1194,7 +1425,6 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
         story.bring_to(State.INGESTING, path)
         for step in steps:
             step(story, story.clip(path))
-    ledger.uploaded(story.clip(b"0.mp4"))
     ledger.note_problem(story.clip(b"0.mp4"), "receipt.refused", "it is for another clip")
     ledger.note_problem(story.clip(b"0.mp4"), "wipe.refused", "its content is another one")
     ledger.wipe_damaged(CAMERA, ["GPS/track.gps"])

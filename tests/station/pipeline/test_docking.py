@@ -39,7 +39,8 @@ from dockd.station.config import IngestConfig
 from dockd.station.control.metrics import Metrics
 from dockd.station.control.troubles import of_incident
 from dockd.station.ledger.ledger import Ledger
-from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, Standing, State
+from dockd.station.lifecycle import State
+from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, Standing
 from dockd.station.pipeline import docking, wipe
 from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.cleaning import Cleaning
@@ -271,7 +272,7 @@ class Bench:
 
     def has_acknowledged_all(self) -> bool:
         return self.docking.looked_at is not None and {
-            clip.state for clip in self.ledger.clips()
+            clip.state.shown for clip in self.ledger.clips()
         } == {State.ACKNOWLEDGED}
 
     def shows(self, event: str) -> bool:
@@ -566,7 +567,7 @@ def test_windows_end_when_nothing_goes_any_more(tmp_path: Path) -> None:
         bench.clip(f"{number}.mp4", str(number).encode())
     with closing(bench.ledger):
         bench.run_until(bench.is_stuck)
-        assert bench.ledger.counts() == {State.WIPED: 1, State.ACKNOWLEDGED: 2}
+        assert bench.ledger.counts() == {State.WIPED: 1, State.WIPING: 2}
 
 
 def cut_short(folder: Path) -> tuple[Path, SigningKey]:
@@ -1106,7 +1107,7 @@ def test_a_clip_that_a_crash_left_held_in_a_shared_folder_is_wiped_in_the_end(
         bench.run_until(bench.is_safe)
         (clip,) = bench.ledger.clips()
         (begun,) = bench.ledger.begin_wipe([clip], "delete")
-    path.rename(path.with_name(f".dockd-held-{str(clip.clip_id)[:16]}-{begun.wiping:016x}"))
+    path.rename(path.with_name(f".dockd-held-{str(clip.clip_id)[:16]}-{begun.wipe_number:016x}"))
     bench = Bench(tmp_path, receiver=bench.receiver)
     bench.media.ours_alone = False
     with closing(bench.ledger):
@@ -1276,7 +1277,7 @@ def test_an_order_to_hold_wipes_stops_the_one_that_is_under_way(tmp_path: Path) 
             )
         )
         assert len(list(bench.media.folder.iterdir())) == 2
-        assert not any(clip.wiping for clip in bench.ledger.clips()[1:])
+        assert not any(clip.wipe_number for clip in bench.ledger.clips()[1:])
 
 
 def let_checks_take(

@@ -28,7 +28,8 @@ from dockd.evidence.statements import (
 )
 from dockd.host.files import Files
 from dockd.station.ledger.ledger import Ledger, SealedFacts
-from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, State
+from dockd.station.lifecycle import State
+from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match
 from dockd.station.pipeline.recovery import Unknown, recover, renew
 from dockd.station.spool import Spool
 from tests.clocks import START, FakeClock

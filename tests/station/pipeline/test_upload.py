@@ -32,7 +32,8 @@ from dockd.station.config import TargetConfig
 from dockd.station.control.metrics import Metrics
 from dockd.station.control.troubles import of_incident
 from dockd.station.ledger.ledger import Ledger, SealedFacts
-from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, State
+from dockd.station.lifecycle import State
+from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match
 from dockd.station.pipeline.activity import Activity
 from dockd.station.pipeline.confirming import Confirmations
 from dockd.station.pipeline.delivery import PATIENCE

@@ -12,7 +12,8 @@ from dockd.base.errors import WipeBusyError, WipeFailedError, WipeRefusedError
 from dockd.host import files
 from dockd.host.files import Files
 from dockd.station.cameras.tree import Root
-from dockd.station.model import Camera, Clip, FileStat, Match, State
+from dockd.station.lifecycle import State
+from dockd.station.model import Camera, Clip, FileStat, Match
 from dockd.station.pipeline import wipe
 from tests.support import open_descriptors
 
@@ -62,8 +63,7 @@ def read_clip(root: Path, *, docking: int = DOCKING) -> Clip:
         receipt="receipt",
         answer="answer",
         upload_url=None,
-        uploaded=True,
-        wiping=WIPE,
+        wipe_number=WIPE,
         error=None,
         problem=None,
     )
@@ -505,7 +505,7 @@ def test_a_shared_clip_stays_where_there_is_no_room_to_ask_for_a_writer(
 
 
 def held(root: Path, clip: Clip) -> Path:
-    return file_of(root).with_name(f".dockd-held-{'c' * 16}-{clip.wiping:016x}")
+    return file_of(root).with_name(f".dockd-held-{'c' * 16}-{clip.wipe_number:016x}")
 
 
 def test_what_a_crash_left_held_gets_its_name_back(root: Path) -> None:
@@ -551,7 +551,7 @@ def renames(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_strangers_file_is_not_replaced_by_what_a_wipe_sets_aside(
     root: Path, kind: str, wiping: int
 ) -> None:
-    clip = replace(read_clip(root), wiping=wiping)
+    clip = replace(read_clip(root), wipe_number=wiping)
     tag = clip.clip_id if wiping == 1 else f"{'c' * 16}-{wiping:016x}"
     stranger = file_of(root).with_name(f".dockd-{kind}-{tag}")
     stranger.write_bytes(b"a stranger's")
