@@ -1,4 +1,4 @@
-"""Time as a seam: what the daemon knows of clocks, and how it waits."""
+"""Time as a seam: reading clocks, and waiting."""
 
 import asyncio
 import math
@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Self
 
 _STEP = 1.0
-"""Seconds by which a wall clock that is read goes ahead of the other one only if it was set."""
+"""Seconds by which the wall clock overtakes the monotonic one only if it was set."""
 
 
 class Clock:
-    """The machine's clocks; a test replaces it to make time pass."""
+    """The machine's clocks; tests and simulations replace it to make time pass."""
 
     def __init__(self) -> None:
         self._ahead = math.inf
@@ -25,14 +25,14 @@ class Clock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that is never set."""
+        """Return the seconds of a clock that is never set."""
         return time.monotonic()
 
     def steady(self) -> float:
-        """Return for how many seconds the wall clock has not been set forward, at least.
+        """Return for at least how many seconds the wall clock has not been set forward.
 
-        What it says of a longer time may be wrong. Of the time before this object was made,
-        as of a boot that found no time server yet, nothing is known.
+        Nothing is known of the time before this object was made, such as a boot without a
+        time server.
         """
         before, wall, after = self.monotonic(), self.now().timestamp(), self.monotonic()
         if wall - after > self._ahead + _STEP:
@@ -55,7 +55,7 @@ class Clock:
         return Timeout(seconds)
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
-        """Wait for an event, at most for a number of seconds; return whether it came."""
+        """Wait for an event, at most for a number of seconds; return whether it occurred."""
         sleeper = asyncio.ensure_future(self.sleep(seconds))
         waiter = asyncio.ensure_future(event.wait())
         try:
@@ -67,7 +67,7 @@ class Clock:
 
 
 class Timeout:
-    """A time limit on what is awaited within; it can be set anew."""
+    """A time limit on what is awaited within; it can be restarted."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds

@@ -1,4 +1,4 @@
-"""Semaphores that let the most urgent in first, or whoever has the least."""
+"""Semaphores that serve the most urgent first, or the owner with the fewest slots."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ Priority = tuple[bool, float, int]
 
 
 class PrioritySlots:
-    """So many at a time, in the order of their priority."""
+    """A number of slots, given out by priority."""
 
     def __init__(self, slots: int) -> None:
         self._free = slots
@@ -22,7 +22,7 @@ class PrioritySlots:
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         heapq.heappush(self._waiting, (priority, turn))
-        # Those who were woken together all ask before one of them is let in.
+        # Tasks that were woken together all queue before one of them gets a slot.
         loop.call_soon(self._let_in)
         try:
             await turn
@@ -48,11 +48,11 @@ class PrioritySlots:
 
 
 class FairSlots:
-    """So many at a time, shared out: the next one goes to whoever has the fewest."""
+    """A number of slots; the next free one goes to the owner with the fewest."""
 
     def __init__(self, slots: int) -> None:
         self._free = slots
-        # Whatever becomes of the others, there is one for somebody else.
+        # One slot stays for other owners, even if all of an owner's slots hang.
         self._most = slots - 1 if slots > 2 else slots
         self._held: Counter[str] = Counter()
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
@@ -69,7 +69,7 @@ class FairSlots:
             if turn.done() and not turn.cancelled():
                 self._leave(who)
             else:
-                with contextlib.suppress(ValueError):  # passed over by who left just now
+                with contextlib.suppress(ValueError):  # skipped when a slot was freed just now
                     self._waiting.remove((who, turn))
             raise
         try:
@@ -80,7 +80,7 @@ class FairSlots:
     def _leave(self, who: str) -> None:
         self._free += 1
         self._held[who] -= 1
-        self._held += Counter()  # forgets who has none
+        self._held += Counter()  # forgets owners without a slot
         self._let_in()
 
     def _let_in(self) -> None:

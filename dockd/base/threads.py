@@ -26,7 +26,7 @@ DEVICES_PATIENCE = 600.0
 _SLOWEST = 1 << 20
 """Bytes per second of the slowest camera."""
 _GRACE = 5.0
-"""Seconds that a cancellation waits for an answer."""
+"""Seconds that a cancellation waits for a call to return."""
 _MOST = 96
 """Concurrent calls of one camera; more of them wait."""
 
@@ -187,14 +187,14 @@ class Threads:
         self._hanging.discard(call)
         self._pool.abandoned = bool(self._hanging)
         if not call.cancelled():
-            call.exception()  # nobody waits for it
+            call.exception()  # its result is not needed
 
     def _hangs(self) -> CameraHangsError:
         seconds = self.clock.monotonic() - self._since
         return CameraHangsError(
-            f"{self._name}: {len(self._hanging)} calls have not returned, the first given up"
+            f"{self._name}: {len(self._hanging)} calls have not returned, the first abandoned"
             f" {seconds:.0f} s ago",
-            hint="check the folder's server and mount, or the device; dockd goes on once they do",
+            hint="check the folder's server and mount, or the device; dockd continues after that",
         )
 
 

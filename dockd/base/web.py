@@ -1,4 +1,4 @@
-"""What the receiver and the daemon's own API share of serving HTTP/1.1 with uvicorn."""
+"""Serving HTTP/1.1 with uvicorn, as shared by the receiver and the daemon's API."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from dockd.base.errors import CrowdedError
 from dockd.base.incidents import Incidents
 
 MAX_HEAD = 128 * 1024
-"""Bytes that may arrive without a message, its headers or its body getting further."""
+"""Bytes that may arrive without progress of a message, its headers or its body."""
 HANDSHAKE_SECONDS = 10.0
 """How long TLS may take to begin, and to end."""
 BACKLOG = 128
@@ -27,30 +27,30 @@ BACKLOG = 128
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on what a client may make it remember or wait for.
+    """uvicorn's protocol with limits on memory and time for each client.
 
-    By itself, it takes headers of any size at any pace.
+    uvicorn alone accepts headers of any size at any speed.
     """
 
     head_seconds = 10.0
     """How long a request's headers may take, and a new connection before the first."""
     linger_seconds = 10.0
-    """How long the rest of a body is read and dropped after its request was refused."""
+    """How long the rest of a body is read and discarded after an early response."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is being asked or answered on it; a body after its answer is nothing."""
+        """Whether no request is in progress; the rest of an answered body does not count."""
         cycle = getattr(self, "cycle", None)
         return not self._in_message if cycle is None else bool(cycle.response_complete)
 
     @property
     def host(self) -> str:
-        """The address that it comes from; empty before it is made."""
+        """The client's address; empty before the connection is made."""
         return self.client[0] if self.client else ""
 
     @property
     def descriptor(self) -> int:
-        """The number of its socket; -1 once that is closed."""
+        """The socket's descriptor; -1 once it is closed."""
         made = self.transport.get_extra_info("socket")
         return -1 if made is None else int(made.fileno())
 
@@ -79,7 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and end a connection whose bytes lead nowhere."""
+        """Parse, and end a connection without progress."""
         self._unused += len(data)
         super().data_received(data)
         if self._unused > MAX_HEAD and not self.transport.is_closing():
@@ -98,7 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Hand on a piece of the body."""
+        """Pass on a piece of the body."""
         self._unused = 0
         super().on_body(body)
 
@@ -110,7 +110,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Give a client that was answered early some time to notice."""
+        """Give a client with an early response some time to notice it."""
         super().on_response_complete()
         if self._in_message and self.cycle.response_complete:
             self._set_timer(self.linger_seconds)
@@ -124,7 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class BoundedServer(uvicorn.Server):
-    """uvicorn's server, for so many connections at once.
+    """uvicorn's server with a connection limit.
 
     Both of dockd's servers are one of these::
 
@@ -132,7 +132,7 @@ class BoundedServer(uvicorn.Server):
         await server.serve(sockets=[listener])  # until ``should_exit`` is set
 
     The listener is a bound stream socket, TCP or Unix, which the server takes over. Signals
-    are left to whoever runs it.
+    are left to the caller.
     """
 
     def __init__(
@@ -149,14 +149,14 @@ class BoundedServer(uvicorn.Server):
         """Make a server; nothing listens yet.
 
         Args:
-            app: what is served.
-            incidents: connections that are refused.
-            most_connections: those that are open at once, from accept to close and with their
-                TLS handshakes; one more is closed unread.
-            most_from_one: those of one address; with it, connections that are idle make way for
-                new ones. None: one address may have all, and those that are there stay.
-            protocol: how it is spoken.
-            tls: how it is encrypted, if it is.
+            app: the application.
+            incidents: where refused connections are reported.
+            most_connections: the limit of open connections, from accept to close and including
+                TLS handshakes; further ones are closed unread.
+            most_from_one: the limit for one address; with it, idle connections make way for new
+                ones. None: no limit for one address, and existing connections stay.
+            protocol: the protocol class.
+            tls: the TLS settings, if any.
             grace_seconds: how long requests may take to end after ``should_exit`` was set.
         """
         super().__init__(
@@ -171,7 +171,7 @@ class BoundedServer(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                # A request may outlast its connection. uvicorn refuses when this is reached.
+                # A request may outlast its connection; uvicorn refuses requests at this limit.
                 limit_concurrency=most_connections + 1,
                 timeout_graceful_shutdown=grace_seconds,
             )
@@ -188,7 +188,7 @@ class BoundedServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen; uvicorn's own way knows no limit for connections and handshakes."""
+        """Begin to listen; uvicorn itself has no limit for connections and handshakes."""
         self.servers = [await self._listen(listener) for listener in sockets or ()]
         self.started = True
 
@@ -212,7 +212,7 @@ class BoundedServer(uvicorn.Server):
 
 
 class _BoundedListener(socket.socket):
-    """A listener that counts its connections, and closes those that are too many."""
+    """A listener that counts its connections, and closes those beyond the limit."""
 
     def __init__(
         self, listener: socket.socket, most: int, most_from_one: int | None, incidents: Incidents
@@ -223,28 +223,28 @@ class _BoundedListener(socket.socket):
         self._connections: weakref.WeakKeyDictionary[socket.socket, str] = (
             weakref.WeakKeyDictionary()
         )
-        """Each with the address that it comes from."""
+        """Each with its client's address."""
         self.protocols: dict[BoundedProtocol, None] = {}
-        """What is spoken on them, oldest first, once a handshake is over."""
+        """Their protocols, oldest first, once a handshake is complete."""
         self._incidents = incidents.scope("connections", str(self.getsockname()))
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection.
 
         Raises:
-            ConnectionAbortedError: it was one too many; asyncio goes on.
+            ConnectionAbortedError: the limit was reached; asyncio continues.
         """
         connection, address = super().accept()
         host = network(str(address[0]) if isinstance(address, tuple) else "")
-        # What asyncio has done with is closed, whether anything was ever spoken or not.
+        # Connections that asyncio has finished with are closed, used or not.
         count = Counter(at for known, at in self._connections.items() if known.fileno() != -1)
         total, own = count.total(), count[host]
         if not self._has_room(total, own, host, count):
             connection.close()
             crowds = ", ".join(f"{many} from {who}" for who, many in count.most_common(3))
             error = CrowdedError(
-                f"{total} are open, {crowds}; one more from {host} was closed",
-                hint="see who connects (ss -tn); listen.max_connections is the receiver's bound",
+                f"{total} are open, {crowds}; a new one from {host} was closed",
+                hint="check who connects (ss -tn); the receiver's limit is listen.max_connections",
             )
             self._incidents.failed(events.connections_refused(), error)
             raise ConnectionAbortedError
@@ -263,9 +263,9 @@ class _BoundedListener(socket.socket):
         )
 
     def _make_room(self, host: str) -> bool:
-        """Drop the oldest connection from an address on which nothing goes on, if there is one.
+        """Drop the oldest idle connection from an address, if there is one.
 
-        If there is none, one whose TLS handshake isn't over.
+        Otherwise, drop one whose TLS handshake is incomplete.
         """
         spoken = {protocol.descriptor: protocol for protocol in self.protocols}
         own = [known for known, at in self._connections.items() if at == host]
@@ -279,13 +279,13 @@ class _BoundedListener(socket.socket):
             if connection.fileno() != -1 and connection.fileno() not in spoken:
                 del self._connections[connection]
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # which asyncio hears of, and closes
+                    connection.shutdown(socket.SHUT_RDWR)  # which asyncio notices, and closes
                 return True
         return False
 
 
 def network(host: str) -> str:
-    """Return what one peer can choose its address from: itself, or an IPv6 network of its own."""
+    """Return the addresses one client may use: its IPv4 address, or its IPv6 /64 network."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Method calls over D-Bus, with a connection for as long as they take."""
+"""Method calls over D-Bus, on a connection that lasts as long as they do."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ class Connection:
         *arguments: object,
         seconds: float,
     ) -> Any:
-        """Call a method, and return what it answers: one value, or a list of several.
+        """Call a method and return its reply: one value, or a list of several.
 
         Args:
             destination: the service's name on the bus.
@@ -84,7 +84,7 @@ async def connected(address: str | None = None) -> AsyncIterator[Connection]:
     a service on it was restarted.
 
     Raises:
-        DBusError: ``NoServer``: there is no bus, or it doesn't let this process in.
+        DBusError: ``NoServer``: there is no bus, or it denies access.
     """
     try:
         bus = MessageBus(address, BusType.SYSTEM)

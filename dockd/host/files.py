@@ -17,13 +17,13 @@ _RENAME_NOREPLACE = 1
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 OWN_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK})
-"""What a file is not to blame for: this process or machine has no more of something."""
+"""Errors that are not the file's: this process or machine lacks a resource."""
 READ_BLOCK = 1 << 20
 """Bytes read at a time past the page cache; a multiple of any device's sector."""
 
 
 class Files:
-    """What spool, receiver and wipe do to a disk; every durable step is one method."""
+    """The disk operations of spool, receiver and wipe; every durable step is one method."""
 
     randomness = Randomness()
     """Where temporary names come from."""
@@ -74,7 +74,7 @@ class Files:
             os.close(fd)
 
     def make_folder(self, folder: Path) -> None:
-        """Create a folder and its parents, each name durable, where they are missing."""
+        """Create a folder and its parents durably, where they are missing."""
         if folder.is_dir():
             return
         self.make_folder(folder.parent)
@@ -90,7 +90,7 @@ class Files:
             self.fsync_folder(part.parent)
 
     def publish_bytes(self, data: bytes, final: Path, *, staging: Path | None = None) -> None:
-        """Write a small file so that it is there whole and durable, or not at all.
+        """Write a small file durably, completely or not at all.
 
         A crash may leave a ``.part`` behind: in ``staging``, a folder of the same file
         system, or beside the file.
@@ -110,7 +110,7 @@ class Files:
             raise
 
     def remove(self, path: Path) -> None:
-        """Remove a file, durably; one that is gone already is no error."""
+        """Remove a file durably; a missing file is no error."""
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
             self.fsync_folder(path.parent)
@@ -130,7 +130,7 @@ class Files:
         os.fsync(folder_fd)
 
     def free_bytes(self, folder: Path) -> int:
-        """Return the bytes that an unprivileged process may still write there."""
+        """Return the free space for an unprivileged process, in bytes."""
         status = os.statvfs(folder)
         return status.f_bavail * status.f_frsize
 
@@ -138,9 +138,9 @@ class Files:
 def rename_new(folder_fd: int, name: bytes, new_name: bytes) -> None:
     """Rename within an open folder, and replace nothing.
 
-    vfat, exfat, ext4 and the other local file systems do that in one step. Where it can't be
-    asked for (NFS, 9p, some FUSE ones, which answer EINVAL), the new name is taken by an empty
-    file first, which fails if there is anything, and that file of one's own is replaced.
+    vfat, exfat, ext4 and the other local file systems do that in one step. Where it is not
+    supported (NFS, 9p, some FUSE ones, which return EINVAL), an empty file takes the new name
+    first, which fails if the name is taken, and is then replaced.
 
     Raises:
         FileExistsError: the new name is taken.
@@ -163,7 +163,7 @@ def read_from_disk(path: Path) -> Iterator[memoryview]:
     """Yield a regular file's bytes as ``read_fd_from_disk`` does; a link is not followed.
 
     Raises:
-        OSError: what the disk answered.
+        OSError: the disk's error.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -175,15 +175,15 @@ def read_from_disk(path: Path) -> Iterator[memoryview]:
 def read_fd_from_disk(fd: int) -> Iterator[memoryview]:
     """Yield an open file's bytes as the disk has them, not as the page cache remembers.
 
-    Reads with ``O_DIRECT``; where the file system knows no such thing (tmpfs on older
+    Reads with ``O_DIRECT``; where the file system does not support it (tmpfs on older
     kernels, some FUSE ones) the cached pages are written back and dropped first. A view
-    is valid until the next one is asked for.
+    is valid until the next one is requested.
 
     Args:
         fd: open for reading, at the file's start.
 
     Raises:
-        OSError: what the disk answered.
+        OSError: the disk's error.
     """
     try:
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_DIRECT)
@@ -200,17 +200,17 @@ def read_fd_from_disk(fd: int) -> Iterator[memoryview]:
 
 
 def has_writer(fd: int) -> bool | None:
-    """Say whether anybody has this file open for writing; None where Linux can't tell.
+    """Say whether any process has this file open for writing; None if Linux can't tell.
 
-    A read lease is granted only while nobody does (fcntl(2), "Leases"); it takes a file
-    of one's own. On a network file system the answer means nothing: the server may refuse
-    a lease though nobody writes, and writers elsewhere are not known here.
+    A read lease is granted only while none does (fcntl(2), "Leases"), and only to the file's
+    owner. On a network file system the result is meaningless: the server may refuse a lease
+    though nothing writes, and writers elsewhere are unknown here.
 
     Raises:
-        OSError: this machine has no room for the question.
+        OSError: the process or machine lacks a resource.
     """
     try:
-        # A writer that comes meanwhile makes the kernel send a signal; SIGIO would kill.
+        # A writer that arrives in between makes the kernel send a signal; SIGIO would kill.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:

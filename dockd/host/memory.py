@@ -1,4 +1,4 @@
-"""How the process's memory allocator is to treat the buffers of files and sockets."""
+"""How the memory allocator treats the buffers of files and sockets."""
 
 import contextlib
 import ctypes
@@ -8,7 +8,7 @@ _MIB = 2**20
 
 
 def keep_buffers() -> None:
-    """Make glibc reuse the memory of buffers instead of mapping each one anew.
+    """Make glibc reuse the memory of buffers instead of mapping each one again.
 
     asyncio receives into a new 256 KiB buffer each time and files are read by the MiB;
     glibc maps and unmaps blocks of that size, and the kernel zeroes each page on the way,

@@ -1,4 +1,4 @@
-"""What dockd tells systemd: ready, status, stopping, and that its work gets on.
+"""Notifications to systemd: ready, status, stopping, and the watchdog.
 
 The protocol is that of sd_notify(3), the watchdog that of sd_watchdog_enabled(3).
 """
@@ -14,9 +14,9 @@ from dockd.base import events
 from dockd.base.clock import Clock
 
 STATUS_SECONDS = 5.0
-"""How often the status is told, and the watchdog fed unless it wants that sooner."""
+"""How often the status is sent, and the watchdog fed unless it needs that sooner."""
 _UNWATCHED_SECONDS = 60.0
-"""What counts as stuck where no watchdog says so."""
+"""After how long work counts as stuck without a watchdog."""
 
 
 class Notifier:
@@ -28,42 +28,42 @@ class Notifier:
         # "@" stands for the NUL byte of an abstract address, unix(7).
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.watchdog_seconds = _watchdog_seconds(environment) if address else None
-        """Within what time the watchdog wants to be fed; None where there is none."""
+        """The watchdog's time limit; None without a watchdog."""
 
     @property
     def listening(self) -> bool:
-        """Whether a service manager listens."""
+        """Whether there is a service manager."""
         return bool(self._address)
 
     def ready(self) -> None:
-        """Say that the start, or a reload, is over."""
+        """Signal that the start, or a reload, is complete."""
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """Say that the configuration is read anew; ``ready`` ends that."""
+        """Signal that the configuration is being reloaded; ``ready`` ends that."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that the stop has begun."""
+        """Signal that the shutdown has begun."""
         self._send("STOPPING=1")
 
     def extend(self, seconds: float) -> None:
-        """Ask for so many seconds from now, for a start or a stop that gets on but takes long."""
+        """Request more seconds from now, for a start or a shutdown that progresses but is slow."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def status(self, text: str) -> None:
-        """Say in a sentence what goes on; a line break would end it."""
+        """Set the one-line status; line breaks are removed."""
         self._send(f"STATUS={' '.join(text.split())}")
 
     def feed_watchdog(self) -> None:
-        """Say that all is well, for another while."""
+        """Reset the watchdog."""
         self._send("WATCHDOG=1")
 
     def _send(self, *assignments: str) -> None:
         if not self._address:
             return
-        # A manager that is gone or starts anew is no reason to stop the work; when it
-        # misses a message, its own time limits decide.
+        # A service manager that is gone or restarts must not stop the work; if it misses a
+        # message, its own time limits apply.
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
@@ -81,7 +81,7 @@ def _watchdog_seconds(environment: Mapping[str, str]) -> float | None:
 
 
 class Heartbeats:
-    """The parts whose work has to get on, and when each last showed that it does."""
+    """The parts that must make progress, and when each last did."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -89,7 +89,7 @@ class Heartbeats:
         self._last: dict[str, float] = {}
 
     def part(self, name: str, within: float) -> Callable[[], None]:
-        """Add a part; it has to call what is returned again ``within`` so many seconds."""
+        """Add a part; it must call the result at least every ``within`` seconds."""
 
         def beat() -> None:
             self._last[name] = self._clock.monotonic()
@@ -99,7 +99,7 @@ class Heartbeats:
         return beat
 
     def overdue(self) -> list[str]:
-        """Return the parts that have been silent for too long."""
+        """Return the parts without progress for too long."""
         now = self._clock.monotonic()
         return [name for name, last in self._last.items() if now - last > self._within[name]]
 
@@ -111,10 +111,10 @@ async def feed(
     status: Callable[[], str],
     clock: Clock,
 ) -> None:
-    """Tell the status, and feed the watchdog while the work gets on; runs until cancelled.
+    """Send the status, and feed the watchdog while work progresses; runs until cancelled.
 
-    A feeding is earned: the probe, a small piece of real work, has just been done, and no
-    part is overdue. Otherwise that is logged once, and systemd's patience runs out.
+    The watchdog is fed only if the probe, a small piece of real work, has succeeded and no part
+    is overdue. Otherwise that is logged once, and systemd's time limit expires.
 
     Raises:
         Whatever the probe raises.
@@ -136,7 +136,7 @@ async def feed(
 
 
 async def _answered(probe: Callable[[], Awaitable[None]], patience: float, clock: Clock) -> None:
-    """Wait for the probe, however long; log it once when it takes longer than ``patience``."""
+    """Wait for the probe without limit; log once if it takes longer than ``patience``."""
     probing = asyncio.ensure_future(probe())
     over = asyncio.Event()
     probing.add_done_callback(lambda _: over.set())

@@ -10,7 +10,7 @@ _SECONDS = 5.0
 
 
 async def is_synchronised(bus_address: str | None = None) -> bool | None:
-    """Ask systemd whether a time service keeps the clock right; None where it can't be told.
+    """Ask systemd whether a time service keeps the clock synchronised; None if unknown.
 
     ``NTPSynchronized`` of org.freedesktop.timedate1 is the kernel's own flag (adjtimex(2)),
     so it is the same for chrony, ntpd, systemd-timesyncd and any other.

@@ -1,4 +1,4 @@
-"""Looking as the user whom the service runs as: root may read what that user may not."""
+"""Checks run as the service's user, as root may read more than that user."""
 
 import os
 import pickle
@@ -12,14 +12,14 @@ _NOBODY = 65534
 
 
 def can_be(uid: int) -> bool:
-    """Say whether this process is that user, or can look as that user."""
+    """Say whether this process is that user, or can become it."""
     return os.geteuid() in {0, uid}
 
 
 def as_user(uid: int, look: Callable[[], T]) -> T:
-    """Return what a function returns when that user calls it: in a child process, if need be.
+    """Return a function's result as that user, from a child process if necessary.
 
-    Only root can look as another user; anybody else looks as who they are.
+    Only root can become another user; other users call it as themselves.
 
     Raises:
         Exception: what the function has raised.
@@ -34,7 +34,7 @@ def as_user(uid: int, look: Callable[[], T]) -> T:
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
     os.waitpid(child, 0)
-    is_result, value = pickle.loads(answer)  # noqa: S301  # this process's own child
+    is_result, value = pickle.loads(answer)  # noqa: S301  # from this process's own child
     if not is_result:
         raise value
     result: T = value
@@ -42,12 +42,12 @@ def as_user(uid: int, look: Callable[[], T]) -> T:
 
 
 def _answer(uid: int, look: Callable[[], T], writing: int) -> None:
-    """Look as that user, in the child, which ends here whatever happens."""
+    """Call the function as that user, in the child process, which ends here."""
     try:
         try:
             _become(uid)
             answer = pickle.dumps((True, look()))
-        except Exception as error:  # noqa: BLE001  # it is the parent's
+        except Exception as error:  # noqa: BLE001  # raised in the parent
             answer = pickle.dumps((False, error))
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(answer)

@@ -1,4 +1,4 @@
-"""``dockd receiver --check``: looks the receiver over without running it."""
+"""``dockd receiver --check``: checks the receiver's setup without running it."""
 
 import contextlib
 import os
@@ -26,13 +26,13 @@ _SERVICE_STORE = Path("/var/lib/dockd-receiver")
 
 
 def check(config_path: Path) -> Iterator[tuple[str, Finding]]:
-    """Yield what there is to say of each part, under its name; nothing is changed."""
+    """Yield the findings on each part, under its name; nothing is changed."""
     try:
         config = configuration.load(config_path)
     except DockdError as problem:
-        yield "configuration", failure(problem, "the other checks need it mended first")
+        yield "configuration", failure(problem, "the other checks need a valid configuration")
         return
-    yield "configuration", ok(f"{config_path} has no mistakes")
+    yield "configuration", ok(f"{config_path} is valid")
     for name, look in (("keys", _keys), ("listen", _listen), ("store", _store)):
         try:
             for finding in look(config):
@@ -40,7 +40,7 @@ def check(config_path: Path) -> Iterator[tuple[str, Finding]]:
         except DockdError as problem:
             yield name, failure(problem)
         except OSError as problem:
-            yield name, error(f"{problem}", "run it as the user whom the service runs as, or root")
+            yield name, error(f"{problem}", "run it as the user of the service, or as root")
 
 
 def _keys(config: Config) -> Findings:
@@ -52,9 +52,9 @@ def _keys(config: Config) -> Findings:
     open_ones = [entry.id for entry in config.stations if not entry.tokens_sha256]
     if open_ones and config.listen.client_ca_file is None:
         yield warning(
-            f"{', '.join(open_ones[:5])}: anybody who reaches the receiver may ask as them;"
+            f"{', '.join(open_ones[:5])}: anyone who can reach the receiver may ask in their name;"
             " an upload still needs their signature",
-            "give each station a token (tokens_sha256), or ask for certificates (client_ca_file)",
+            "give each station a token (tokens_sha256), or require certificates (client_ca_file)",
         )
 
 
@@ -63,12 +63,12 @@ def _listen(config: Config) -> Findings:
     where = f"{listen.host} port {listen.port}"
     if listen.certificate is not None:
         tls_context(listen)
-        yield ok(f"{where}, by TLS")
+        yield ok(f"{where}, with TLS")
         yield _certificate(listen)
     elif is_exposed(listen):
         yield warning(
-            f"{where}: plain HTTP on an address that other machines reach; tokens and manifests"
-            " can be read on the way",
+            f"{where}: plain HTTP on an address that other machines can reach; tokens and"
+            " manifests can be read in transit",
             "set listen.certificate and certificate_key_file, or listen on 127.0.0.1 behind a"
             " proxy",
         )
@@ -95,33 +95,33 @@ def _store(config: Config) -> Findings:
         yield _missing(path, uid)
         return
     if not _can_write(path, uid):
-        yield error(f"{path} can't be written by user {uid}", "let the receiver's user write it")
+        yield error(f"user {uid} can't write to {path}", "give the receiver's user write access")
         return
     if not can_be(uid):
         yield warning(
-            f"{path} belongs to user {uid}, and was looked at as user {os.geteuid()}",
-            "run it as the user whom the service runs as, or root",
+            f"{path} belongs to user {uid}, and was checked as user {os.geteuid()}",
+            "run it as the user of the service, or as root",
         )
     system = os.statvfs(path)
     free, reserve = system.f_bavail * system.f_frsize, config.store.reserve
     about = f"{path}: {shown_size(free)} are free, {shown_size(reserve)} stay in reserve"
     if free <= reserve:
-        yield error(about, "make room on the store's disk; every upload is refused (507)")
+        yield error(about, "free up space on the store's disk; every upload is refused (507)")
     elif free <= 2 * reserve:
-        yield warning(about, "make room on the store's disk before uploads are refused")
+        yield warning(about, "free up space on the store's disk before uploads are refused")
     else:
         yield ok(about)
     with contextlib.suppress(FileNotFoundError):
         damaged = sum(1 for _ in (path / "damaged").iterdir())
         if damaged:
             yield warning(
-                f"{path / 'damaged'} holds {damaged} files that the disk has not kept",
-                "look at the disk (dmesg); docs/formats.md says what they are",
+                f"{path / 'damaged'} holds {damaged} files that were damaged on disk",
+                "check the disk (dmesg); docs/formats.md describes them",
             )
 
 
 def _uid(store: Path) -> int:
-    """Return whom the receiver of a store runs as: the unit's user, or the store's owner."""
+    """Return the user of a store's receiver: the unit's user, or the store's owner."""
     if store == _SERVICE_STORE:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(_SERVICE_USER).pw_uid
@@ -132,17 +132,17 @@ def _uid(store: Path) -> int:
 
 
 def _missing(store: Path, uid: int) -> Finding:
-    """Say whether the first start can make a store."""
+    """Say whether the first start can create a store."""
     parent = next(folder for folder in store.parents if folder.exists())
-    # Systemd makes that of the service itself (StateDirectory=).
+    # systemd creates that of the service (StateDirectory=).
     if store == _SERVICE_STORE or _can_write(parent, uid):
-        return ok(f"there is no {store} yet; the first start makes it")
+        return ok(f"{store} does not exist yet; the first start creates it")
     return error(
-        f"there is no {store}, and user {uid} can't make it in {parent}",
-        "make it, and let the receiver's user write it",
+        f"{store} does not exist, and user {uid} can't create it in {parent}",
+        "create it, and give the receiver's user write access",
     )
 
 
 def _can_write(folder: Path, uid: int) -> bool:
-    """Say whether a user can use a folder: root may do what that user may not."""
+    """Say whether a user can use a folder, as root may do more than that user."""
     return as_user(uid, lambda: os.access(folder, os.R_OK | os.W_OK | os.X_OK))

@@ -11,7 +11,7 @@ from dockd.evidence.keys import pem_path
 from dockd.receiver.config import ListenConfig
 
 _PASSING = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, socket.EAI_AGAIN}
-"""Why an address may not be listened on yet: it is taken, not there, or can't be looked up."""
+"""Transient errors: the address is taken, not assigned yet, or can't be resolved."""
 
 
 def is_exposed(listen: ListenConfig) -> bool:
@@ -26,8 +26,8 @@ def open_listener(listen: ListenConfig) -> socket.socket:
     """Open the socket to listen on.
 
     Raises:
-        ListenError: the address can't be listened on now.
-        ConfigError: it never can be.
+        ListenError: the address is unavailable now.
+        ConfigError: the address is invalid.
     """
     try:
         found = socket.getaddrinfo(
@@ -37,22 +37,22 @@ def open_listener(listen: ListenConfig) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except UnicodeError as error:
         raise ConfigError(
-            f"listen: {listen.host} is no name", hint="correct listen.host"
+            f"listen: {listen.host} is not a valid name", hint="correct listen.host"
         ) from error
     except OSError as error:
         detail = f"{listen.host} port {listen.port}: {error.strerror}"
         if error.errno in _PASSING:
-            hint = "another process may have the port, or this machine not yet the address"
+            hint = "another process may use the port, or the address is not assigned yet"
             raise ListenError(detail, hint=hint) from error
-        hint = "look at listen.host, and whether the receiver may use the port"
+        hint = "check listen.host, and whether the receiver may use the port"
         raise ConfigError(f"listen: {detail}", hint=hint) from error
 
 
 def tls_context(listen: ListenConfig) -> ssl.SSLContext | None:
-    """Return the TLS settings; with a client CA, a client has to show a certificate.
+    """Return the TLS settings; with a client CA, clients must present a certificate.
 
     Raises:
-        KeyFileError: certificate, key or CA can't be used.
+        KeyFileError: certificate, key or CA is unusable.
     """
     if listen.certificate is None or listen.certificate_key_file is None:
         return None
@@ -70,6 +70,6 @@ def tls_context(listen: ListenConfig) -> ssl.SSLContext | None:
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as error:
         raise KeyFileError(
-            f"TLS: {error}", hint="look at certificate, certificate_key_file and client_ca_file"
+            f"TLS: {error}", hint="check certificate, certificate_key_file and client_ca_file"
         ) from error
     return context

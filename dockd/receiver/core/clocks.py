@@ -1,4 +1,4 @@
-"""What the clocks of station and receiver have to agree on before a receipt is signed."""
+"""How far the clocks of station and receiver must agree before a receipt is signed."""
 
 from datetime import datetime
 
@@ -8,13 +8,13 @@ from dockd.evidence.statements import Manifest, is_sealed_later
 
 
 def check_clocks(manifest: Manifest, now: datetime) -> None:
-    """Check that a receipt of now would not be older than its manifest, which no station takes.
+    """Check that a receipt signed now is not older than its manifest, as stations reject those.
 
     Raises:
-        ClocksDifferError: it would.
+        ClocksDifferError: it would be.
     """
     if is_sealed_later(manifest, now):
         raise ClocksDifferError(
-            f"it was sealed at {manifest.sealed_at}, and here it is {timestamp(now)}",
+            f"it was sealed at {manifest.sealed_at}, and the receiver's time is {timestamp(now)}",
             hint="correct the clock of the station or of the receiver, and restart the station",
         )

@@ -10,11 +10,11 @@ from dockd.receiver import events
 from dockd.receiver.core.errors import Reason, RefusedError
 
 QUIET_SECONDS = 60.0
-"""How long a disk has to give no error before its errors count as over."""
+"""How long a disk must work without error before its errors count as over."""
 _RETRY_AFTER = 30
 
 Kind = Literal["read", "write"]
-"""What a disk was asked for."""
+"""What a disk was used for."""
 
 
 class Faults:
@@ -33,12 +33,12 @@ class Faults:
         self._failed_at = self._clock.monotonic()
         failure = StoreError(str(error), hint="check the store's disk and its mount")
         if _is_full(error):
-            failure = StoreFullError(str(error), hint="make room on the store's disk")
+            failure = StoreFullError(str(error), hint="free up space on the store's disk")
         self._incidents.failed(events.receiver_store_failed(), failure)
 
     def refused(self, error: Exception) -> RefusedError:
         """Return how a client hears of an error that was noted."""
-        reason, detail = Reason.DISK_FAILED, "the disk gave an error"
+        reason, detail = Reason.DISK_FAILED, "the disk returned an error"
         if _is_full(error):
             reason, detail = Reason.DISK_FULL, "the disk is full"
         return RefusedError(reason, detail, retry_after=_RETRY_AFTER)

@@ -85,7 +85,7 @@ class Room:
         error = StoreFullError(
             f"{self.free} bytes are free, {self.promised} of them promised, and {self._reserve}"
             " stay in reserve",
-            hint="make room on the store's disk, or lower store.reserve",
+            hint="free up space on the store's disk, or lower store.reserve",
         )
         self._incidents.failed(events.receiver_room_short(), error)
 
@@ -154,9 +154,9 @@ class Room:
         if own > share:
             raise RefusedError(
                 Reason.SHARE_FULL,
-                f"{station} wants {own} bytes for its unfinished uploads, and one station's share"
-                f" of what is free is {share}",
-                hint="make room on the receiver's disk, or let the station finish its uploads",
+                f"{station} needs {own} bytes for its unfinished uploads, and one station's share"
+                f" of the free space is {share}",
+                hint="free up space on the receiver's disk, or let the station finish its uploads",
                 retry_after=_RETRY_AFTER,
             )
 
@@ -174,7 +174,7 @@ class Room:
             Reason.NO_ROOM,
             f"{free} bytes are free, this and other uploads need {needed}, "
             f"and {self._reserve} stay in reserve",
-            hint="make room on the receiver's disk",
+            hint="free up space on the receiver's disk",
             retry_after=_RETRY_AFTER,
         )
 

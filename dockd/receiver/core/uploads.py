@@ -183,8 +183,8 @@ class Uploads:
         if len(own) >= MAX_UNFINISHED or size > MAX_UNFINISHED_BYTES:
             raise RefusedError(
                 Reason.TOO_MANY_UPLOADS,
-                f"there are {len(own)} of {station}, with those that are being read back",
-                hint="they expire, or the station finishes them",
+                f"there are {len(own)} of {station}, including those being read back",
+                hint="they expire unless the station finishes them",
                 retry_after=_TOO_MANY_RETRY_AFTER,
             )
 

@@ -74,7 +74,7 @@ class Verifier:
         self._read: OrderedDict[str, tuple[float, datetime]] = OrderedDict()
         """When each manifest's copy was read back last, by both clocks."""
         self._damaged: set[str] = set()
-        """Manifests whose copies are not what was signed for."""
+        """Manifests whose copies differ from what was signed for."""
         self._failing: dict[str, _Failing] = {}
 
     def read_at(self, manifest_sha256: str) -> datetime | None:
@@ -217,7 +217,7 @@ class Verifier:
                 clip_id=copy.manifest.clip_id,
                 file=copy.file,
                 detail=f"{error.detail}; it stays where it is until it is uploaded again",
-                hint="look at the disk (dmesg); a station that still has the clip uploads it"
-                " again, otherwise bring it back from a backup",
+                hint="check the disk (dmesg); a station that still has the clip uploads it"
+                " again, otherwise restore it from a backup",
             )
         return error

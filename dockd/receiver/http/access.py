@@ -37,7 +37,7 @@ class Access:
         """
         station = self._stations.of_key(kid)
         if station is None:
-            raise RequestError(problems.NOT_ENROLLED, f"no station here has the key {kid}")
+            raise RequestError(problems.NOT_ENROLLED, f"no enrolled station has the key {kid}")
         return station
 
     def caller(self, authorization: str | None) -> Caller:
@@ -48,11 +48,11 @@ class Access:
         """
         if authorization is None:
             if all(station.token_digests for station in self._stations):
-                raise _unauthorized("the request carries no token")
+                raise _unauthorized("the request has no token")
             return Caller(None)
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            raise _unauthorized("the request is not authorized by a bearer token")
+            raise _unauthorized("the Authorization header is not a bearer token")
         digest = hashlib.sha256(token.strip().encode("latin-1")).digest()
         found = [
             station
@@ -61,7 +61,7 @@ class Access:
             if hmac.compare_digest(known, digest)
         ]
         if not found:
-            raise _unauthorized("the token is not known here")
+            raise _unauthorized("unknown token")
         return Caller(found[0])
 
     def may_act(self, caller: Caller, station_id: str) -> bool:
@@ -81,11 +81,11 @@ class Access:
             if caller.station.id != station_id:
                 raise RequestError(
                     problems.OTHER_STATION,
-                    f"the token is that of {caller.station.id}, not of {station_id}",
+                    f"the token belongs to {caller.station.id}, not to {station_id}",
                     hint="give the station its own token",
                 )
         elif not self.may_act(caller, station_id):
-            raise _unauthorized(f"{station_id} has to show its token")
+            raise _unauthorized(f"{station_id} must send its token")
 
     def manifest(self, token: str, caller: Caller) -> Manifest:
         """Check a manifest that a caller sends.
@@ -116,13 +116,13 @@ def _claim(token: str) -> str:
         signer = read_unverified_manifest(token).station
     except ManifestRefusedError:
         return ""
-    return f"; it says that it is from {signer.id}, key {signer.kid}"
+    return f"; it claims to be from {signer.id}, key {signer.kid}"
 
 
 def _unauthorized(detail: str) -> RequestError:
     return RequestError(
         problems.TOKEN_REFUSED,
         detail,
-        hint="put the token whose digest the receiver has into the station's token_file",
+        hint="the station's token_file must hold a token whose digest the receiver has",
         headers={"WWW-Authenticate": "Bearer"},
     )

@@ -1,4 +1,4 @@
-"""A request's body as it arrives, waited for only so long."""
+"""A request body as it arrives, with time limits."""
 
 from collections.abc import AsyncIterator
 
@@ -11,11 +11,11 @@ from dockd.receiver.http import problems
 from dockd.receiver.http.problems import RequestError
 
 IDLE_SECONDS = 60.0
-"""How long a body may stop arriving."""
+"""How long a body may pause."""
 BATCH_SECONDS = 300.0
 """How long ``BATCH`` bytes may take: no connection is held for less than about 3.5 KB/s."""
 SMALL_SECONDS = 30.0
-"""How long a body may take that is read at once."""
+"""How long a small body may take as a whole."""
 
 
 async def pieces(

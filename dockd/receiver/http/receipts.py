@@ -147,7 +147,7 @@ class Receipts:
         caller = self._caller(request)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != STATEMENT_TYPE:
-            raise RequestError(problems.MEDIA_TYPE, f"Content-Type has to be {STATEMENT_TYPE}")
+            raise RequestError(problems.MEDIA_TYPE, f"Content-Type must be {STATEMENT_TYPE}")
         nonce = _nonce(request)
         who = caller.name or network(request.client.host if request.client else "")
         with self._requests.one(who):
@@ -156,7 +156,7 @@ class Receipts:
         manifest = self._access.manifest(token, caller)
         request.state.station = manifest.station.id
         if manifest.clip_id != clip_id:
-            raise RequestError(problems.MANIFEST_REFUSED, "it is that of another clip")
+            raise RequestError(problems.MANIFEST_REFUSED, "it belongs to another clip")
         with self._requests.one(manifest.station.id):
             held = await self._desk.receipt(manifest, token, _wanted_wait(request))
         if isinstance(held, Wait):
@@ -176,7 +176,7 @@ def _nonce(request: Request) -> str | None:
     nonce = request.headers.get(NONCE_HEADER)
     if nonce is not None and not _NONCE.fullmatch(nonce):
         raise RequestError(
-            problems.BAD_HEADER, f"{NONCE_HEADER} has to be 22 to 86 characters of base64url"
+            problems.BAD_HEADER, f"{NONCE_HEADER} must be 22 to 86 characters of base64url"
         )
     return nonce
 

@@ -26,7 +26,7 @@ class Requests:
             raise RequestError(
                 problems.TOO_MANY_REQUESTS,
                 f"{station} has {self._most} requests under way",
-                hint="lower target.concurrency at the station, or see what else uses its token",
+                hint="lower target.concurrency at the station, or check what else uses its token",
                 headers={"Retry-After": "5"},
             )
         self._under_way[station] += 1

@@ -63,7 +63,7 @@ class TusMiddleware:
         if scope["method"] != "OPTIONS" and headers.get("tus-resumable") != VERSION:
             refusal = RequestError(
                 problems.TUS_VERSION,
-                "the Tus-Resumable header is missing or of another version",
+                "the Tus-Resumable header is missing or has another version",
                 headers={"Tus-Version": VERSION},
             )
             await refusal.response()(scope, receive, send_with_version)
@@ -133,8 +133,8 @@ class Tus:
         if not token:
             raise RequestError(
                 problems.BAD_HEADER,
-                "Upload-Metadata names no manifest",
-                hint="this receiver takes uploads of dockd stations only",
+                "Upload-Metadata has no manifest",
+                hint="this receiver accepts uploads of dockd stations only",
             )
         manifest = self._access.manifest(token, caller)
         request.state.station = manifest.station.id
@@ -145,7 +145,7 @@ class Tus:
             )
         if length > self._max_size:
             raise RequestError(
-                problems.TOO_LARGE, f"the clip has {length} bytes, {self._max_size} are the most"
+                problems.TOO_LARGE, f"the clip has {length} bytes; the limit is {self._max_size}"
             )
         with_upload = _media_type(headers) == BODY_TYPE
         checksum = _parse_checksum(headers) if with_upload else None
@@ -178,7 +178,7 @@ class Tus:
     async def _patch(self, request: Request, upload: Upload | Stored) -> Response:
         headers = request.headers
         if _media_type(headers) != BODY_TYPE:
-            raise RequestError(problems.MEDIA_TYPE, f"Content-Type has to be {BODY_TYPE}")
+            raise RequestError(problems.MEDIA_TYPE, f"Content-Type must be {BODY_TYPE}")
         offset = _number(headers, "Upload-Offset")
         checksum = _parse_checksum(headers)
         with self._requests.one(upload.station):
@@ -236,7 +236,7 @@ def _parse_checksum(headers: Headers) -> Checksum | None:
     algorithm, _, encoded = value.partition(" ")
     if algorithm not in ALGORITHMS:
         raise RequestError(
-            problems.BAD_HEADER, f"Upload-Checksum has to be one of {', '.join(ALGORITHMS)}"
+            problems.BAD_HEADER, f"Upload-Checksum must be one of {', '.join(ALGORITHMS)}"
         )
     size = hashlib.new(algorithm, usedforsecurity=False).digest_size
     try:

@@ -73,7 +73,7 @@ SELECT kid, MIN(seq) FROM (
 """
 """The keys whose anchors contradict each other in any of the ways of ``_contradictions``."""
 _HINT = (
-    "its ledger was set back, or two stations use one key: give the station a new key; see"
+    "its ledger was rolled back, or two stations use one key: give the station a new key; see"
     " docs/operate.md"
 )
 
@@ -263,7 +263,7 @@ def _check(db: sqlite3.Connection, manifest: Manifest, sha256: str) -> None:
     for where, arguments, why in _contradictions(manifest):
         other = first(where, *arguments)
         if other is not None:
-            raise _forked(manifest, f"and one that it signed names entry {other}: {why}")
+            raise _forked(manifest, f"and one that it signed before names entry {other}: {why}")
 
 
 @contextlib.contextmanager
@@ -278,24 +278,32 @@ def _contradictions(manifest: Manifest) -> Iterator[tuple[str, tuple[object, ...
     """Yield what no anchor of the same key may match, as SQL, its arguments and its meaning."""
     head, previous = manifest.journal, manifest.previous
     here = head.seq, head.hash
-    yield "seq = ? AND hash != ?", here, "the same with another content"
-    yield "previous_seq = ? AND previous_hash != ?", here, "it followed another content"
-    yield "previous_seq < ? AND seq > ?", (head.seq, head.seq), "it says that none came before it"
+    yield "seq = ? AND hash != ?", here, "the same entry with different content"
+    yield (
+        "previous_seq = ? AND previous_hash != ?",
+        here,
+        "it followed an entry with different content",
+    )
+    yield "previous_seq < ? AND seq > ?", (head.seq, head.seq), "it claims that none came before it"
     if previous is None:
         # Without a chain, only the order of sealing tells a late arrival from a step back.
         sealed_at = datetime.fromisoformat(manifest.sealed_at)
         if sealed_at - _BEGINNING >= _SIDE_BY_SIDE:
             earlier = timestamp(sealed_at - _SIDE_BY_SIDE)
-            yield "seq > ? AND sealed_at <= ?", (head.seq, earlier), "that was sealed before"
+            yield "seq > ? AND sealed_at <= ?", (head.seq, earlier), "that was sealed earlier"
     else:
         before = previous.seq, previous.hash
-        yield "seq = ? AND hash != ?", before, "this follows another content"
-        yield "seq > ? AND seq < ?", (previous.seq, head.seq), "this says that none came before it"
+        yield "seq = ? AND hash != ?", before, "this one follows different content"
+        yield (
+            "seq > ? AND seq < ?",
+            (previous.seq, head.seq),
+            "this one claims that none came before it",
+        )
 
 
 def _forked(manifest: Manifest, why: str) -> HistoryForkedError:
     return HistoryForkedError(
-        f"{manifest.station.id} brings a manifest at entry {manifest.journal.seq} of its journal,"
+        f"{manifest.station.id} sent a manifest at entry {manifest.journal.seq} of its journal,"
         f" {why}",
         hint=_HINT,
     )

@@ -157,7 +157,7 @@ class DiskStore:
             # Whatever interrupted its last step may have damaged it since.
             copy = self.find(manifest, token)
             if copy is None:
-                raise UploadDamagedError("its bytes are gone")
+                raise UploadDamagedError("its bytes are missing")
             return Outcome.STORED if self.read_back(copy) else Outcome.STOPPED
         if not self._verify(record, manifest):
             return Outcome.STOPPED
@@ -254,7 +254,7 @@ class DiskStore:
         try:
             opened = self.incoming.open(record.id)
         except FileNotFoundError as error:
-            raise UploadDamagedError("its bytes are gone") from error
+            raise UploadDamagedError("its bytes are missing") from error
         with contextlib.closing(opened):
             opened.sync()
         if not read_back(part, manifest.ciphertext, self._stopping):
@@ -269,7 +269,7 @@ class DiskStore:
         if first.vacant:
             return first
         if not own.vacant:
-            self._set_aside(own, "it is not whole")
+            self._set_aside(own, "it is incomplete")
         return own
 
     def _set_aside(self, place: Place, damage: str) -> None:
@@ -284,7 +284,7 @@ class DiskStore:
             clip_id=place.clip_id,
             file=str(place.age),
             detail=f"{damage}; set aside as {aside}.*",
-            hint="look at the disk (dmesg)",
+            hint="check the disk (dmesg)",
         )
 
     def _aside(self, stem: str) -> Path:

@@ -52,11 +52,11 @@ def _read(path: Path, stopping: threading.Event) -> Content | None:
             digest.update(block)
             size += len(block)
     except FileNotFoundError as error:
-        raise UploadDamagedError("its bytes are gone") from error
+        raise UploadDamagedError("its bytes are missing") from error
     except OSError as error:
         if error.errno in _UNREADABLE:
             raise UploadUnreadableError(
-                f"{error.strerror} after {size} bytes", hint="look at the store's disk (dmesg)"
+                f"{error.strerror} after {size} bytes", hint="check the store's disk (dmesg)"
             ) from error
         raise
     return Content(sha256=digest.hexdigest(), size=size)
