@@ -98,9 +98,11 @@ class CrashingFiles(Files):
         with self._crossings.around(f"unlink_at {_kind(os.fsdecode(name))}"):
             super().unlink_at(folder_fd, name)
 
-    def rename_at(self, folder_fd: int, name: bytes, new_name: bytes) -> None:
+    def rename_at(
+        self, folder_fd: int, name: bytes, new_name: bytes, *, durably: bool = True
+    ) -> None:
         with self._crossings.around(f"rename_at {_kind(os.fsdecode(new_name))}"):
-            super().rename_at(folder_fd, name, new_name)
+            super().rename_at(folder_fd, name, new_name, durably=durably)
 
 
 def _open_file(fd: int) -> str:

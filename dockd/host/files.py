@@ -106,7 +106,7 @@ class Files:
                 self.close(fd)
             self.publish(part, final)
         except OSError:
-            part.unlink(missing_ok=True)
+            self.drop(part)
             raise
 
     def remove(self, path: Path) -> None:
@@ -115,19 +115,31 @@ class Files:
             path.unlink()
             self.fsync_folder(path.parent)
 
+    def drop(self, path: Path) -> None:
+        """Remove a file that a crash may bring back; one that is gone already is no error."""
+        path.unlink(missing_ok=True)
+
     def unlink_at(self, folder_fd: int, name: bytes) -> None:
         """Remove a name from an open folder, durably."""
         os.unlink(name, dir_fd=folder_fd)
         os.fsync(folder_fd)
 
-    def rename_at(self, folder_fd: int, name: bytes, new_name: bytes) -> None:
-        """Rename within an open folder, durably, and replace nothing.
+    def rename_at(
+        self, folder_fd: int, name: bytes, new_name: bytes, *, durably: bool = True
+    ) -> None:
+        """Rename within an open folder, and replace nothing.
 
         Raises:
             FileExistsError: the new name is taken.
         """
         rename_new(folder_fd, name, new_name)
-        os.fsync(folder_fd)
+        if durably:
+            os.fsync(folder_fd)
+
+    def total_bytes(self, folder: Path) -> int:
+        """Return the size of a folder's disk."""
+        status = os.statvfs(folder)
+        return status.f_blocks * status.f_frsize
 
     def free_bytes(self, folder: Path) -> int:
         """Return the free space for an unprivileged process, in bytes."""

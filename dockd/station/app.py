@@ -79,7 +79,7 @@ class Seams:
     clock: Clock = field(default_factory=Clock)
     randomness: Randomness = field(default_factory=Randomness)
     files: Files = field(default_factory=Files)
-    ledger: Callable[[Path, Clock], Ledger] = Ledger
+    ledger: Callable[[Path, Clock, Randomness], Ledger] = Ledger
     transport: httpx.AsyncBaseTransport | None = None
     synchronised: Callable[[], Awaitable[bool | None]] = is_synchronised
     udev: Callable[[], Udev] = SystemUdev
@@ -127,7 +127,7 @@ class Station:
             only_one = on_threads(_only_one(config.station.state, seams.files))
             await stack.enter_async_context(only_one)
             await stack.enter_async_context(self.control.serving())
-            opened = on_threads(_open(seams.ledger, config.ledger_path, seams.clock))
+            opened = on_threads(_open(seams, config.ledger_path))
             ledger = await stack.enter_async_context(opened)
             spool = Spool(
                 config.spool_folder,
@@ -355,8 +355,8 @@ class Station:
 
 
 @contextlib.contextmanager
-def _open(ledger: Callable[[Path, Clock], Ledger], path: Path, clock: Clock) -> Iterator[Ledger]:
-    with contextlib.closing(ledger(path, clock)) as opened:
+def _open(seams: Seams, path: Path) -> Iterator[Ledger]:
+    with contextlib.closing(seams.ledger(path, seams.clock, seams.randomness)) as opened:
         yield opened
 
 

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,7 +237,7 @@ class Spool:
                     f" lost for good: touch {marker}",
                 )
             try:
-                marker.touch(0o600)
+                self._files.close(self._files.create(marker))
             except OSError as error:
                 if error.errno not in _FULL:
                     raise
@@ -360,8 +359,7 @@ class Spool:
 
     def _disk(self) -> int:
         with self._explained():
-            system = os.statvfs(self.folder)
-            return system.f_blocks * system.f_frsize
+            return self._files.total_bytes(self.folder)
 
     def begin(self) -> Part:
         """Open a new part, which has to be discarded in the end; blocks.
@@ -369,7 +367,7 @@ class Spool:
         Raises:
             SpoolFullError: the disk is full; SpoolError: it failed otherwise.
         """
-        path = self.folder / f"{secrets.token_hex(16)}.part"
+        path = self.folder / f"{self._files.randomness.hex(16)}.part"
         with self._explained():
             return Part(path, self._files.create(path))
 
@@ -381,9 +379,9 @@ class Spool:
         """
         with self._explained():
             try:
-                os.close(part.fd)
+                self._files.close(part.fd)
             finally:
-                part.path.unlink(missing_ok=True)
+                self._files.drop(part.path)
 
     def write(self, part: Part, data: memoryview) -> None:
         """Append to a part.

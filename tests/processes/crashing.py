@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 
 from dockd.base.clock import Clock
+from dockd.base.randomness import Randomness
 from dockd.station import daemon
 from dockd.station.app import Seams
 from dockd.station.ledger.ledger import Ledger
@@ -15,9 +16,9 @@ from tests.crash import CrashingFiles, Crossings
 class CrashingLedger(Ledger):
     """A ledger with a crossing before and after each transaction becomes durable."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, randomness: Randomness) -> None:
         self._crossings = CROSSINGS
-        super().__init__(path, clock)
+        super().__init__(path, clock, randomness)
 
     def commit(self) -> None:
         with self._crossings.around("commit"):

@@ -15,6 +15,7 @@ from dockd.base.errors import (
     LedgerVersionError,
     ManifestRefusedError,
 )
+from dockd.base.randomness import Randomness
 from dockd.evidence import journal
 from dockd.evidence.statements import JournalHead, Manifest, read_unverified_manifest
 from dockd.station.ledger.schema import MIGRATIONS, view_of_clips
@@ -32,18 +33,27 @@ class Anchoring(NamedTuple):
 class Database:
     """A connection that any thread may use, one transaction at a time."""
 
-    def __init__(self, path: Path, clock: Clock, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        randomness: Randomness | None = None,
+        *,
+        read_only: bool = False,
+    ) -> None:
         """Open it, creating or migrating it as needed.
 
         Args:
             path: the file.
             clock: what entries of the journal are dated by.
+            randomness: where numbers of wipes come from.
             read_only: leave it as it is; it must be there.
 
         Raises:
             LedgerError: it can't be opened; LedgerVersionError: a newer dockd wrote it.
         """
         self._clock = clock
+        self._randomness = randomness or Randomness()
         self._lock = threading.RLock()
         self._read_only = read_only
         self._signed: dict[str, Anchoring] = {}

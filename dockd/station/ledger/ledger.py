@@ -6,8 +6,6 @@ them go through ``_change`` or ``_create``. Methods block and may be called from
 
 import hashlib
 import json
-import secrets
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -199,7 +197,7 @@ class Ledger(Questions):
                             self._touch(known, file.modified_ns)
                         else:
                             touched.append(replace(known, modified_ns=file.modified_ns))
-            time.sleep(_TURN)
+            self._clock.block(_TURN)
         gone = [clip for clip in missing.values() if not is_below(clip.path, hidden)]
         with self._transaction():
             for known in gone:
@@ -563,7 +561,7 @@ class Ledger(Questions):
         with self._transaction():
             for clip in clips:
                 # What an earlier try has left still has the number of that one.
-                number = self.clip(clip.id).wipe_number or secrets.randbelow(1 << 62) + 2
+                number = self.clip(clip.id).wipe_number or self._randomness.below(1 << 62) + 2
                 self._change(clip, Happening.WIPE_BEGUN, {"policy": policy}, wiping=number)
                 begun.append(replace(clip, state=State.WIPING, wipe_number=number))
         return begun

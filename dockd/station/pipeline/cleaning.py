@@ -148,7 +148,7 @@ class Cleaning:
         if media.ours_alone:
             return  # held only where others change files, and writable without a window
         for clip in await in_thread(self._ledger.wiping, media.camera):
-            await media.threads.run(wipe.put_back, root, clip)
+            await media.threads.run(wipe.put_back, root, clip, self._files)
 
     async def cut_short(self, media: Media, root: Root) -> list[Clip]:
         """Return the clips that a wipe which was cut short has left under another name."""

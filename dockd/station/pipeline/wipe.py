@@ -6,13 +6,12 @@ that was hashed. Overwriting is no sanitisation: flash keeps old blocks out of r
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from typing import Literal
 
 from dockd.base.errors import WipeBusyError, WipeFailedError, WipeRefusedError
 from dockd.evidence.statements import Content
-from dockd.host.files import Files, has_writer, read_fd_from_disk, rename_new
+from dockd.host.files import Files, has_writer, read_fd_from_disk
 from dockd.station.cameras.tree import Root, exists, open_file, parent_of
 from dockd.station.model import Clip, FileStat
 
@@ -73,13 +72,13 @@ def remove(
     with parent_of(root, clip.path) as (folder_fd, name), _opened(folder_fd, name) as fd:
         if root.stat(fd) != checked:
             raise WipeRefusedError("it changed after it was checked")
-        here = _hold(folder_fd, name, clip, fd) if shared else name
+        here = _hold(folder_fd, name, clip, fd, files) if shared else name
         # Not earlier: nobody can open it by its name any more.
-        if shared and _has_writer(fd, folder_fd, here, name):
+        if shared and _has_writer(fd, folder_fd, here, name, files):
             raise WipeBusyError(hint="see who writes to it; dockd tries again")
         # Who came after it was looked at, and left before it was held, had no need of the name.
         if shared and not _is_as_checked(fd, checked):
-            _put_back(folder_fd, here, name)
+            _put_back(folder_fd, here, name, files)
             raise WipeRefusedError("it changed after it was checked")
         # Another hard link to it may be anywhere, and is none of dockd's business.
         if overwrite and os.fstat(fd).st_nlink == 1:
@@ -105,7 +104,7 @@ def _opened(folder_fd: int, name: bytes, flags: int = os.O_RDONLY) -> Iterator[i
         os.close(fd)
 
 
-def put_back(root: Root, clip: Clip) -> None:
+def put_back(root: Root, clip: Clip, files: Files) -> None:
     """Give a file that a removal was holding when it was cut short its name again; blocks.
 
     Raises:
@@ -115,34 +114,34 @@ def put_back(root: Root, clip: Clip) -> None:
         held = _held(clip)
         there = os.stat(held, dir_fd=folder_fd, follow_symlinks=False)
         if clip.size and not there.st_size:
-            os.unlink(held, dir_fd=folder_fd)  # only the name was taken, see rename_new
+            files.unlink_at(folder_fd, held)  # only the name was taken, see rename_new
         else:
-            _put_back(folder_fd, held, name)
+            _put_back(folder_fd, held, name, files)
 
 
-def _hold(folder_fd: int, name: bytes, clip: Clip, fd: int) -> bytes:
+def _hold(folder_fd: int, name: bytes, clip: Clip, fd: int, files: Files) -> bytes:
     """Take a file out of everybody's way, and make sure that it is the one that is open.
 
     Who removes by name may remove what was put there since: a rename can be looked at, and
     undone.
     """
     held = _held(clip)
-    rename_new(folder_fd, name, held)
+    files.rename_at(folder_fd, name, held, durably=False)
     there = os.stat(held, dir_fd=folder_fd, follow_symlinks=False)
     if not os.path.samestat(there, os.fstat(fd)):
-        _put_back(folder_fd, held, name)
+        _put_back(folder_fd, held, name, files)
         raise WipeRefusedError("another file took its place after it was checked")
     return held
 
 
-def _has_writer(fd: int, folder_fd: int, held: bytes, name: bytes) -> bool:
+def _has_writer(fd: int, folder_fd: int, held: bytes, name: bytes, files: Files) -> bool:
     """Say whether somebody writes to a file that is held; it is put back then, and on errors."""
     is_open: bool | None = True
     try:
         is_open = has_writer(fd)
     finally:
         if is_open:
-            _put_back(folder_fd, held, name)
+            _put_back(folder_fd, held, name, files)
     return bool(is_open)
 
 
@@ -152,14 +151,13 @@ def _is_as_checked(fd: int, checked: FileStat) -> bool:
     return (now.size, now.modified_ns) == (checked.size, checked.modified_ns)
 
 
-def _put_back(folder_fd: int, held: bytes, name: bytes) -> None:
+def _put_back(folder_fd: int, held: bytes, name: bytes, files: Files) -> None:
     try:
-        rename_new(folder_fd, held, name)
+        files.rename_at(folder_fd, held, name)
     except FileExistsError:
         stem, dot, suffix = name.rpartition(b".")
-        free = stem + b"." + secrets.token_hex(4).encode() + dot + suffix
-        rename_new(folder_fd, held, free)
-    os.fsync(folder_fd)
+        free = stem + b"." + files.randomness.hex(4).encode() + dot + suffix
+        files.rename_at(folder_fd, held, free)
 
 
 def aside(clip: Clip) -> bytes:

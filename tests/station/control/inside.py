@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from dockd.base.clock import Clock
+from dockd.base.randomness import Randomness
 from dockd.evidence.keys import SigningKey, write_secret_file
 from dockd.host.files import Files
 from dockd.host.notify import Notifier
@@ -76,8 +77,8 @@ async def at_work(
     path = write_config(folder, extra=control + spool + extra, **(config or {}))
     ledgers: list[Ledger] = []
 
-    def open_ledger(path: Path, clock: Clock) -> Ledger:
-        ledgers.append(Ledger(path, clock))
+    def open_ledger(path: Path, clock: Clock, randomness: Randomness) -> Ledger:
+        ledgers.append(Ledger(path, clock, randomness))
         return ledgers[0]
 
     seams = Seams(ledger=open_ledger, files=files or Files(), **replaced)

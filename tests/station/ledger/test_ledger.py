@@ -17,6 +17,7 @@ from dockd.base.errors import (
     NotFoundError,
     TransitionError,
 )
+from dockd.base.randomness import Randomness
 from dockd.evidence import journal
 from dockd.evidence.journal import GENESIS
 from dockd.evidence.keys import SigningKey
@@ -397,6 +398,18 @@ def test_a_wipe_begins_for_acknowledged_clips_only(
         assert ledger.clip(acknowledged.id) == acknowledged
         assert ledger.clip(clip.id) == clip
         assert ledger.head() == before
+
+
+def test_the_number_of_a_wipe_is_drawn_where_randomness_comes_from(path: Path) -> None:
+    class Ones(Randomness):
+        def bytes(self, count: int) -> bytes:
+            return b"\x01" * count
+
+    with closing(Ledger(path, FakeClock(), Ones())) as ledger:
+        story = Story(ledger)
+        first = story.bring_to(State.WIPING, b"1.mp4")
+        second = story.bring_to(State.WIPING, b"2.mp4")
+        assert first.wipe_number == second.wipe_number > 1
 
 
 def test_a_wipe_that_is_not_allowed_for_one_clip_is_recorded_for_none(

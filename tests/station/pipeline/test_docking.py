@@ -1378,7 +1378,7 @@ def test_clips_that_cannot_be_removed_are_tried_ever_more_rarely_or_by_order(
         for number in range(3):
             bench.clip(f"{number}.mp4", str(number).encode())
         with monkeypatch.context() as patched:
-            patched.setattr(wipe, "rename_new", refuse)
+            patched.setattr("dockd.host.files.rename_new", refuse)
             patched.setattr("dockd.station.pipeline.confirming.GOOD_FOR_SECONDS", 0.5)
             bench.run_until(
                 lambda: len(looks) > 30 and bench.is_stuck() and bench.shows("wipe.failed")

@@ -293,9 +293,11 @@ class Watched(Files):
         if name == self._fail_at:
             raise OSError(errno.EIO, "Input/output error")
 
-    def rename_at(self, folder_fd: int, name: bytes, new_name: bytes) -> None:
+    def rename_at(
+        self, folder_fd: int, name: bytes, new_name: bytes, *, durably: bool = True
+    ) -> None:
         self._step("rename")
-        super().rename_at(folder_fd, name, new_name)
+        super().rename_at(folder_fd, name, new_name, durably=durably)
 
     def fsync(self, fd: int) -> None:
         self._step("fsync")
@@ -356,9 +358,11 @@ class DyingFiles(Files):
         if self._dead:
             raise PowerLostError
 
-    def rename_at(self, folder_fd: int, name: bytes, new_name: bytes) -> None:
+    def rename_at(
+        self, folder_fd: int, name: bytes, new_name: bytes, *, durably: bool = True
+    ) -> None:
         self._die_at("before the rename")
-        super().rename_at(folder_fd, name, new_name)
+        super().rename_at(folder_fd, name, new_name, durably=durably)
         self._die_at("after the rename")
 
     def fsync(self, fd: int) -> None:
@@ -511,10 +515,10 @@ def held(root: Path, clip: Clip) -> Path:
 def test_what_a_crash_left_held_gets_its_name_back(root: Path) -> None:
     clip = read_clip(root)
     file_of(root).rename(held(root, clip))
-    wipe.put_back(Root(root), clip)
+    wipe.put_back(Root(root), clip, Files())
     assert file_of(root).read_bytes() == DATA
     assert not held(root, clip).exists()
-    wipe.put_back(Root(root), clip)
+    wipe.put_back(Root(root), clip, Files())
     assert file_of(root).read_bytes() == DATA
 
 
@@ -522,7 +526,7 @@ def test_what_was_held_gets_a_name_of_its_own_where_its_own_is_taken(root: Path)
     clip = read_clip(root)
     file_of(root).rename(held(root, clip))
     file_of(root).write_bytes(OTHER)
-    wipe.put_back(Root(root), clip)
+    wipe.put_back(Root(root), clip, Files())
     assert file_of(root).read_bytes() == OTHER
     (other,) = file_of(root).parent.glob("0001.*.mp4")
     assert other.read_bytes() == DATA
@@ -575,7 +579,7 @@ def test_what_was_held_replaces_nothing_when_it_is_put_back(root: Path) -> None:
     clip = read_clip(root)
     file_of(root).rename(held(root, clip))
     file_of(root).write_bytes(OTHER)
-    wipe.put_back(Root(root), clip)
+    wipe.put_back(Root(root), clip, Files())
     assert file_of(root).read_bytes() == OTHER
     (other,) = file_of(root).parent.glob("0001.*.mp4")
     assert other.read_bytes() == DATA
@@ -584,7 +588,7 @@ def test_what_was_held_replaces_nothing_when_it_is_put_back(root: Path) -> None:
 def test_a_name_that_was_only_taken_before_a_crash_is_given_up_again(root: Path) -> None:
     clip = read_clip(root)
     held(root, clip).touch()
-    wipe.put_back(Root(root), clip)
+    wipe.put_back(Root(root), clip, Files())
     assert rest(root) == BYSTANDERS | {"DCIM/a/0001.mp4"}
     assert file_of(root).read_bytes() == DATA
 
