@@ -36,9 +36,17 @@ class Files:
         """Create a file that must not exist, mode 0600, and return its descriptor."""
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
+    def open(self, path: Path) -> int:
+        """Open an existing file for writing, no link, and return its descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
     def close(self, fd: int) -> None:
-        """Close a file."""
+        """Close a file; network file systems and quotas may report an earlier failure here."""
         os.close(fd)
+
+    def size(self, fd: int) -> int:
+        """Return a file's size in bytes."""
+        return os.fstat(fd).st_size
 
     def write(self, fd: int, data: bytes | memoryview) -> None:
         """Write all of the bytes at the descriptor's position."""

@@ -10,7 +10,7 @@ import pytest
 
 from dockd.receiver.core import uploads, verifier
 from dockd.receiver.core.room import KEPT_SECONDS
-from dockd.receiver.core.shares import FairSlots
+from dockd.receiver.core.shares import StationSlots
 from dockd.receiver.core.upload import Upload
 from dockd.receiver.core.verifier import READ_AGAIN_SECONDS
 from dockd.receiver.http import tus
@@ -195,7 +195,7 @@ def test_slots_go_round_between_stations() -> None:
     order: list[str] = []
 
     async def play() -> None:
-        slots = FairSlots(1, several=True)
+        slots = StationSlots(1, several=True)
         go_on = asyncio.Event()
 
         async def work(station: str) -> None:
@@ -216,7 +216,7 @@ def test_slots_go_round_between_stations() -> None:
 
 def test_a_slot_that_is_not_waited_for_any_more_goes_to_the_next() -> None:
     async def play() -> None:
-        slots = FairSlots(1, several=True)
+        slots = StationSlots(1, several=True)
 
         @contextlib.asynccontextmanager
         async def held() -> AsyncIterator[None]:

@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 
 
-class FairSlots:
+class StationSlots:
     """A number of slots, in turns between stations; one of several never gets all of them."""
 
     def __init__(self, slots: int, *, several: bool) -> None:

@@ -20,7 +20,7 @@ from dockd.receiver.core.faults import Faults
 from dockd.receiver.core.receipts import ReceiptDesk
 from dockd.receiver.core.recovery import recover
 from dockd.receiver.core.room import LOOK_AGAIN_SECONDS, SHARE, Room
-from dockd.receiver.core.shares import FairSlots
+from dockd.receiver.core.shares import StationSlots
 from dockd.receiver.core.stations import Stations
 from dockd.receiver.core.underway import UnderWay
 from dockd.receiver.core.upload import Stored, Upload
@@ -60,7 +60,7 @@ class Uploads:
         self._incidents = Incidents(clock).scope("part")
         self._under_way = UnderWay(timedelta(seconds=config.upload_expiry_seconds), clock)
         self._creating: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._slots = FairSlots(config.verify_concurrency, several=stations.several)
+        self._slots = StationSlots(config.verify_concurrency, several=stations.several)
         self.room = Room(
             store,
             self._under_way.uploads,

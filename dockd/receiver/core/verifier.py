@@ -19,7 +19,7 @@ from dockd.evidence.statements import Manifest
 from dockd.receiver import events
 from dockd.receiver.core.clocks import check_clocks
 from dockd.receiver.core.faults import Faults, Kind
-from dockd.receiver.core.shares import FairSlots
+from dockd.receiver.core.shares import StationSlots
 from dockd.receiver.core.upload import Upload
 from dockd.receiver.core.workers import Workers
 from dockd.receiver.store.protocol import Copy, Outcome, Sign, Store
@@ -59,7 +59,7 @@ class Verifier:
         faults: Faults,
         workers: Workers,
         clock: Clock,
-        slots: FairSlots,
+        slots: StationSlots,
         on_done: Callable[[Upload, Outcome | None], None],
     ) -> None:
         self._store = store

@@ -6,7 +6,6 @@ bytes have moved on into the store; a part without a record belongs to no upload
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,12 +24,12 @@ class OpenFile:
     """An upload's part, open for writing."""
 
     def __init__(self, path: Path, files: Files) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._fd = files.open(path)
         self._files = files
 
     def size(self) -> int:
         """Return how many bytes there are."""
-        return os.fstat(self._fd).st_size
+        return self._files.size(self._fd)
 
     def write(self, pieces: Sequence[bytes], offset: int) -> int:
         """Write all pieces at an offset and return how many bytes that was."""
