@@ -28,6 +28,7 @@ class Body:
         """Whether it stopped arriving."""
         self.complete = False
         """Whether all of it has arrived."""
+        self._interrupted = False
 
     def stop(self) -> None:
         """End it now, with what has arrived."""
@@ -40,8 +41,9 @@ class Body:
         batch: list[bytes] = []
         size = 0
         try:
-            async with self._clock.timeout(None) as self._waiting:
-                while size < BATCH and not (self.stopped or self.broken or self.complete):
+            # Once stopped, only what has arrived already is taken, be it the body's end.
+            async with self._clock.timeout(0 if self.stopped else None) as self._waiting:
+                while size < BATCH and not (self._interrupted or self.broken or self.complete):
                     piece = await anext(self._pieces)
                     batch.append(piece)
                     size += len(piece)
@@ -50,7 +52,7 @@ class Body:
         except BodyBrokenError:
             self.broken = True
         except TimeoutError:
-            assert self.stopped
+            self._interrupted = True
         finally:
             self._waiting = None
         return batch
