@@ -12,7 +12,7 @@ from dockd.base.incidents import Incident
 from dockd.station import events
 from dockd.station.config import Config
 from dockd.station.control import troubles
-from dockd.station.control.reading import CameraFacts, Facts
+from dockd.station.control.reading import Facts
 from dockd.station.control.views import (
     CameraView,
     LeftAloneView,
@@ -27,6 +27,7 @@ from dockd.station.control.views import (
     Verdict,
     Work,
 )
+from dockd.station.ledger.reporting import CameraFacts
 from dockd.station.lifecycle import ON_ITS_WAY
 from dockd.station.model import Doing, Pause, Standing
 from dockd.station.pipeline.activity import Activity, ClipProgress
