@@ -33,7 +33,7 @@ SYSTEM := \
     wheelhouse install uninstall
 
 help:
-	@echo 'make demo       see the whole job on this machine, and the proof of it'
+	@echo 'make demo       run the whole workflow on this machine, and the proof of it'
 	@echo 'make test       the tests (a few minutes)'
 	@echo 'make test-slow  the slower ones: kill -9 at every step, other people'"'"'s clients and servers'
 	@echo 'make test-vm    the station in a virtual machine, with emulated cameras (half an hour, root)'

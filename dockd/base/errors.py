@@ -1,70 +1,70 @@
-"""Every error that dockd names, in one tree.
+"""All errors of dockd, in one tree.
 
 DockdError
-├── UnforeseenError           a mistake in dockd, fenced in
-├── UsageError                a command was called wrongly
-├── ConfigError               the configuration file has mistakes
+├── UnforeseenError           a contained bug
+├── UsageError                invalid command line
+├── ConfigError               invalid configuration file
 ├── KeyFileError              a key file is missing, unreadable or not a key
-├── ListenError               an address is taken, or not there yet
-├── CrowdedError              more connections than are allowed
-├── AgeError                  an age file or key can't be used
-│   ├── AgeKeyError           a recipient or an identity isn't one
+├── ListenError               an address is in use, or not available yet
+├── CrowdedError              connection limit reached
+├── AgeError                  unusable age file or key
+│   ├── AgeKeyError           invalid recipient or identity
 │   ├── AgeHeaderError        the header isn't a valid age v1 header
 │   ├── AgeHmacError          the header's MAC doesn't match
-│   ├── AgeNoMatchError       no identity opens the file
-│   └── AgePayloadError       the payload is damaged, cut short or extended
+│   ├── AgeNoMatchError       no identity matches the file
+│   └── AgePayloadError       the payload is damaged, truncated or extended
 ├── SourceError               a camera or its file can't be used now
 │   ├── ClipChangedError      a clip changed while it was read
-│   ├── ClipUnsettledError    a clip is not complete for very long
+│   ├── ClipUnsettledError    a clip stays incomplete for very long
 │   ├── ClipUnreadableError   the camera returned I/O errors for a clip
-│   │   └── ClipTooLargeError the station could never hold it
-│   ├── CameraLostError       the camera went away
-│   ├── CameraHangsError      it doesn't answer, with an error or without
-│   ├── CameraRefusedError    it can't be told from another camera, or has nothing to read
-│   ├── FilesLeftError        it has files that nobody has read
+│   │   └── ClipTooLargeError larger than the station can hold
+│   ├── CameraLostError       the camera was disconnected
+│   ├── CameraHangsError      it doesn't respond
+│   ├── CameraRefusedError    not distinguishable from another camera, or nothing to read
+│   ├── FilesLeftError        it has files that match no rule
 │   └── MountError            its file system can't be mounted or unmounted
 ├── SpoolError                the station's spool can't be used
 │   ├── SpoolFullError        budget or disk leaves no room
-│   │   └── SpoolDiskFullError    and uploads would make none
-│   ├── SpoolDamagedError     a spooled ciphertext isn't what was written
-│   └── SpoolUnknownError     the ledger doesn't know what is in it
+│   │   └── SpoolDiskFullError    full of other files
+│   ├── SpoolDamagedError     a spooled ciphertext is corrupted
+│   └── SpoolUnknownError     it holds ciphertext unknown to the ledger
 ├── LedgerError               the station's database can't be used
 │   ├── LedgerBusyError       another dockd holds it
 │   ├── LedgerVersionError    it was written by a newer dockd
-│   ├── JournalBrokenError    the journal's hash chain doesn't hold
-│   └── JournalForkedError    the receiver knows another journal of this station
-├── TransitionError           a clip is in no state for what happens to it
+│   ├── JournalBrokenError    the journal's hash chain is broken
+│   └── JournalForkedError    the receiver's anchor contradicts the journal
+├── TransitionError           not allowed in the clip's state
 ├── NotFoundError             the ledger has no such clip
-├── TargetError               an upload did not go through
-│   ├── TransientError        it will be tried again
-│   │   └── TargetDownError       so will every other clip's
-│   └── RejectedError         the server never will store this
-├── StatementError            a signed statement can't be relied on
+├── TargetError               an upload failed
+│   ├── TransientError        it is retried
+│   │   └── TargetDownError       and affects every clip
+│   └── RejectedError         permanently rejected by the server
+├── StatementError            invalid signed statement
 │   ├── ManifestRefusedError  a manifest
 │   └── ReceiptRefusedError   a receipt
 ├── WipeError                 a clip could not be wiped
 │   ├── WipeRefusedError      a check before the wipe did not hold
-│   ├── WipeBusyError         somebody has the file open for writing
+│   ├── WipeBusyError         another process has the file open for writing
 │   ├── WipeUnconfirmedError  the server has not confirmed a receipt yet
 │   ├── WipeFailedError       the file is still there
-│   └── WipeDamageError       other files are gone as well
-├── StoreError                the receiver can't take or keep something
+│   └── WipeDamageError       other files are missing or changed
+├── StoreError                the receiver can't accept or store something
 │   ├── StoreBusyError        another receiver holds the store
 │   ├── StoreFullError        its disk has no room
-│   ├── RequestRefusedError   a client asks for what it does not get
-│   ├── HistoryForkedError    a station's journal has two histories
+│   ├── RequestRefusedError   a client's request is refused
+│   ├── HistoryForkedError    a station's journal has forked
 │   ├── ClocksDifferError     a receipt would be older than its manifest
-│   └── UploadDamagedError    what arrived is not what the manifest says
-│       └── UploadUnreadableError can't be read back at all
-└── ControlError              the daemon can't be asked
-    ├── OrderHeldError        an order is taken, and waits for the ledger
-    ├── DaemonDownError       it isn't running, or doesn't answer
-    ├── ControlDeniedError    its socket may not be used
-    ├── ControlVersionError   it speaks another version
-    └── OrderRefusedError     it says no
+│   └── UploadDamagedError    the upload does not match its manifest
+│       └── UploadUnreadableError it can't be read back
+└── ControlError              the daemon can't answer
+    ├── OrderHeldError        a command is pending, waiting for the ledger
+    ├── DaemonDownError       it isn't running, or doesn't respond
+    ├── ControlDeniedError    access to its socket is denied
+    ├── ControlVersionError   incompatible version
+    └── OrderRefusedError     it refuses the request
 
 ``summary`` is a class's message, and serves as its docstring too (``python -OO`` strips
-those); what is special about one case is the exception's argument. ``exit_code`` follows
+those); the details of one case are the exception's argument. ``exit_code`` follows
 sysexits(3), ``event`` is the name in the log (see docs/events.md).
 """
 
@@ -91,28 +91,28 @@ class DockdError(Exception):
 
 
 class UnforeseenError(DockdError):
-    summary = "Something went wrong that dockd did not foresee"
+    summary = "Internal error"
     event = "unforeseen"
 
     @classmethod
     def of(cls, cause: Exception) -> Self:
-        """Return it for what was caught at the boundary of one camera or one clip."""
+        """Return it for an exception caught at the boundary of a camera or a clip."""
         error = cls(
             f"{type(cause).__name__}: {cause}",
-            hint="report it with the log around it; it is tried again, and the rest goes on",
+            hint="report it with the surrounding log; it is retried, and other work continues",
         )
         error.__cause__ = cause
         return error
 
 
 class UsageError(DockdError):
-    summary = "The command was called wrongly"
+    summary = "Invalid command line"
     exit_code = 64
     event = "usage.invalid"
 
 
 class ConfigError(DockdError):
-    summary = "The configuration has mistakes"
+    summary = "Invalid configuration"
     exit_code = 78
     event = "config.invalid"
 
@@ -124,25 +124,25 @@ class KeyFileError(DockdError):
 
 
 class ListenError(DockdError):
-    summary = "The address can't be listened on now"
+    summary = "Can't listen on the address"
     exit_code = 75
     event = "listen.failed"
 
 
 class CrowdedError(DockdError):
-    summary = "No further connection is taken"
+    summary = "Connection limit reached"
     exit_code = 75
     event = "connections.refused"
 
 
 class AgeError(DockdError):
-    summary = "The age file can't be opened"
+    summary = "The age file can't be decrypted"
     exit_code = 65
     event = "age.failed"
 
 
 class AgeKeyError(AgeError):
-    summary = "This is not a usable age recipient or identity"
+    summary = "Invalid age recipient or identity"
     event = "age.key_invalid"
 
 
@@ -157,18 +157,18 @@ class AgeHmacError(AgeError):
 
 
 class AgeNoMatchError(AgeError):
-    summary = "None of the identities opens this file"
+    summary = "No identity matches this file"
     exit_code = 77
     event = "age.no_match"
 
 
 class AgePayloadError(AgeError):
-    summary = "The payload is damaged, cut short or extended"
+    summary = "The payload is damaged, truncated or extended"
     event = "age.payload_invalid"
 
 
 class SourceError(DockdError):
-    summary = "The camera can't be read now"
+    summary = "The camera can't be read"
     exit_code = 66
     event = "camera.failed"
 
@@ -184,7 +184,7 @@ class ClipUnsettledError(SourceError):
 
 
 class ClipUnreadableError(SourceError):
-    summary = "The camera can't read this clip"
+    summary = "The clip can't be read from the camera"
     event = "clip.unreadable"
 
 
@@ -194,22 +194,22 @@ class ClipTooLargeError(ClipUnreadableError):
 
 
 class CameraLostError(SourceError):
-    summary = "The camera went away"
+    summary = "The camera was disconnected"
     event = "camera.lost"
 
 
 class CameraHangsError(SourceError):
-    summary = "The camera does not answer"
+    summary = "The camera does not respond"
     event = "camera.hangs"
 
 
 class CameraRefusedError(SourceError):
-    summary = "The camera can't be taken"
+    summary = "The camera is refused"
     event = "camera.refused"
 
 
 class FilesLeftError(SourceError):
-    summary = "Files on the camera fit no rule, and were not read"
+    summary = "Files on the camera match no rule and were not read"
     event = "camera.files_left"
 
 
@@ -236,12 +236,12 @@ class SpoolDiskFullError(SpoolFullError):
 
 
 class SpoolDamagedError(SpoolError):
-    summary = "A spooled ciphertext is not what was written"
+    summary = "A spooled ciphertext is corrupted"
     event = "spool.damaged"
 
 
 class SpoolUnknownError(SpoolError):
-    summary = "The spool holds ciphertext that the ledger does not know"
+    summary = "The spool holds ciphertext unknown to the ledger"
     event = "spool.unknown"
 
 
@@ -264,13 +264,13 @@ class LedgerVersionError(LedgerError):
 
 
 class JournalBrokenError(LedgerError):
-    summary = "The journal's hash chain does not hold"
+    summary = "The journal's hash chain is broken"
     exit_code = 65
     event = "journal.broken"
 
 
 class JournalForkedError(LedgerError):
-    summary = "The journal is not the one that the receiver knows"
+    summary = "The journal contradicts the receiver's anchor"
     exit_code = 65
     event = "journal.forked"
 
@@ -292,15 +292,15 @@ HISTORY_FORKED = "history-forked"
 
 
 class TargetError(DockdError):
-    summary = "The upload did not go through"
+    summary = "The upload failed"
     exit_code = 69
     event = "upload.failed"
     code = ""
-    """What the receiver calls it, if it was the receiver that said it."""
+    """The receiver's code for it, if it came from the receiver."""
 
 
 class TransientError(TargetError):
-    summary = "The server can't take the clip now"
+    summary = "The server can't accept the clip now"
     exit_code = 75
     event = "clip.retrying"
 
@@ -316,24 +316,24 @@ class TransientError(TargetError):
         self.retry_after = retry_after
         """Seconds that the server asked to wait, or None."""
         self.needs_operator = needs_operator
-        """Whether it never ends by itself, unless it ends soon."""
+        """Whether it needs operator action, unless it ends soon."""
 
 
 class TargetDownError(TransientError):
-    summary = "The server can't take any clip now"
+    summary = "The server can't accept any clip now"
     event = "target.down"
     answered = False
-    """Whether the server itself said so: it can be reached, and takes nothing."""
+    """Whether the server itself said so: it is reachable, and accepts nothing."""
 
 
 class RejectedError(TargetError):
-    summary = "The server refused the clip for good"
+    summary = "The server permanently rejected the clip"
     exit_code = 76
     event = "clip.rejected"
 
 
 class StatementError(DockdError):
-    summary = "The signed statement can't be relied on"
+    summary = "Invalid signed statement"
     exit_code = 65
     event = "statement.refused"
 
@@ -344,12 +344,12 @@ class StatementError(DockdError):
 
 
 class ManifestRefusedError(StatementError):
-    summary = "The manifest can't be relied on"
+    summary = "Invalid manifest"
     event = "manifest.refused"
 
 
 class ReceiptRefusedError(StatementError):
-    summary = "The receipt can't be relied on"
+    summary = "Invalid receipt"
     event = "receipt.refused"
 
 
@@ -366,7 +366,7 @@ class WipeRefusedError(WipeError):
 
 
 class WipeBusyError(WipeError):
-    summary = "Somebody has the clip open for writing"
+    summary = "Another process has the clip open for writing"
     exit_code = 75
     event = "wipe.busy"
 
@@ -379,20 +379,20 @@ class WipeUnconfirmedError(WipeError):
     def __init__(self, detail: str = "", *, hint: str = "", needs_operator: bool = False) -> None:
         super().__init__(detail, hint=hint)
         self.needs_operator = needs_operator
-        """Whether it never ends by itself, unless it ends soon."""
+        """Whether it needs operator action, unless it ends soon."""
 
 
 class WipeFailedError(WipeError):
-    summary = "The clip is still on the camera after it was removed"
+    summary = "The clip is still on the camera after its removal"
 
 
 class WipeDamageError(WipeError):
-    summary = "Files that were not to be wiped are gone or changed after a wipe"
+    summary = "Other files are missing or changed after a wipe"
     event = "wipe.damaged"
 
 
 class StoreError(DockdError):
-    summary = "The receiver can't keep this"
+    summary = "The receiver can't store this"
     exit_code = 74
     event = "store.failed"
 
@@ -416,7 +416,7 @@ class RequestRefusedError(StoreError):
 
 
 class HistoryForkedError(StoreError):
-    summary = "The station's journal has two histories"
+    summary = "The station's journal has forked"
     exit_code = 65
     event = "receiver.history_forked"
 
@@ -428,48 +428,48 @@ class ClocksDifferError(StoreError):
 
 
 class UploadDamagedError(StoreError):
-    summary = "What arrived is not the ciphertext that the manifest names"
+    summary = "The upload does not match its manifest"
     exit_code = 65
     event = "receiver.upload_refused"
 
 
 class UploadUnreadableError(UploadDamagedError):
-    summary = "What arrived can't be read back from the disk"
+    summary = "The upload can't be read back from the disk"
     exit_code = 74
     event = "receiver.upload_unreadable"
 
 
 class ControlError(DockdError):
-    summary = "The daemon can't be asked"
+    summary = "The daemon can't answer"
     exit_code = 69
     event = "control.failed"
 
 
 class OrderHeldError(ControlError):
-    summary = "The order is not carried out yet"
+    summary = "The order is pending"
     exit_code = 75
     event = "control.held"
 
 
 class DaemonDownError(ControlError):
-    summary = "The daemon does not answer"
+    summary = "The daemon is unreachable"
     event = "control.down"
 
 
 class ControlDeniedError(ControlError):
-    summary = "The daemon's control socket may not be used"
+    summary = "Access to the control socket is denied"
     exit_code = 77
     event = "control.denied"
 
 
 class ControlVersionError(ControlError):
-    summary = "The daemon's answers are not understood"
+    summary = "Incompatible daemon version"
     exit_code = 76
     event = "control.version"
 
 
 class OrderRefusedError(ControlError):
-    summary = "The daemon does not do this"
+    summary = "The daemon refused the request"
     exit_code = 65
     event = "control.refused"
 

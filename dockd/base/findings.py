@@ -1,4 +1,4 @@
-"""What a check finds, and how bad it is."""
+"""The results of checks, and their severity."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dockd.base.errors import DockdError
 
 
 class Level(IntEnum):
-    """How bad a finding is; a higher one is worse."""
+    """The severity of a finding; higher is worse."""
 
     OK = 0
     WARNING = 1
@@ -17,51 +17,51 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check has seen."""
+    """One result of a check."""
 
     level: Level
     what: str
     """In a sentence."""
     remedy: str = ""
-    """What a person can do."""
+    """What an operator can do."""
 
 
 Findings = Iterator[Finding]
 
 
 def ok(what: str) -> Finding:
-    """Return a finding that all is well."""
+    """Return a finding without a problem."""
     return Finding(Level.OK, what)
 
 
 def warning(what: str, remedy: str) -> Finding:
-    """Return a finding that something should be mended before it hurts."""
+    """Return a finding that something should be fixed before it causes a failure."""
     return Finding(Level.WARNING, what, remedy)
 
 
 def error(what: str, remedy: str) -> Finding:
-    """Return a finding that something keeps the station from its work."""
+    """Return a finding that something prevents the station from working."""
     return Finding(Level.ERROR, what, remedy)
 
 
 def failure(problem: DockdError, remedy: str = "") -> Finding:
-    """Return an error that dockd has words for as a finding."""
+    """Return one of dockd's errors as a finding."""
     return Finding(Level.ERROR, problem.message, problem.hint or remedy)
 
 
 def fenced(name: str, findings: Findings) -> Findings:
-    """Yield what a check finds, and why where it breaks off: nothing else ends with it."""
+    """Yield the findings of a check, and its failure as one: other checks go on."""
     try:
         yield from findings
     except DockdError as problem:
         yield failure(problem)
     except PermissionError as problem:
-        yield warning(f"can't be looked at: {problem}", "run dockd check as root")
+        yield warning(f"no permission to check: {problem}", "run dockd check as root")
     except OSError as problem:
         place = f"{problem.filename}: " if problem.filename else ""
-        yield error(f"{place}{problem.strerror}", "look at the disk, and at dmesg")
+        yield error(f"{place}{problem.strerror}", "check the disk; see dmesg")
     except Exception as problem:  # noqa: BLE001  # the boundary of one check
         yield error(
             f"the check of {name} failed: {type(problem).__name__}: {problem}",
-            "please report this: it is a mistake in dockd",
+            "please report this bug in dockd",
         )

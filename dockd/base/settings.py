@@ -1,7 +1,7 @@
-"""Configuration files: TOML read as types, every mistake reported at once.
+"""Configuration files: typed TOML, with all errors reported at once.
 
 A configuration is a tree of :class:`Section` models. This module loads one from a file,
-says where in the file each mistake is, and writes the commented example of it.
+locates each error in the file, and generates the commented example.
 """
 
 import difflib
@@ -23,17 +23,17 @@ from dockd.base.errors import ConfigError
 from dockd.base.sizes import UNITS
 
 _IN_TOML = {
-    "missing": "this key is missing",
-    "model_type": "this has to be a table",
-    "too_short": "this needs more items",
-    "tuple_type": "this has to be an array",
+    "missing": "required key is missing",
+    "model_type": "must be a table",
+    "too_short": "has too few items",
+    "tuple_type": "must be an array",
 }
-"""What pydantic says in words of Python."""
+"""TOML's terms for what pydantic calls by those of Python."""
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)")
 
 
 class Section(BaseModel):
-    """A table of a configuration file; keys that it doesn't know are mistakes."""
+    """A table of a configuration file; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=False)
 
@@ -67,7 +67,7 @@ Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size)]
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing that is wrong in a configuration file."""
+    """An error in a configuration file."""
 
     line: int
     key: str
@@ -83,7 +83,7 @@ def load(path: Path, model: type[_SectionT], *, example: str) -> _SectionT:
     """Read a configuration file; ``example`` names the one that shows every key.
 
     Raises:
-        ConfigError: it can't be read, isn't TOML, or has mistakes, all of them named.
+        ConfigError: it can't be read, isn't TOML, or has errors, all of which are listed.
     """
     try:
         text = texts.decode(path.read_bytes())
@@ -105,15 +105,15 @@ def load(path: Path, model: type[_SectionT], *, example: str) -> _SectionT:
 
 
 def _habit(text: str, error: tomllib.TOMLDecodeError) -> str:
-    """Return what a word processor may have done to the line that is no TOML."""
+    """Return what a word processor may have done to the line that is not TOML."""
     place = re.search(r"at line (\d+)", str(error))
     lines = text.split("\n")
     stray = texts.stray_characters(lines[int(place[1]) - 1]) if place else ""
-    return f"this line has {stray}; write it plainly" if stray else ""
+    return f"this line contains {stray}; use plain characters" if stray else ""
 
 
 def secret_path(name: str, folder: Path) -> Path:
-    """Return where a secret lies: a systemd credential by that name, else a file.
+    """Return the path of a secret: a systemd credential of that name, else a file.
 
     A relative name is looked for in ``$CREDENTIALS_DIRECTORY`` first, then beside the
     configuration file.
@@ -125,7 +125,7 @@ def secret_path(name: str, folder: Path) -> Path:
 
 
 def misplaced(mistakes: Sequence[tuple[tuple[int | str, ...], str]]) -> ValidationError:
-    """Return what a validator raises for mistakes at places below its own value."""
+    """Return the error a validator raises for errors below its own value."""
     return ValidationError.from_exception_data(
         "mistakes",
         [
@@ -147,13 +147,13 @@ def _mistakes(error: ValidationError, text: str, model: type[Section]) -> list[M
     for detail in details:
         place = detail["loc"]
         if detail["type"] == "too_short" and place in longer:
-            # Only the items that are right were counted.
+            # Only valid items were counted.
             continue
         problem, hint = detail["msg"].removeprefix("Value error, "), ""
         if detail["type"] == "extra_forbidden":
             allowed = list(_allowed_keys(model, place[:-1]))
             close = difflib.get_close_matches(str(place[-1]), allowed, n=1)
-            problem = f"there is no such key; allowed here: {', '.join(sorted(allowed))}"
+            problem = f"unknown key; allowed here: {', '.join(sorted(allowed))}"
             hint = f"did you mean {close[0]}?" if close else ""
         else:
             field = _field(model, place)
@@ -166,18 +166,18 @@ def _mistakes(error: ValidationError, text: str, model: type[Section]) -> list[M
 
 
 def key_of(place: Sequence[int | str]) -> str:
-    """Return a place in a file as it is shown."""
+    """Return a key's path as it is shown."""
     return ".".join(str(part) for part in place) or "the file"
 
 
 def _brackets(mistake: str, key: str) -> str:
-    """Return how a table is written whose brackets are one too few or too many."""
+    """Return how to write a table that has one bracket too few or too many."""
     name = ".".join(part for part in key.split(".") if not part.isdigit())
     match mistake:
         case "tuple_type":
-            return f"write [[{name}]], with two brackets: it can be repeated"
+            return f"write [[{name}]], with double brackets: it can be repeated"
         case "model_type":
-            return f"write [{name}], with one bracket: there is one of it"
+            return f"write [{name}], with single brackets: it occurs once"
     return ""
 
 
@@ -213,11 +213,11 @@ _ENDS = {
     "'": re.compile(r"[^'\n]*+'"),
     "#": re.compile(r"[^\n]*+"),
 }
-"""What ends a string or a comment, after what begins it."""
+"""The end of a string or a comment, by its beginning."""
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Yield each header and each assignment of a TOML file, and the line on which it begins."""
+    """Yield each header and each assignment of a TOML file, and its first line."""
     begin, line, position, depth = 0, 1, 0, 0
     while token := _NEXT.search(text, position):
         position = token.end()
@@ -234,9 +234,9 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _lines(text: str) -> dict[_Place, int]:
-    """Return the line of everything that a TOML file holds; tomllib keeps no positions.
+    """Return the line of every key in a TOML file; tomllib keeps no positions.
 
-    Each statement is parsed once, by itself, and entered below the table that it belongs to.
+    Each statement is parsed once, by itself, and entered below its table.
     """
     lines: dict[_Place, int] = {}
     tables: Counter[_Place] = Counter()
@@ -259,7 +259,7 @@ def _lines(text: str) -> dict[_Place, int]:
 
 
 def _header(document: Any) -> Iterator[tuple[str, bool]]:
-    """Yield the keys of a table's header, and whether they stand in two brackets."""
+    """Yield the keys of a table's header, and whether it has double brackets."""
     while document:
         ((key, document),) = document.items()
         is_repeated = isinstance(document, list)
@@ -268,7 +268,7 @@ def _header(document: Any) -> Iterator[tuple[str, bool]]:
 
 
 def _places(value: object, place: _Place = ()) -> Iterator[_Place]:
-    """Yield the places of a value and of all that is in it."""
+    """Yield the places of a value and of everything in it."""
     yield place
     below: Iterable[tuple[int | str, object]] = ()
     match value:
@@ -281,7 +281,7 @@ def _places(value: object, place: _Place = ()) -> Iterator[_Place]:
 
 
 def _line_of(lines: Mapping[_Place, int], place: _Place) -> int:
-    """Return the line on which the deepest existing part of a key begins."""
+    """Return the first line of the deepest existing part of a key."""
     parts = (place[:depth] for depth in range(len(place), 0, -1))
     return next((lines[part] for part in parts if part in lines), 1)
 

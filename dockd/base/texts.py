@@ -1,7 +1,7 @@
-"""Text files that people write, as their editors leave them.
+"""Text files as editors save them.
 
-Windows' editors put a mark before a text, end lines with a carriage return, and may save
-UTF-16. None of that changes what a text says, so it is read; what can't be is named.
+Windows editors put a byte order mark before a text, end lines with a carriage return, and may
+save UTF-16. All of that is accepted; anything else is reported.
 """
 
 import codecs
@@ -19,20 +19,22 @@ _HABITS = {
     "\N{EN DASH}": "-",
     "\N{EM DASH}": "-",
 }
-"""What word processors put in the place of plain characters."""
+"""What word processors substitute for plain characters."""
 
 
 def decode(data: bytes) -> str:
-    """Return what a text file says, its lines ended by line feeds.
+    """Return the content of a text file, with line feeds as line ends.
 
     Raises:
-        ValueError: it is no text; its message says what it is instead.
+        ValueError: it is not text; the message says what it is.
     """
     try:
         if data.startswith(_UTF16) and len(data) > 2:
             text = data.decode("utf-16")
         elif b"\0" in data:
-            raise ValueError("is no text, or UTF-16 without a mark; save it as UTF-8")
+            raise ValueError(
+                "is not text, or is UTF-16 without a byte order mark; save it as UTF-8"
+            )
         else:
             text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -42,7 +44,7 @@ def decode(data: bytes) -> str:
 
 
 def stray_characters(line: str) -> str:
-    """Return what a line holds that a word processor put there; "" if nothing."""
+    """Return the characters of a line that a word processor inserted; "" if none."""
     found = [
         f"U+{ord(character):04X} ({character}) for {plain}"
         for character, plain in _HABITS.items()

@@ -1,4 +1,4 @@
-"""What became different between two looks at a station, in words."""
+"""The differences between two statuses of a station, in words."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,7 +11,7 @@ from dockd.station.control.views import CameraView, StationView, Status, Trouble
 _VERDICTS = {
     Verdict.WELL: "all is well",
     Verdict.WORKING: "working",
-    Verdict.NEEDS_PERSON: "a person is needed",
+    Verdict.NEEDS_PERSON: "operator action needed",
 }
 
 
@@ -20,27 +20,27 @@ def told(
     narrowed: Callable[[Status], Status] = lambda status: status,
     tick: Callable[[Lost | None], None] = lambda _: None,
 ) -> Iterator[Status]:
-    """Print what changes, a line each with its local time, and yield each look, for ever.
+    """Print each change on a line with its local time, and yield each status, indefinitely.
 
-    A look is yielded again after each second without news.
+    A status is yielded again after each second without news.
 
     Args:
-        client: whom to follow; while it is lost, that is said and it is tried again.
-        narrowed: returns the part of a status that counts.
-        tick: is called at least every second, and told whether the daemon is lost.
+        client: the daemon to follow; disconnects and reconnects are reported.
+        narrowed: returns the part of a status that is of interest.
+        tick: is called at least every second with the lost connection, if it is lost.
     """
     before: Status | None = None
     lost: Lost | None = None
     for update in follow(client):
         was_lost = lost is not None
         if isinstance(update, Lost) and not was_lost:
-            _print(f"{update.error.message}; trying again")
+            _print(f"{update.error.message}; reconnecting")
         lost = update if isinstance(update, Lost) else lost if update is None else None
         tick(lost)
         if isinstance(update, Status):
             after = narrowed(update)
             if was_lost:
-                _print("the daemon answers again")
+                _print("reconnected to the daemon")
             for line in changes(before, after):
                 _print(line)
             before = after
@@ -53,14 +53,14 @@ def _print(line: str) -> None:
 
 
 def changes(before: Status | None, after: Status) -> Iterator[str]:
-    """Yield what changed, a line each; everything, if nothing was known before."""
+    """Yield what changed, one line each; everything, without an earlier status."""
     if before is not None and before.station.since != after.station.since:
         yield began(before.station, after.station)
     yield from _cameras(before, after)
     yield from _troubles(before, after)
     yield from _pauses(before, after)
     if before is None or before.target.reachable != after.target.reachable:
-        reach = {True: "reachable", False: "not reachable", None: "not tried yet"}
+        reach = {True: "reachable", False: "unreachable", None: "not tried yet"}
         yield f"server: {reach[after.target.reachable]}"
     if before is None or _verdict(before) != _verdict(after):
         yield f"station: {_verdict(after)}"
@@ -68,15 +68,15 @@ def changes(before: Status | None, after: Status) -> Iterator[str]:
 
 def _verdict(status: Status) -> str:
     if status.verdict is Verdict.WELL and not is_read_in_full(status):
-        return "nothing is stuck, not all was read"
+        return "nothing is stuck, not all files were read"
     return _VERDICTS[status.verdict]
 
 
 def began(before: StationView, after: StationView) -> str:
-    """Return why the work began anew: with another process, or with a changed configuration."""
+    """Return why the work began again: another process, or a reloaded configuration."""
     if (before.pid, before.process_since) == (after.pid, after.process_since):
-        return "dockd took up its changed configuration"
-    return f"dockd was started anew (pid {after.pid})"
+        return "dockd reloaded its configuration"
+    return f"dockd was restarted (pid {after.pid})"
 
 
 def _cameras(before: Status | None, after: Status) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _cameras(before: Status | None, after: Status) -> Iterator[str]:
             yield f"{_name(camera, after)}: {stage}"
     for camera in old.values():
         if camera.id not in new:
-            yield f"{_name(camera, after)}: left the dock"
+            yield f"{_name(camera, after)}: undocked"
 
 
 def _name(camera: CameraView, status: Status) -> str:
@@ -126,4 +126,4 @@ def _pauses(before: Status | None, after: Status) -> Iterator[str]:
     held = {pause.what for pause in after.pauses}
     for pause in old:
         if pause.what not in held:
-            yield f"{pause.what} go on"
+            yield f"{pause.what} resumed"

@@ -1,4 +1,4 @@
-"""``dockd check``: looks the station over, and says what to mend."""
+"""``dockd check``: checks the station's setup, and says what to fix."""
 
 import argparse
 
@@ -12,20 +12,20 @@ def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "check",
-        help="look the station over",
-        description="""Look at the configuration, keys and their modes, the ledger and its
-            journal, the spool and its disk, the rules that let cameras be mounted, what is
-            plugged in, the clock, the server and the daemon: a line each, and what to do
-            where something is wrong.
+        help="check the station's setup",
+        description="""Checks the configuration, keys and their modes, the ledger and its
+            journal, the spool and its disk, the rules that allow cameras to be mounted,
+            plugged-in devices, the clock, the server and the daemon: one line each, and
+            what to do where something is wrong.
 
-            Nothing is changed: nothing is mounted or uploaded, the ledger is only read. It
-            works while the daemon runs and while it doesn't. As root it sees the most; as
-            the user whom the service runs as, it can't look at the credentials of a
-            stopped service, or have polkit say what that user may do.""",
+            Nothing is changed: nothing is mounted or uploaded, and the ledger is only read.
+            It works whether or not the daemon is running. As root it checks the most; as the
+            service's user, it can't read the credentials of a stopped service, or ask polkit
+            what that user may do.""",
         examples={
-            "dockd check": "look at everything",
+            "dockd check": "check everything",
             "dockd check --json | jq '.findings[] | select(.level != \"ok\")'": (
-                "only what is not as it should be"
+                "only warnings and errors"
             ),
         },
         exits=dict(EXITS.values()),
@@ -35,7 +35,7 @@ def add_to(commands: Commands) -> None:
         "--config",
         default=DEFAULT_CONFIG,
         metavar="FILE",
-        help="the station's configuration; %(default)s without it",
+        help="the station's configuration; default: %(default)s",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=_check)

@@ -17,7 +17,7 @@ from dockd.station.lifecycle import StateName
 
 _LIMIT = 1000
 _MOST = 1_000_000
-"""More than can be asked for; the daemon lists them page by page."""
+"""Above the highest limit; the daemon lists them page by page."""
 
 
 def add_to(commands: Commands) -> None:
@@ -26,18 +26,18 @@ def add_to(commands: Commands) -> None:
         "clips",
         help="list clips",
         description=(
-            "Lists the clips that this station knows, those it found last at the end: number,"
-            " state and since when, size, camera and path, and below it what keeps it from"
-            " going on. dockd show tells the whole story of one, by its number."
+            "Lists the clips that this station knows, the newest last: number, state and since"
+            " when, size, camera and path, and below it what blocks the clip. dockd show shows"
+            " the history of one, by its number."
         ),
         examples={
-            "dockd clips --camera 3 --since 2h": "what bay 3's camera brought",
-            "dockd clips --state rejected --state unreadable": "what waits for a person",
+            "dockd clips --camera 3 --since 2h": "what bay 3's camera delivered",
+            "dockd clips --state rejected --state unreadable": "what needs operator action",
             "dockd clips --json | jq '.[] | select(.event)'": "event-flagged ones, for a script",
         },
         exits={
-            0: "they are listed, if there are any",
-            65: "there is no such camera",
+            0: "listed",
+            65: "no such camera",
             **connection.EXITS,
         },
     )
@@ -62,7 +62,7 @@ def add_to(commands: Commands) -> None:
         type=_count,
         default=_LIMIT,
         metavar="N",
-        help=f"the newest so many; without it, {_LIMIT}",
+        help=f"the newest N; default {_LIMIT}",
     )
     parser.add_argument("--json", action="store_true", help="one JSON array")
     connection.add_options(parser)
@@ -73,9 +73,9 @@ def _count(written: str) -> int:
     try:
         count = int(written)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{written!r} is no number") from error
+        raise argparse.ArgumentTypeError(f"{written!r} is not a number") from error
     if not 1 <= count < _MOST:
-        raise argparse.ArgumentTypeError(f"it has to be from 1 to {_MOST - 1}")
+        raise argparse.ArgumentTypeError(f"must be from 1 to {_MOST - 1}")
     return count
 
 
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
     found = [
         clip
         for state in dict.fromkeys(states)
-        # One more tells whether that is all.
+        # One more shows whether that is all.
         for clip in client.clips(camera=camera, state=state, since=since, limit=limit + 1)
     ]
     found.sort(key=lambda clip: clip.id)
@@ -99,12 +99,12 @@ def _run(options: argparse.Namespace) -> int:
         size = output.terminal_size()
         output.say(_table(clips, None if size is None else size.columns))
     if len(clips) < len(found):
-        print(f"dockd: these are the {limit} newest; --limit shows more", file=sys.stderr)
+        print(f"dockd: only the {limit} newest are shown; use --limit for more", file=sys.stderr)
     return 0
 
 
 def _camera(status: Status, named: str) -> str:
-    """Return the id of the camera that is in a bay, else what was named.
+    """Return the id of the camera in a bay, else the given name.
 
     Raises:
         OrderRefusedError: the bay is empty.
@@ -116,7 +116,7 @@ def _camera(status: Status, named: str) -> str:
 
 
 def _table(clips: list[ClipView], width: int | None) -> Iterator[Line]:
-    """Yield a list of clips; on a terminal of so many columns, a clip is one line."""
+    """Yield a list of clips; with a width, each clip is one line of at most that many columns."""
     now = moments.now()
     yield Line("  CLIP  STATE         SINCE                   SIZE  CAMERA, PATH", Tone.STRONG)
     for clip in clips:
@@ -132,5 +132,5 @@ def _row(clip: ClipView, now: datetime, width: int | None) -> str:
     where = text.printable(f"{clip.camera}, {clip.path}")
     since = text.local(text.moment(clip.since), now)
     row = f"{clip.id:>6}  {clip.state:<12}  {since:<16}  {shown_size(clip.size):>9}  "
-    # Of a path, the end tells more; dockd show has all of it.
+    # The end of a path says more; dockd show has all of it.
     return row + (where if width is None else text.cut_start(where, max(width - len(row), 8)))

@@ -16,11 +16,10 @@ def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "completion",
-        help="print a completion script for a shell",
+        help="print a shell completion script",
         description=(
-            "Prints a script by which a shell completes commands, options and files. make"
-            " install has put them where bash, zsh and fish look; a shell finds them when it"
-            " is started anew."
+            "Prints a script with which a shell completes commands, options and files. make"
+            " install puts these where bash, zsh and fish look; a new shell loads them."
         ),
         examples={
             'eval "$(dockd completion bash)"': "for this shell only",

@@ -1,4 +1,4 @@
-"""What commands that ask the daemon have in common: where it is, and following it."""
+"""Shared by commands that query the daemon: its address, and following its status."""
 
 import argparse
 import threading
@@ -12,31 +12,31 @@ from dockd.station.control.client import Client, socket_path
 from dockd.station.control.views import Status, Verdict
 
 EXITS = {
-    69: "the daemon is not running, or does not answer",
-    75: "an order is taken, and carried out as soon as the ledger answers",
-    76: "the daemon is of another version, and not understood",
-    77: "the control socket may not be used: join the group dockd",
+    69: "the daemon is not running, or does not respond",
+    75: "the command is pending until the ledger responds",
+    76: "incompatible daemon version",
+    77: "access to the control socket is denied: join the group dockd",
 }
-"""Exit codes of every command that asks the daemon."""
+"""Exit codes of every command that queries the daemon."""
 VERDICTS = {Verdict.WELL: 0, Verdict.WORKING: 10, Verdict.NEEDS_PERSON: 20}
-"""The exit code that says how a station is."""
+"""The exit code for each verdict."""
 _TICK_SECONDS = 1.0
 _RECONNECT_SECONDS = 1.0
 
 
 def add_options(parser: Parser) -> None:
-    """Add the options that say where the daemon is."""
+    """Add the options for the daemon's address."""
     add_file(parser, "--socket", metavar="PATH", help="the daemon's control socket")
     add_file(
         parser,
         "--config",
         metavar="FILE",
-        help=f"the configuration that names the socket; without it, {DEFAULT_CONFIG}",
+        help=f"the configuration that names the socket; default: {DEFAULT_CONFIG}",
     )
 
 
 def connect(options: argparse.Namespace) -> Client:
-    """Return a client of the daemon that the options say."""
+    """Return a client of the daemon that the options name."""
     socket: Path | None = options.socket
     config: Path | None = options.config
     if socket is None:
@@ -46,17 +46,17 @@ def connect(options: argparse.Namespace) -> Client:
 
 @dataclass(frozen=True)
 class Lost:
-    """The daemon is gone, or does not answer; it is tried again."""
+    """The daemon is unreachable; reconnecting."""
 
     error: ControlError
 
 
 Update = Status | Lost | None
-"""What is new; None: a second went by in which nothing was."""
+"""What is new; None: nothing was new for a second."""
 
 
 def follow(client: Client) -> Iterator[Update]:
-    """Yield how the station is, for ever: what it is now first, and nothing that is outdated."""
+    """Yield the newest status indefinitely, the current one first; skips outdated ones."""
     reader = _Reader(client)
     reader.start()
     try:
@@ -64,11 +64,11 @@ def follow(client: Client) -> Iterator[Update]:
             yield reader.take(_TICK_SECONDS)
     finally:
         reader.stop()
-    raise ControlError("the connection's thread came to an end")
+    raise ControlError("the connection's thread ended")
 
 
 class _Reader(threading.Thread):
-    """Reads events beside whoever shows them, however slow a terminal is."""
+    """Reads events independently of how fast the terminal shows them."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(name="events", daemon=True)
@@ -78,14 +78,14 @@ class _Reader(threading.Thread):
         self._stopped = threading.Event()
 
     def take(self, seconds: float) -> Update:
-        """Return what is new, waiting for it at most for a number of seconds."""
+        """Return what is new, after waiting at most ``seconds`` for it."""
         if not self._fresh.wait(seconds):
             return None
         self._fresh.clear()
         return self._newest
 
     def stop(self) -> None:
-        """Let it end, at its next event."""
+        """Stop at the next event."""
         self._stopped.set()
 
     def run(self) -> None:
@@ -96,7 +96,7 @@ class _Reader(threading.Thread):
                     self._put(status)
                     if self._stopped.is_set():
                         return
-                self._put(Lost(ControlError("the daemon ended the connection")))
+                self._put(Lost(ControlError("the daemon closed the connection")))
             except ControlError as error:
                 self._put(Lost(error))
             self._stopped.wait(_RECONNECT_SECONDS)

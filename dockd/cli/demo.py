@@ -1,4 +1,4 @@
-"""dockd demo: the whole job on this machine."""
+"""dockd demo: the whole workflow on this machine."""
 
 import argparse
 
@@ -10,13 +10,13 @@ def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "demo",
-        help="see the whole job on this machine",
+        help="run the whole workflow on this machine",
         description=(
-            "Docks two cameras, cuts a connection, wipes, and proves a clip, with throw-away"
-            " keys, in a temporary folder."
+            "Docks two cameras, interrupts a connection, wipes, and proves a clip, with"
+            " throw-away keys, in a temporary folder."
         ),
-        examples={"dockd demo --from ~/Videos": "with copies of clips of one's own"},
-        exits={0: "everything held", 1: "not everything held"},
+        examples={"dockd demo --from ~/Videos": "with copies of your own clips"},
+        exits={0: "everything verified", 1: "something failed"},
     )
     add_file(parser, "--from", dest="source", metavar="DIR", help="copy these files as clips")
     parser.add_argument("--json", action="store_true", help="one JSON object")

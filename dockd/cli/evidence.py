@@ -1,4 +1,4 @@
-"""dockd decrypt, dockd verify and dockd journal: opening and proving, without the daemon."""
+"""dockd decrypt, dockd verify and dockd journal: decrypting and proving, without the daemon."""
 
 import argparse
 import json
@@ -27,13 +27,13 @@ def add_to(commands: Commands) -> None:
 def _add_decrypt(commands: Commands) -> None:
     parser = commands.add_parser(
         "decrypt",
-        help="open a clip",
+        help="decrypt a clip",
         description=(
-            "Opens an age file; on any failure nothing is left behind that was not"
-            " authenticated. Any other age program does as well."
+            "Decrypts an age file; after a failure, no unauthenticated data is left behind. Any"
+            " other age program works as well."
         ),
         examples={"dockd decrypt -i evidence-unit.txt -o clip.mp4 clip.age": "into a new file"},
-        exits={0: "opened", 65: "the file is damaged", 77: "no identity opens it"},
+        exits={0: "decrypted", 65: "the file is damaged", 77: "no identity matches"},
     )
     add_file(
         parser,
@@ -53,26 +53,35 @@ def _add_verify(commands: Commands) -> None:
         "verify",
         help="prove a clip",
         description=(
-            "Proves offline that clip, manifest, receipt and journal belong together: as much"
-            " as it is given. Every finding is a line."
+            "Proves offline that clip, manifest, receipt and journal belong together, as far as"
+            " they are given. Each check is a line."
         ),
         examples={
             "dockd verify --manifest m.jws --station-key station.key.pub --receipt r.jws"
             " --receiver-key receiver.key.pub --clip clip.age": "the ciphertext is what was sealed",
             "dockd verify --manifest m.jws --station-key station.key.pub --journal journal.jsonl"
-            " --anchor newest.manifest.jws": "the journal is whole up to that later manifest",
+            " --anchor newest.manifest.jws": "the journal is complete up to that later manifest",
         },
-        exits={0: "all of it holds", 65: "something does not; the line says FAILED"},
+        exits={0: "everything verified", 65: "a check failed; its line says FAILED"},
     )
     several = {"action": "append", "metavar": "FILE", "default": []}
-    add_file(parser, "--manifest", required=True, metavar="FILE", help="what the station signed")
+    add_file(
+        parser, "--manifest", required=True, metavar="FILE", help="the station's signed manifest"
+    )
     add_file(parser, "--station-key", required=True, help="the station's public key", **several)
-    add_file(parser, "--receipt", metavar="FILE", help="what the receiver signed")
+    add_file(parser, "--receipt", metavar="FILE", help="the receiver's signed receipt")
     add_file(parser, "--receiver-key", help="the receiver's public key", **several)
     add_file(parser, "--clip", metavar="FILE", help="the ciphertext")
-    add_file(parser, "-i", "--identity", help="opens the clip, to check its plaintext", **several)
+    add_file(
+        parser, "-i", "--identity", help="decrypts the clip, to check its plaintext", **several
+    )
     add_file(parser, "--journal", metavar="FILE", help="from dockd journal")
-    add_file(parser, "--anchor", help="another manifest of the station's key; best all", **several)
+    add_file(
+        parser,
+        "--anchor",
+        help="another manifest of the same station key; preferably all",
+        **several,
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=_verify)
 
@@ -82,15 +91,19 @@ def _add_journal(commands: Commands) -> None:
         "journal",
         help="print the journal",
         description=(
-            "Prints the station's journal, an entry a line, and checks its hash chain; beside"
-            " the running daemon or without it, and without changing the ledger. docs/events.md"
-            " lists the entries."
+            "Prints the station's journal, one entry per line, and checks its hash chain, whether"
+            " or not the daemon is running, and without changing the ledger. docs/events.md lists"
+            " the kinds of entries."
         ),
-        examples={"dockd journal > journal.jsonl": "export it, to prove clips with"},
-        exits={0: "the chain holds", 65: "it is broken", 74: "there is none"},
+        examples={"dockd journal > journal.jsonl": "export it, as evidence for clips"},
+        exits={0: "the chain is intact", 65: "it is broken", 74: "there is no ledger"},
     )
     add_file(
-        parser, "--config", default=DEFAULT_CONFIG, metavar="FILE", help=f"not {DEFAULT_CONFIG}"
+        parser,
+        "--config",
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help=f"default: {DEFAULT_CONFIG}",
     )
     parser.set_defaults(run=_journal)
 
@@ -136,10 +149,10 @@ def _verify(options: argparse.Namespace) -> int:
 def _journal(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
     if not config.ledger_path.exists():
-        raise LedgerError(f"{config.ledger_path} is not there", hint="has this station ever run?")
+        raise LedgerError(f"{config.ledger_path} does not exist", hint="has this station ever run?")
     ledger = Ledger(config.ledger_path, Clock(), read_only=True)
     try:
-        # Bytes, as they were hashed: text would be put into the terminal's encoding.
+        # Bytes, as they were hashed: text would be re-encoded for the terminal.
         for entry in ledger.entries():
             sys.stdout.buffer.write(entry.as_json().encode() + b"\n")
         sys.stdout.buffer.flush()

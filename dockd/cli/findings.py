@@ -1,4 +1,4 @@
-"""How what was found is printed: by dockd check, and by dockd receiver --check."""
+"""Output of findings: of dockd check, and of dockd receiver --check."""
 
 import json
 from collections.abc import Iterable
@@ -8,8 +8,8 @@ from dockd.cli.text import printable
 
 EXITS = {
     Level.OK: (0, "all is well"),
-    Level.WARNING: (10, "there are warnings: mend them before they hurt"),
-    Level.ERROR: (20, "there are errors: they keep the station from its work"),
+    Level.WARNING: (10, "there are warnings: fix them before they cause a failure"),
+    Level.ERROR: (20, "there are errors: the station can't work"),
 }
 
 

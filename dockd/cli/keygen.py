@@ -1,4 +1,4 @@
-"""dockd keygen: keys."""
+"""dockd keygen: generate keys."""
 
 import argparse
 from pathlib import Path
@@ -13,21 +13,21 @@ def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "keygen",
-        help="make keys",
+        help="generate keys",
         description=(
-            "Makes a key: a private file with mode 0600, and its public half beside it (.pub)."
-            " Prints the key's id, or the age recipient of an identity. No file is ever"
-            " replaced."
+            "Generates a key: a private file with mode 0600, and its public key next to it"
+            " (.pub). Prints the key's id, or the age recipient of an identity. No file is ever"
+            " overwritten."
         ),
         examples={
-            "dockd keygen station -o station.key": "what a station signs manifests with",
-            "dockd keygen receiver -o receiver.key": "what a receiver signs receipts with",
+            "dockd keygen station -o station.key": "the key with which a station signs manifests",
+            "dockd keygen receiver -o receiver.key": "the key with which a receiver signs receipts",
             "dockd keygen identity -o evidence-unit.txt": (
-                "what clips are opened with; it stays with the evidence unit, the station gets"
-                " the .pub"
+                "the identity that decrypts clips; it stays with the evidence unit, the station"
+                " gets the .pub"
             ),
         },
-        exits={0: "made", 78: "there is a file already, or it can't be written"},
+        exits={0: "generated", 78: "the file exists already, or can't be written"},
     )
     parser.add_argument(
         "kind",
@@ -35,9 +35,11 @@ def add_to(commands: Commands) -> None:
         metavar="KIND",
         help="station, receiver or identity",
     )
-    add_file(parser, "-o", "--output", required=True, metavar="FILE", help="the private key's file")
+    add_file(
+        parser, "-o", "--output", required=True, metavar="FILE", help="the file of the private key"
+    )
     parser.add_argument(
-        "--post-quantum", action="store_true", help="an identity that withstands quantum computers"
+        "--post-quantum", action="store_true", help="an identity resistant to quantum computers"
     )
     parser.set_defaults(run=_keygen)
 
@@ -46,7 +48,7 @@ def _keygen(options: argparse.Namespace) -> int:
     output: Path = options.output
     public = output.with_name(f"{output.name}.pub")
     if public.exists():
-        raise KeyFileError(f"{public} is there already", hint="choose another place")
+        raise KeyFileError(f"{public} exists already", hint="choose another file name")
     if options.kind == "identity":
         kind = HybridIdentity if options.post_quantum else X25519Identity
         identity = kind.generate()

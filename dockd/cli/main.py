@@ -1,8 +1,8 @@
 """The command line.
 
-How dockd speaks: results go to standard output, everything else to standard error, as
-``dockd: …`` in lower case and without a full stop, a hint on a line of its own. Exit codes
-are those of sysexits(3), as dockd.base.errors names them.
+Conventions: results go to standard output, everything else to standard error, as ``dockd: …``
+in lower case and without a full stop, a hint on a line of its own. Exit codes follow
+sysexits(3), as dockd.base.errors lists them.
 """
 
 import contextlib
@@ -34,21 +34,21 @@ _MODULES = {
     "demo": ["demo"],
     "completion": ["completion"],
 }
-"""The modules of dockd.commands, and which commands each adds."""
+"""The modules of dockd.cli, and the commands that each adds."""
 _EX_IOERR = 74
 _INTERRUPTED = 130
 _EXITS = {
-    0: "done, and all is well",
-    64: "the command was called wrongly",
-    65: "data are wrong, or what was named does not exist",
-    69: "the daemon is not running, or does not answer",
-    70: "a mistake in dockd, please report what it printed",
+    0: "success",
+    64: "invalid command line",
+    65: "invalid data, or no such camera, clip or file",
+    69: "the daemon is not running, or does not respond",
+    70: "internal error, please report the output",
     74: "a disk or a file can't be used",
-    75: "not now: another dockd is at it",
-    76: "the daemon is of another version, and not understood",
-    77: "permission is missing, or no identity opens the file",
-    78: "the configuration has mistakes, or a key can't be used",
-    130: "Ctrl-C was pressed",
+    75: "temporary failure: another dockd is running, or a command is pending",
+    76: "incompatible daemon version",
+    77: "permission denied, or no identity matches the file",
+    78: "invalid configuration, or a key can't be used",
+    130: "interrupted by Ctrl-C",
 }
 
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the terminal's encoding lacks is no reason to stop.
+        # A name that the terminal's encoding lacks must not abort the output.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser_for(sys.argv[1:] if arguments is None else arguments).parse_args(
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader went away; a second complaint at exit would only confuse.
+        # The reader is gone; a second error at exit would only confuse.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EX_IOERR
     except OSError as error:
@@ -76,10 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"dockd: {place}{error.strerror}")
         return _EX_IOERR
     except Exception as error:  # noqa: BLE001  # the boundary of the program
-        import traceback  # noqa: PLC0415  # takes time, and is for this alone
+        import traceback  # noqa: PLC0415  # slow to import, needed only here
 
         _complain(_clean(traceback.format_exc()))
-        return _failed(UnforeseenError(type(error).__name__, hint="please report what is above"))
+        return _failed(
+            UnforeseenError(type(error).__name__, hint="please report the traceback above")
+        )
 
 
 def _failed(error: DockdError) -> int:
@@ -91,21 +93,21 @@ def _failed(error: DockdError) -> int:
 
 
 def _complain(words: str) -> None:
-    """Write to standard error; without a reader there, the exit code has to do."""
+    """Write to standard error; if it is closed, the exit code has to suffice."""
     with contextlib.suppress(OSError):
         print(words, file=sys.stderr)
 
 
 def _open_standard_streams() -> None:
-    """Let no file that is opened later get the number of a standard stream that is closed.
+    """Open closed standard streams, so that no file gets their descriptors later.
 
-    What libraries write to standard error would go into it.
+    What libraries write to standard error would go into that file.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number is the one.
+            # The lowest free number is this one.
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
@@ -121,7 +123,7 @@ def parser() -> Parser:
 
 
 def _parser_for(arguments: Sequence[str]) -> Parser:
-    """Return the parser of all commands, or, as imports take long, only of the one called."""
+    """Return the parser of all commands, or of the one called: importing all takes long."""
     if arguments[:1] == ["--version"]:
         return _parser([])
     for module, names in _MODULES.items():
@@ -135,11 +137,11 @@ def _parser(modules: Iterable[str]) -> Parser:
         prog="dockd",
         description=(
             "Takes evidence off body-worn cameras: sealed, acknowledged, provable.\n\n"
-            "dockd COMMAND --help says more of each command."
+            "dockd COMMAND --help describes each command."
         ),
         examples={
             "dockd status": "what is docked, what is stuck, and what to do",
-            "dockd check": "what is wrong with this station's set-up",
+            "dockd check": "what is wrong with this station's setup",
         },
         exits=_EXITS,
     )
@@ -151,5 +153,5 @@ def _parser(modules: Iterable[str]) -> Parser:
 
 
 def _clean(message: str) -> str:
-    """Return lines without what a terminal would obey."""
+    """Return lines without control characters of a terminal."""
     return "\n".join(printable(line) for line in message.splitlines())

@@ -1,4 +1,4 @@
-"""Man pages, made from the same parsers as the help: ``python -m dockd.cli.man FOLDER``.
+"""Man pages, generated from the same parsers as the help: ``python -m dockd.cli.man FOLDER``.
 
 Written with the macros of man(7), which man-db and mandoc read.
 """
@@ -45,7 +45,7 @@ def page(parser: Parser, summary: str, related: Iterable[str]) -> Iterator[str]:
     """
     name = _name(parser)
     yield f'.TH "{name.upper()}" {_SECTION} "" "dockd {__version__}" "dockd"'
-    # Neither hyphenated nor justified: commands are to be read as they are typed.
+    # Neither hyphenated nor justified: commands are shown as they are typed.
     yield from (".nh", ".ad l")
     yield from (".SH NAME", rf"{_escaped(name)} \- {_escaped(summary)}")
     yield from (".SH SYNOPSIS", rf"\fB{_escaped(parser.prog)}\fR {_synopsis(parser)}")

@@ -1,4 +1,4 @@
-"""Times as people write them on a command line, local ones; types for argparse."""
+"""Local times on the command line; types for argparse."""
 
 import argparse
 import re
@@ -27,19 +27,19 @@ def span(written: str) -> timedelta:
     """Read a time span such as ``90m`` or ``2h``.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: it is invalid.
     """
     match = _SPAN.fullmatch(written)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{written!r} is no time span such as 30m, 2h or 3d")
+        raise argparse.ArgumentTypeError(f"{written!r} is not a time span such as 30m, 2h or 3d")
     return int(match[1]) * _UNITS[match[2]]
 
 
 def past(written: str) -> datetime:
-    """Read a moment that is over: a span before now, an hour, a date, or both.
+    """Read a past moment: a span before now, a time of day, a date, or both.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: it is invalid.
     """
     with _on_the_calendar(written):
         if _SPAN.fullmatch(written):
@@ -52,10 +52,10 @@ def past(written: str) -> datetime:
 
 
 def future(written: str) -> datetime:
-    """Read a moment to come: an hour, a date, or both.
+    """Read a future moment: a time of day, a date, or both.
 
     Raises:
-        argparse.ArgumentTypeError: it is none, or it is over.
+        argparse.ArgumentTypeError: it is invalid, or in the past.
     """
     with _on_the_calendar(written):
         if _is_hour(written):
@@ -64,12 +64,12 @@ def future(written: str) -> datetime:
             return moment if moment > today else _hour(written, today.date() + _DAY)
         moment = _moment(written)
     if moment <= now():
-        raise argparse.ArgumentTypeError(f"{written!r} is over")
+        raise argparse.ArgumentTypeError(f"{written!r} is in the past")
     return moment
 
 
 def ahead(written: str) -> datetime:
-    """Read a moment to come: how long it is until then.
+    """Read a future moment: the span until then.
 
     Raises:
         argparse.ArgumentTypeError: it is no time span.
@@ -83,10 +83,10 @@ def _on_the_calendar(written: str) -> Iterator[None]:
     try:
         yield
     except OverflowError as error:
-        raise argparse.ArgumentTypeError(f"{written!r} is beyond any calendar") from error
+        raise argparse.ArgumentTypeError(f"{written!r} is out of range") from error
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"{written!r} is no time such as 07:00, 2026-11-21 or '2026-11-21 07:00'"
+            f"{written!r} is not a time such as 07:00, 2026-11-21 or '2026-11-21 07:00'"
         ) from error
 
 
@@ -95,7 +95,7 @@ def _is_hour(written: str) -> bool:
 
 
 def _hour(written: str, day: date) -> datetime:
-    """Return an hour of a local day, which need not be 24 hours from that of the next."""
+    """Return a time of a local day, which need not be 24 hours from that of the next."""
     return datetime.combine(day, time.fromisoformat(written)).astimezone(UTC)
 
 

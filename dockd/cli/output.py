@@ -1,4 +1,4 @@
-"""Where results go: standard output, as lines for people or JSON for scripts."""
+"""Results on standard output: lines for people, or JSON for scripts."""
 
 import json
 import os
@@ -12,14 +12,14 @@ from dockd.station.control.views import View
 
 
 def terminal_size() -> os.terminal_size | None:
-    """Return the size of the terminal that standard output is, None if it is none or a dumb one."""
+    """Return the terminal size of standard output; None: no terminal, or a dumb one."""
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return None
     return os.get_terminal_size(sys.stdout.fileno())
 
 
 def say(lines: Iterable[Line]) -> None:
-    """Print lines, with their tones on a terminal whose user wants them."""
+    """Print lines, styled if on a terminal and not disabled by the user."""
     # See https://no-color.org.
     has_tones = terminal_size() is not None and not os.environ.get("NO_COLOR")
     for line in lines:

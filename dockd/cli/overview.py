@@ -1,4 +1,4 @@
-"""How the station is, as lines of text: what ``dockd status`` and ``dockd watch`` show."""
+"""The state of the station as lines of text: the output of ``dockd status`` and ``dockd watch``."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from dockd.station.control.views import (
 )
 
 WIDTH = 79
-"""Columns that are filled at most: the last of 80 stays empty, as terminals differ there."""
+"""Columns used at most: the last of 80 stays empty, as terminals differ there."""
 _LABEL = 9
 STAGES = {
     Stage.LOOKING: "looking for clips",
@@ -31,22 +31,22 @@ STAGES = {
     Stage.WAITING: "waiting",
     Stage.WIPING: "wiping",
     Stage.DONE: "safe to take",
-    Stage.STUCK: "needs a person",
-    Stage.FAILING: "fails, tried again",
+    Stage.STUCK: "needs operator",
+    Stage.FAILING: "failing, retrying",
     Stage.REFUSED: "refused",
 }
 _VERDICTS = {
     Verdict.WELL: "ALL IS WELL",
     Verdict.WORKING: "WORKING",
-    Verdict.NEEDS_PERSON: "NEEDS A PERSON",
+    Verdict.NEEDS_PERSON: "NEEDS OPERATOR ACTION",
 }
 
 
-_NOT_ALL_READ = "not all was read"
+_NOT_ALL_READ = "not all files read"
 
 
 class Tone(Enum):
-    """How a line is written on a terminal: the parameters of SGR (ECMA-48, 8.3.117)."""
+    """The style of a line on a terminal: the parameters of SGR (ECMA-48, 8.3.117)."""
 
     PLAIN = ""
     STRONG = "1"
@@ -60,25 +60,25 @@ _TONES = {Verdict.WELL: Tone.GOOD, Verdict.WORKING: Tone.STRONG, Verdict.NEEDS_P
 
 @dataclass(frozen=True)
 class Line:
-    """A line, and how it is written where that can be shown."""
+    """A line, and its style where the terminal has styles."""
 
     words: str = ""
     tone: Tone = Tone.PLAIN
 
     def on_terminal(self, width: int | None = None) -> str:
-        """Return it as a terminal takes it, cut to a number of columns if one is given."""
+        """Return it for a terminal, cut to a number of columns if one is given."""
         words = text.printable(self.words)
         words = words if width is None else text.cut(words, width)
         return f"\x1b[{self.tone.value}m{words}\x1b[m" if self.tone.value else words
 
 
 def overview(status: Status, *, height: int | None = None, elapsed: float = 0.0) -> list[Line]:
-    """Return how a station is.
+    """Return the state of a station.
 
     Args:
-        status: what the daemon says.
-        height: how many lines there may be; what there is no room for is counted instead.
-        elapsed: seconds since the daemon said so.
+        status: as the daemon reported it.
+        height: the maximum number of lines; what does not fit is only counted.
+        elapsed: seconds since the daemon reported it.
     """
     now = text.moment(status.at) + timedelta(seconds=elapsed)
     head = [_headline(status, now), Line()]
@@ -94,11 +94,11 @@ def overview(status: Status, *, height: int | None = None, elapsed: float = 0.0)
 
 
 _Block = list[Line]
-"""Lines that stand together."""
+"""Lines that belong together."""
 
 
 def _fitted(blocks: Sequence[_Block], room: int) -> list[_Block]:
-    """Return as many blocks as there is room for, and how much is left out."""
+    """Return as many blocks as fit, and how many lines are left out."""
     left = sum(map(len, blocks))
     if left <= room:
         return list(blocks)
@@ -109,17 +109,17 @@ def _fitted(blocks: Sequence[_Block], room: int) -> list[_Block]:
         kept.append(block)
         room -= len(block)
         left -= len(block)
-    return [*kept, [Line(f"  … {left} lines more; dockd status | less shows all", Tone.FAINT)]]
+    return [*kept, [Line(f"  … {left} more lines; dockd status | less shows all", Tone.FAINT)]]
 
 
 def stage_of(camera: CameraView) -> str:
-    """Return what goes on with a camera; nobody is sent off with files that were not read."""
+    """Return a camera's stage; a camera with files that were not read is not safe to take."""
     is_rest = camera.stage is Stage.DONE and camera.left_alone.files
     return _NOT_ALL_READ if is_rest else STAGES[camera.stage]
 
 
 def is_read_in_full(status: Status) -> bool:
-    """Say whether no docked camera has files that nobody has read."""
+    """Return whether no docked camera has files that were not read."""
     return not any(camera.left_alone.files for camera in status.cameras)
 
 
@@ -127,7 +127,7 @@ def _headline(status: Status, now: datetime) -> Line:
     station = status.station
     words, tone = _VERDICTS[status.verdict], _TONES[status.verdict]
     if status.verdict is Verdict.WELL and not is_read_in_full(status):
-        words, tone = "NOTHING IS STUCK, NOT ALL WAS READ", Tone.STRONG
+        words, tone = "NOT ALL FILES WERE READ", Tone.STRONG
     running = text.duration((now - text.moment(station.since)).total_seconds())
     verdict = f"{text.printable(station.id)}: {words}"
     version = f"dockd {text.printable(station.version)}, running for {running}"
@@ -153,13 +153,13 @@ def _cameras(status: Status) -> Iterator[_Block]:
 
 
 def place_of(camera: CameraView, status: Status) -> str:
-    """Return where a camera is, as people call it."""
+    """Return the place of a camera as people call it."""
     return f"bay {camera.place}" if camera.place in status.bays else camera.place
 
 
 def _camera(camera: CameraView) -> Line:
     cells = [
-        # Of a port or a folder, the end tells more.
+        # The end of a port or a folder says more.
         text.fit(text.cut_start(text.printable(camera.place), 9), 9),
         text.fit(text.printable(camera.serial), 15),
         text.fit(stage_of(camera), 18),
@@ -179,7 +179,9 @@ def _left_alone(camera: CameraView) -> list[Line]:
     if not left.files:
         return []
     tone = Tone.BAD if left.suspect else Tone.PLAIN
-    return [Line(f"  left alone: {left.files:,} files, {shown_size(left.size)}, by no rule", tone)]
+    return [
+        Line(f"  left alone: {left.files:,} files, {shown_size(left.size)}, no rule matches", tone)
+    ]
 
 
 def _work(work: Work) -> Line:
@@ -209,7 +211,7 @@ def _trouble(trouble: Trouble, place: str | None, now: datetime) -> _Block:
 
 
 def subject(trouble: Trouble, place: str | None = None) -> str:
-    """Return whom a trouble befell: a clip, a camera, or the station."""
+    """Return what a trouble affects: a clip, a camera, or the station."""
     if trouble.camera is None:
         return "the station"
     parts = [f"{trouble.camera} ({place})" if place else trouble.camera]
@@ -219,11 +221,11 @@ def subject(trouble: Trouble, place: str | None = None) -> str:
 
 
 def next_try(trouble: Trouble, now: datetime) -> str:
-    """Return when a trouble may end by itself."""
+    """Return when a trouble is retried."""
     if trouble.next_try is not None:
         seconds = (text.moment(trouble.next_try) - now).total_seconds()
-        return f"tried again in {text.duration(seconds)}" if seconds >= 1 else "tried again now"
-    return "needs a person" if trouble.needs_person else "tried again at the next look"
+        return f"retried in {text.duration(seconds)}" if seconds >= 1 else "retrying now"
+    return "needs operator action" if trouble.needs_person else "retried at the next scan"
 
 
 def _summary(status: Status, now: datetime) -> Iterator[Line]:
@@ -233,7 +235,7 @@ def _summary(status: Status, now: datetime) -> Iterator[Line]:
     yield from _wrapped("clips", text.counts(status.clips) or "none yet")
     if status.oldest_unacknowledged is not None:
         oldest = text.since(text.moment(status.oldest_unacknowledged), now)
-        yield from _wrapped("", f"the oldest without a receipt waits {oldest}")
+        yield from _wrapped("", f"oldest without a receipt: {oldest}")
     yield from _wrapped("rates", _rates(status))
     yield from _wrapped("spool", _spool(status.spool))
     yield from _wrapped("server", _target(status.target, now))
@@ -242,7 +244,7 @@ def _summary(status: Status, now: datetime) -> Iterator[Line]:
 
 
 def paused(pause: PauseView, now: datetime) -> str:
-    """Return what is held, by whom, until when, and why."""
+    """Return what is paused, by whom, until when, and why."""
     until = f" until {text.local(text.moment(pause.until), now)}" if pause.until else ""
     by = f"by {text.user(pause.by)} {text.since(text.moment(pause.since), now)}"
     return f"PAUSED   {pause.what}{until}, {by}: {text.printable(pause.reason)}"
@@ -254,7 +256,7 @@ def _rates(status: Status) -> str:
 
 
 def _spool(spool: SpoolView) -> str:
-    full = "; FULL: reading waits for room" if spool.waiting else ""
+    full = "; FULL: ingest waits for space" if spool.waiting else ""
     return (
         f"{shown_size(spool.used)} of {shown_size(spool.budget)},"
         f" disk {shown_size(spool.free)} free{full}"
@@ -262,12 +264,12 @@ def _spool(spool: SpoolView) -> str:
 
 
 def _target(target: TargetView, now: datetime) -> str:
-    reach = {True: "reachable", False: "NOT REACHABLE", None: "not tried yet"}[target.reachable]
+    reach = {True: "reachable", False: "UNREACHABLE", None: "not tried yet"}[target.reachable]
     parts = [f"{target.url} {reach}"]
     if target.last_success is not None:
         parts.append(f"last success {text.local(text.moment(target.last_success), now)}")
     if not target.gives_receipts:
-        parts.append("gives no receipts: nothing is wiped")
+        parts.append("issues no receipts: nothing is wiped")
     return ", ".join(parts)
 
 
@@ -281,8 +283,8 @@ def _paragraph(words: str, first: str, rest: str) -> list[str]:
         WIDTH,
         initial_indent=first,
         subsequent_indent=rest,
-        # A line does not end within an option, such as the --failed of a hint.
+        # No line break within an option, such as --failed in a hint.
         break_on_hyphens=False,
     )
-    # What is twice as wide counts as one character to textwrap.
+    # textwrap counts a double-width character as one column.
     return [text.cut(line, WIDTH) for line in wrapped] or [first]

@@ -1,6 +1,6 @@
-"""Command line parsers whose help teaches: what it does, examples, exit codes.
+"""Command line parsers with descriptions, examples and exit codes.
 
-Help texts, man pages and shell completion all come from these.
+Help texts, man pages and shell completion are generated from these.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from dockd.base.errors import UsageError
 DEFAULT_CONFIG = Path("/etc/dockd/config.toml")
 DEFAULT_RECEIVER_CONFIG = Path("/etc/dockd/receiver.toml")
 SERVICE_EXITS = {
-    0: "it was told to stop",
-    70: "a mistake in dockd: please report what it printed",
+    0: "stopped as requested",
+    70: "internal error: please report the output",
     74: "a disk, the ledger, the spool or the store can't be used",
-    75: "not now: another one is running, or the address is taken",
-    78: "the configuration has mistakes, or a key can't be used; a restart mends nothing",
+    75: "temporary failure: already running, or the address is in use",
+    78: "invalid configuration, or a key can't be used; a restart does not help",
 }
-"""Those of a daemon."""
+"""Exit codes of the daemons."""
 _WIDTH = 78
 """Columns of help, as argparse makes it for a terminal of 80."""
 
@@ -57,13 +57,13 @@ class Parser(argparse.ArgumentParser):
                 textwrap.fill(one, _WIDTH, break_on_hyphens=False) for one in self.paragraphs
             ),
             epilog=self._teaching(),
-            # An option's name that is short today is ambiguous tomorrow.
+            # An abbreviation may become ambiguous with a later option.
             allow_abbrev=False,
             **options,
         )
 
     def add_commands(self) -> "Commands":
-        """Make this a command that others are below."""
+        """Give this command subcommands."""
         self._choices = commands = self.add_subparsers(
             title="commands", required=True, metavar="COMMAND", parser_class=Parser
         )
@@ -71,25 +71,25 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def commands(self) -> Mapping[str, "Parser"]:
-        """The commands below this one, by name."""
+        """The subcommands, by name."""
         return self._choices.choices if self._choices else {}
 
     @property
     def summaries(self) -> Mapping[str, str]:
-        """What each of these does, in a few words."""
+        """The summary of each subcommand."""
         if self._choices is None:
             return {}
-        # argparse keeps them here, for its own help.
+        # argparse keeps them here for its own help.
         listed = self._choices._get_subactions()  # noqa: SLF001
         return {action.dest: action.help or "" for action in listed}
 
     @property
     def arguments(self) -> list[argparse.Action]:
-        """Its options and arguments, without the commands below it."""
+        """Its options and arguments, without subcommands."""
         return [action for action in self._actions if action is not self._choices]
 
     def error(self, message: str) -> NoReturn:
-        """Raise what a wrong call is, in place of ending the process."""
+        """Raise UsageError instead of exiting."""
         raise UsageError(message, hint=f"{self.prog} --help")
 
     def _teaching(self) -> str:
@@ -104,7 +104,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Commands(Protocol):
-    """Where a command is added: what argparse makes for subcommands, of parsers as above."""
+    """Where commands are added: argparse's object for subcommands, typed."""
 
     def add_parser(
         self,
@@ -129,21 +129,21 @@ def words(written: str) -> str:
     except UnicodeEncodeError as error:
         raise argparse.ArgumentTypeError(f"{written!r} is not UTF-8") from error
     if not written:
-        raise argparse.ArgumentTypeError("it is empty")
+        raise argparse.ArgumentTypeError("must not be empty")
     return written
 
 
 def clip_name(written: str) -> str:
-    """Read what names a clip; a type for argparse.
+    """Read the name of a clip; a type for argparse.
 
     Raises:
-        argparse.ArgumentTypeError: no clip is called that.
+        argparse.ArgumentTypeError: no clip can have that name.
     """
     if set(words(written)) <= {".", "/", " "}:
-        raise argparse.ArgumentTypeError(f"{written!r} names no clip")
+        raise argparse.ArgumentTypeError(f"{written!r} is not a clip")
     return written
 
 
 def add_file(parser: Parser, *names: str, **options: Any) -> None:
-    """Add an option or argument that names a file, which shells complete."""
+    """Add an option or argument that is a file name, which shells complete."""
     parser.add_argument(*names, type=Path, **options)

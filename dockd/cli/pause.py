@@ -1,4 +1,4 @@
-"""dockd pause and dockd resume: hold uploads, wipes or both."""
+"""dockd pause and dockd resume: pause uploads, wipes or both."""
 
 import argparse
 
@@ -17,26 +17,30 @@ def add_to(commands: Commands) -> None:
     """Add both commands."""
     pause = commands.add_parser(
         "pause",
-        help="hold uploads, wipes or both",
+        help="pause uploads, wipes or both",
         description=(
-            "Holds what is named, both if nothing is. Cameras still are read, and clips are"
-            " sealed into the spool while it has room. A pause lasts until its end, if it has"
-            " one, or dockd resume; it survives restarts, and is shown wherever the station is,"
-            " with its reason and who ordered it."
+            "Pauses uploads or wipes, or both if neither is named. Cameras are still read, and"
+            " clips are encrypted into the spool while it has space. A pause lasts until its end,"
+            " if it has one, or until dockd resume; it survives restarts, and is shown with the"
+            " station's status, with its reason and who requested it."
         ),
         examples={
             "dockd pause uploads --reason 'the line is needed until noon' --until 12:00": (
-                "hold uploads"
+                "pause uploads"
             ),
             "dockd pause wipes --for 2h --reason 'case 4711: keep the cameras as they are'": (
-                "leave acknowledged clips on their cameras for two hours"
+                "keep acknowledged clips on their cameras for two hours"
             ),
         },
-        exits={0: "it is held", **connection.EXITS},
+        exits={0: "paused", **connection.EXITS},
     )
     _add_what(pause)
     pause.add_argument(
-        "--reason", type=words, required=True, metavar="TEXT", help="why; everybody sees it"
+        "--reason",
+        type=words,
+        required=True,
+        metavar="TEXT",
+        help="shown wherever the pause is shown",
     )
     end = pause.add_mutually_exclusive_group()
     end.add_argument(
@@ -54,9 +58,9 @@ def add_to(commands: Commands) -> None:
     resume = commands.add_parser(
         "resume",
         help="end pauses",
-        description="Lets what is named go on, both uploads and wipes if nothing is.",
-        examples={"dockd resume": "let everything go on", "dockd resume wipes": "only wipes"},
-        exits={0: "it goes on", **connection.EXITS},
+        description="Resumes uploads or wipes, or both if neither is named.",
+        examples={"dockd resume": "resume everything", "dockd resume wipes": "only wipes"},
+        exits={0: "resumed", **connection.EXITS},
     )
     _add_what(resume)
     connection.add_options(resume)
@@ -72,7 +76,7 @@ def _add_what(parser: Parser) -> None:
 def _pause(options: argparse.Namespace) -> int:
     reason = options.reason.strip()
     if not 1 <= len(reason) <= 200:
-        raise UsageError("--reason has 1 to 200 characters", hint="dockd pause --help")
+        raise UsageError("--reason must have 1 to 200 characters", hint="dockd pause --help")
     client = connection.connect(options)
     until = timestamp(options.until) if options.until else None
     _say(client.pause(_chosen(options), reason=reason, until=until))

@@ -1,4 +1,4 @@
-"""dockd profile: what to write into the configuration for a camera."""
+"""dockd profile: help to configure a camera."""
 
 import argparse
 import sys
@@ -28,8 +28,8 @@ def add_to(commands: Commands) -> None:
     """Add the command and those below it."""
     profile = commands.add_parser(
         "profile",
-        help="write profiles of cameras",
-        description="Helps to write the profiles that decide what is a camera.",
+        help="help to write camera profiles",
+        description="Helps to write the profiles that define which devices are cameras.",
         examples={},
         exits={},
     )
@@ -38,49 +38,49 @@ def add_to(commands: Commands) -> None:
         "suggest",
         help="print a profile for what is plugged in",
         description=(
-            "Prints, as TOML for /etc/dockd/config.toml, a profile for each kind of USB storage"
-            " device that is plugged in now, and a bay for each port that one is in. Every"
-            " device counts, memory sticks too: keep what is a camera, and look over the rules,"
-            " which say what files are clips.\n\n"
-            "It asks udev, opens no device, and needs neither the daemon nor any right."
+            "Prints, as TOML for /etc/dockd/config.toml, a profile for each model of USB storage"
+            " device that is plugged in now, and a bay for each occupied port. Every device is"
+            " listed, including memory sticks: keep the cameras, and review the rules, which"
+            " define which files are clips.\n\n"
+            "It queries udev, opens no device, and needs neither the daemon nor privileges."
         ),
-        examples={"dockd profile suggest": "plug one camera in, and see what to write"},
+        examples={"dockd profile suggest": "plug a camera in, and print its profile"},
         exits={0: "printed", 66: "the devices can't be listed"},
     )
     parser.set_defaults(run=_suggest)
     parser = below.add_parser(
         "test",
-        help="show what a profile makes of the files in a folder",
+        help="show how a profile classifies the files in a folder",
         description=(
-            "Lists each file below a folder, such as a camera's root or a copy of it: whether it"
-            " is a clip (video or sidecar), is ignored or is left alone (LEFT), by which rule of"
-            " the profile, and what its name says. A camera with files that are left alone is not"
-            " safe to take if they may be recordings.\n\n"
+            "Lists each file in a folder and its subfolders, such as a camera's root or a copy of"
+            " it: whether it is a clip (video or sidecar), ignored or left alone (LEFT), by which"
+            " rule of the profile, and what its name says. A camera with files that are left alone"
+            " is not safe to take if they may be recordings.\n\n"
             "It reads the configuration and the folder, and changes nothing."
         ),
         examples={
-            "dockd profile test /media/camera": "by the only profile there is",
+            "dockd profile test /media/camera": "with the only profile",
             "dockd profile test --profile bodycam /media/camera | grep ^LEFT": (
-                "what the profile bodycam does not know"
+                "what the profile bodycam does not match"
             ),
         },
         exits={
-            0: "a rule fits every file",
+            0: "a rule matches every file",
             10: "files are left alone, and none of them looks like a recording",
-            20: "files that may be recordings are left alone, or some can't be looked at",
-            64: "there are several profiles, and --profile names none of them",
+            20: "files that may be recordings are left alone, or some can't be read",
+            64: "--profile is needed, or names no profile",
             66: "the folder can't be read",
-            78: "the configuration has mistakes",
+            78: "invalid configuration",
         },
     )
-    add_file(parser, "folder", metavar="DIR", help="the folder that stands for a camera's root")
+    add_file(parser, "folder", metavar="DIR", help="the folder to treat as a camera's root")
     parser.add_argument("--profile", metavar="NAME", help="the profile, if there are several")
     add_file(
         parser,
         "--config",
         default=DEFAULT_CONFIG,
         metavar="FILE",
-        help="the station's configuration; %(default)s without it",
+        help="the station's configuration; default: %(default)s",
     )
     parser.set_defaults(run=_test)
 
@@ -114,7 +114,7 @@ def _test(options: argparse.Namespace) -> int:
 
 
 def _chosen(config: Config, name: str | None, folder: Path) -> ProfileConfig:
-    """Return the profile that is named, or that of a configured folder, or the only one."""
+    """Return the named profile, else that of a configured folder, else the only one."""
     known = {profile.name: profile for profile in config.profiles}
     if name is None:
         of_folders = {
@@ -124,7 +124,7 @@ def _chosen(config: Config, name: str | None, folder: Path) -> ProfileConfig:
         name = names[0] if len(names) == 1 else None
     if name not in known:
         raise UsageError(
-            "--profile has to name one of the profiles", hint=f"there are {', '.join(known)}"
+            "--profile must name one of the profiles", hint=f"available: {', '.join(known)}"
         )
     return known[name]
 
@@ -140,7 +140,7 @@ def _line(path: bytes, size: int, fit: Fit | None) -> str:
     if match.recorded_at is not None:
         cells.append(f"recorded {_local(match.recorded_at)}")
     elif fit.config.time_format and "time" in match.metadata:
-        cells.append(f"its time is not written as {fit.config.time_format}")
+        cells.append(f"its time does not match {fit.config.time_format}")
     return "  ".join(cells)
 
 

@@ -1,4 +1,4 @@
-"""dockd receiver: where stations upload to."""
+"""dockd receiver: the server that stations upload to."""
 
 import argparse
 
@@ -14,15 +14,15 @@ def add_to(commands: Commands) -> None:
         "receiver",
         help="run the receiver",
         description=(
-            "Runs the receiver until SIGTERM: the tus server that keeps ciphertext and signs"
-            " receipts for it. It stays in the foreground and logs to standard error."
+            "Runs the receiver until SIGTERM: the tus server that stores ciphertext and signs"
+            " receipts for it. It runs in the foreground and logs to standard error."
         ),
         examples={
-            "dockd receiver --config receiver.toml": "with a configuration of one's own",
-            "dockd receiver --check": "look it over before it is started",
+            "dockd receiver --config receiver.toml": "with another configuration",
+            "dockd receiver --check": "check the setup before starting it",
         },
         exits={
-            0: "it was told to stop; with --check, all is well",
+            0: "stopped as requested; with --check, all is well",
             10: "with --check: there are warnings",
             20: "with --check: there are errors",
             **{code: meaning for code, meaning in SERVICE_EXITS.items() if code},
@@ -33,12 +33,12 @@ def add_to(commands: Commands) -> None:
         "--config",
         default=DEFAULT_RECEIVER_CONFIG,
         metavar="FILE",
-        help=f"not {DEFAULT_RECEIVER_CONFIG}",
+        help=f"default: {DEFAULT_RECEIVER_CONFIG}",
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="look over configuration, keys, address and store instead, and change nothing",
+        help="check configuration, keys, address and store, change nothing, and exit",
     )
     parser.add_argument("--json", action="store_true", help="with --check, one JSON object")
     parser.set_defaults(run=_receiver)

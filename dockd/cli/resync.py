@@ -1,4 +1,4 @@
-"""dockd resync: look again now, and see what comes of it."""
+"""dockd resync: rescan and retry now, and follow the outcome."""
 
 import argparse
 import math
@@ -27,42 +27,42 @@ from dockd.station.control.views import (
 _NOT_YET = 10
 _NEEDS_PERSON = 20
 _STILL_SECONDS = 10.0
-"""How long nothing moves, while something fails again and again, until that is the outcome."""
+"""How long without progress, while something keeps failing, until that is the outcome."""
 _STUCK_SECONDS = 60.0
-"""The same while a camera has not been looked at yet."""
+"""The same while a camera has not been scanned yet."""
 _IDLE_SECONDS = 90.0
-"""The same while nothing fails: what is left waits for something that is not known to fail."""
+"""The same while nothing fails: the rest waits for something that is not known to fail."""
 _AT_REST = {Stage.WAITING, Stage.DONE, Stage.STUCK, Stage.REFUSED}
 _LOST_SECONDS = 60.0
-"""How long the daemon may be away."""
+"""How long the daemon may be unreachable."""
 
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "resync",
-        help="look again now",
+        help="rescan and retry now",
         description=(
-            "Has the daemon look through what is docked, try at once whatever waits to be tried"
-            " again, and ask for receipts anew; then shows what comes of it until it is done, or"
-            " until what is left of it only fails again. Ctrl-C ends only the watching: the order"
-            " stands.\n\n"
+            "Makes the daemon rescan docked cameras, retry at once whatever is waiting for a"
+            " retry, and request receipts again; then shows the progress until it is done, or"
+            " until the rest only fails again. Ctrl-C ends only the output: the resync"
+            " continues.\n\n"
             "A resync never weakens a check before a wipe."
         ),
         examples={
-            "dockd resync": "everything that is docked",
+            "dockd resync": "all docked cameras",
             "dockd resync --camera 3 --failed": (
-                "bay 3's camera, rejected and unreadable clips as well"
+                "bay 3's camera, including rejected and unreadable clips"
             ),
             "dockd resync --clip 17 --reupload": (
-                "the server lost clip 17: send it again, from the spool or the camera"
+                "the server lost clip 17: upload it again, from the spool or the camera"
             ),
         },
         exits={
-            0: "it is done, and nothing is stuck; with --no-wait: it is ordered",
-            10: "what is left is tried again by itself, or the time was up; it says what",
-            20: "something was refused, or needs a person; it says what",
-            65: "there is no such camera or clip",
+            0: "done, and nothing is stuck; with --no-wait: requested",
+            10: "the rest is being retried, or the timeout expired; the output says what",
+            20: "something was refused, or needs operator action; the output says what",
+            65: "no such camera or clip",
             **connection.EXITS,
         },
     )
@@ -71,20 +71,20 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--clip", type=clip_name, metavar="CLIP", help="one clip, as in dockd show")
     parser.add_argument(
-        "--failed", action="store_true", help="take up rejected and unreadable clips as well"
+        "--failed", action="store_true", help="retry rejected and unreadable clips as well"
     )
     parser.add_argument(
         "--reupload",
         action="store_true",
-        help="the server lost what it had: send it again, while spool or camera still has it",
+        help="the server lost data: upload it again, from the spool or the camera",
     )
     parser.add_argument(
         "--timeout",
         type=moments.span,
         metavar="SPAN",
-        help="end after so long, such as 90s or 5m, and say what is left",
+        help="stop waiting after SPAN, such as 90s or 5m, and show what is left",
     )
-    parser.add_argument("--no-wait", action="store_true", help="order it, and come back at once")
+    parser.add_argument("--no-wait", action="store_true", help="request it, and return at once")
     connection.add_options(parser)
     parser.set_defaults(run=_run)
 
@@ -109,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _ordered(answer: ResyncAnswer) -> Iterator[Line]:
     cameras = ", ".join(map(text.printable, answer.cameras)) or "no camera"
-    yield Line(f"order {answer.order}: {cameras}, {len(answer.clips)} clips taken up again")
+    yield Line(f"order {answer.order}: {cameras}, {len(answer.clips)} clips requeued")
     for trouble in answer.refused:
         yield Line(f"! {subject(trouble)}: {text.printable(trouble.what)}", Tone.BAD)
         if trouble.hint:
@@ -125,7 +125,7 @@ class _TimeUpError(Exception):
 
 
 class _Waiting:
-    """Follows an order to where nothing of it gets on by itself."""
+    """Follows a resync until nothing of it progresses by itself."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class _Waiting:
         self._lost_at: float | None = None
 
     def wait(self) -> list["_Left"]:
-        """Tell what happens until it is over; return what is left."""
+        """Print what happens until it is over; return what is left."""
         try:
             for status in told(self._client, self._narrowed, self._tick):
                 self._status = status
@@ -161,8 +161,8 @@ class _Waiting:
                     return [*idle, *self._left]
         except _TimeUpError:
             blocking = self._blocking(self._status)
-            return [*blocking, *self._left] or [_Left("the time is up, and work goes on")]
-        raise AssertionError("what is told has no end")
+            return [*blocking, *self._left] or [_Left("timeout; work continues")]
+        raise AssertionError("following has no end")
 
     def _narrowed(self, status: Status) -> Status:
         concerned = {*self._cameras}
@@ -203,7 +203,7 @@ class _Waiting:
             except OrderRefusedError:
                 raise
             except ControlError:
-                # The daemon starts anew, or can't read its ledger just now.
+                # The daemon is restarting, or can't read its ledger now.
                 return False
             outcome = _outcome_of_clip(clip, status)
             if outcome is None:
@@ -228,7 +228,7 @@ class _Waiting:
         return not status.work and still >= (_STILL_SECONDS if looked else _STUCK_SECONDS)
 
     def _idle(self, status: Status) -> list["_Left"]:
-        """Return what only waits, for long now and for no known reason."""
+        """Return what has been waiting for long, for no known reason."""
         if status.work or _now() - self._moved_at < _IDLE_SECONDS:
             return []
         if not all(one.stage in _AT_REST and self._was_looked_at(one) for one in status.cameras):
@@ -237,14 +237,14 @@ class _Waiting:
         waiting += [f"clip {clip}" for clip in self._under_way]
         return [
             _Left(
-                f"{text.printable(who)}: nothing has moved for {_IDLE_SECONDS:.0f} s, and it goes"
-                " on by itself (dockd status, dockd clips)"
+                f"{text.printable(who)}: no progress for {_IDLE_SECONDS:.0f} s; it continues"
+                " by itself (dockd status, dockd clips)"
             )
             for who in waiting
         ]
 
     def _blocking(self, status: Status) -> list["_Left"]:
-        """Return what holds the rest up and was seen again since the order was given."""
+        """Return what blocks the rest, and failed again since the resync was requested."""
         now = moments.now()
         left = []
         for key, trouble in _troubles(status).items():
@@ -261,7 +261,7 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class _Left:
-    """What an order has not reached."""
+    """What a resync has not completed."""
 
     words: str
     needs_person: bool = False
@@ -284,15 +284,15 @@ def _outcomes_of_cameras(cameras: Sequence[str], status: Status) -> Iterator[_Le
     for name in cameras:
         camera = docked.get(name)
         if camera is None:
-            yield _Left(f"{name}: left the dock", needs_person=True)
+            yield _Left(f"{name}: undocked", needs_person=True)
         elif _is_held(camera, status):
-            yield _Left(f"{name}: waits for a pause to end (dockd resume)", needs_person=True)
+            yield _Left(f"{name}: paused (dockd resume)", needs_person=True)
         elif camera.stage in {Stage.STUCK, Stage.REFUSED}:
             yield _Left(f"{name}: {STAGES[camera.stage]} (dockd status)", needs_person=True)
 
 
 def _outcome_of_clip(clip: ClipView, status: Status) -> str | None:
-    """Return what is wrong with a clip, nothing if all is well, None while it is under way."""
+    """Return what is wrong with a clip, "" if nothing, None while it is in progress."""
     who = text.printable(f"clip {clip.id}, {clip.camera}, {clip.path}")
     if clip.state in {"rejected", "unreadable"} or (clip.trouble and clip.trouble.needs_person):
         what = clip.trouble.what if clip.trouble else ""

@@ -12,15 +12,19 @@ def add_to(commands: Commands) -> None:
         "run",
         help="run the station's daemon",
         description=(
-            "Runs the station's daemon until SIGTERM; SIGHUP reads the configuration again. It"
-            " stays in the foreground and logs to standard error. On a station, systemd does"
-            " this: systemctl start dockd."
+            "Runs the station's daemon until SIGTERM; SIGHUP reloads the configuration. It runs"
+            " in the foreground and logs to standard error. On a station, systemd does this:"
+            " systemctl start dockd."
         ),
-        examples={"dockd run --config station.toml": "with a configuration of one's own"},
+        examples={"dockd run --config station.toml": "with another configuration"},
         exits=SERVICE_EXITS,
     )
     add_file(
-        parser, "--config", default=DEFAULT_CONFIG, metavar="FILE", help=f"not {DEFAULT_CONFIG}"
+        parser,
+        "--config",
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help=f"default: {DEFAULT_CONFIG}",
     )
     parser.set_defaults(run=_run)
 

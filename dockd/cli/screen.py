@@ -24,12 +24,12 @@ class Screen:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._size: os.terminal_size | None = None
-        """The size for which it was painted; None: nothing is."""
+        """The size for which it was painted; None: not painted."""
         self._shown: list[str] = []
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Take the terminal over with the first picture, and give it back as it was."""
+        """Take over the terminal at the first paint, and restore it afterwards."""
         before = {
             number: signal.signal(number, handler)
             for number, handler in ((signal.SIGTSTP, self._stop), (signal.SIGTERM, self._end))
@@ -43,13 +43,13 @@ class Screen:
 
     @property
     def height(self) -> int:
-        """How many lines there are."""
+        """The number of lines."""
         return os.get_terminal_size(self._fd).lines
 
     def paint(self, lines: Sequence[Line]) -> None:
-        """Show these lines, from the top; what they don't reach is empty."""
+        """Show these lines from the top; the rest is cleared."""
         size = os.get_terminal_size(self._fd)
-        # The last column stays empty: terminals differ in what they do behind it.
+        # The last column stays empty: terminals differ in how they wrap.
         wanted = [line.on_terminal(size.columns - 1) for line in lines[: size.lines]]
         wanted += [""] * (size.lines - len(wanted))
         out = ""
@@ -64,13 +64,13 @@ class Screen:
         self._write(out)
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        """Give the terminal back for as long as the job is stopped (Ctrl-Z)."""
+        """Restore the terminal while the job is stopped (Ctrl-Z)."""
         self._write(_LEAVE)
         os.kill(os.getpid(), signal.SIGSTOP)
         self._size = None
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
-        """Give the terminal back, and die of the signal."""
+        """Restore the terminal, and terminate by the signal."""
         self._write(_LEAVE)
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)

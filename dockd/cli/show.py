@@ -1,4 +1,4 @@
-"""dockd show: one clip's whole story."""
+"""dockd show: the history of one clip."""
 
 import argparse
 import json
@@ -20,21 +20,21 @@ def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "show",
-        help="tell a clip's whole story",
+        help="show a clip's history",
         description=(
-            "Shows all that is known of a clip: its state, what the journal says of it, what"
-            " the station signed (manifest), and what the receiver signed (receipt).\n\n"
-            "Times are UTC where they are quoted from journal, manifest and receipt. To prove"
-            " a clip to somebody else, use dockd verify."
+            "Shows everything known about a clip: its state, its journal entries, the manifest"
+            " that the station signed, and the receipt that the receiver signed.\n\n"
+            "Times quoted from journal, manifest and receipt are UTC. To prove a clip to a third"
+            " party, use dockd verify."
         ),
         examples={
-            "dockd show 17": "by its number at this station, as the log and dockd clips give it",
-            "dockd show 0007.mp4": "by its file's name, if no other has it",
+            "dockd show 17": "by its number at this station, as in the log and in dockd clips",
+            "dockd show 0007.mp4": "by its file name, if it is unique",
             "dockd show 17 --json | jq .receipt": "the receipt alone",
         },
         exits={
             0: "shown",
-            65: "there is no such clip, or several are called that",
+            65: "no such clip, or the name is ambiguous",
             **connection.EXITS,
         },
     )
@@ -42,7 +42,7 @@ def add_to(commands: Commands) -> None:
         "clip",
         type=clip_name,
         metavar="CLIP",
-        help="its number, its clip id or the beginning of it, its path or its file's name",
+        help="its number, its clip id or a prefix of it, its path or its file name",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     connection.add_options(parser)
@@ -64,8 +64,8 @@ def _told(story: ClipStory, now: datetime) -> Iterator[Line]:
     for entry in story.journal:
         detail = "  ".join(f"{name}={_brief(name, value)}" for name, value in entry.detail.items())
         yield Line(text.printable(f"  {entry.at}  {entry.event}  {detail}").rstrip())
-    yield from _statement("manifest", story.manifest, "it has not been sealed")
-    yield from _statement("receipt", story.receipt, "there is none: nothing releases its wipe")
+    yield from _statement("manifest", story.manifest, "not sealed yet")
+    yield from _statement("receipt", story.receipt, "none yet: the clip can't be wiped")
 
 
 def _clip(clip: ClipView, now: datetime) -> Iterator[Line]:
@@ -75,13 +75,13 @@ def _clip(clip: ClipView, now: datetime) -> Iterator[Line]:
         "found": text.local(text.moment(clip.found), now),
         "kind": clip.kind + (", event-flagged" if clip.event else ""),
         "size": f"{shown_size(clip.size)} ({clip.size} bytes)",
-        "clip id": clip.clip_id or "none yet: it has not been read",
+        "clip id": clip.clip_id or "none yet: not read",
         "on camera": "yes" if clip.present else "no",
     }
     if clip.trouble is not None:
         since = text.since(text.moment(clip.trouble.since), now)
         facts["stuck"] = f"{since}, {next_try(clip.trouble, now)}: {clip.trouble.what}"
-        facts["to do"] = clip.trouble.hint or "nothing is known"
+        facts["to do"] = clip.trouble.hint or "no hint"
     yield from (_fact(name, value) for name, value in facts.items())
 
 
@@ -107,7 +107,7 @@ def _value(value: object) -> str:
 
 
 def _brief(name: str, value: object) -> str:
-    """Return a value; of a signed statement that was replaced, no more than tells it apart."""
+    """Return a value; a signed statement that was replaced is shortened to its beginning."""
     return shorten(_value(value), _MOST_OF_TOKEN if name.startswith("former_") else sys.maxsize)
 
 

@@ -1,4 +1,4 @@
-"""dockd status: how the station is, on one screen."""
+"""dockd status: the state of the station on one screen."""
 
 import argparse
 
@@ -8,9 +8,9 @@ from dockd.cli.overview import overview
 from dockd.cli.parser import Commands
 
 VERDICT_EXITS = {
-    0: "all is well: nothing is under way, there is no trouble",
-    10: "clips are on their way, or something is tried again, by itself",
-    20: "something goes on only when a person does something; it says what",
+    0: "all is well: nothing in progress, nothing stuck",
+    10: "clips in progress, or failures being retried",
+    20: "operator action needed; the output says what",
 }
 
 
@@ -18,17 +18,17 @@ def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "status",
-        help="say what is docked, what is stuck and why",
+        help="show what is docked, what is stuck and why",
         description=(
-            "Shows the cameras by bay, clips by state, what is stuck, why and since when,"
-            " when it is tried again and what a person can do, then spool, disk and server.\n\n"
-            "It asks the running daemon, and changes nothing. On a terminal it fits the screen;"
-            " in a pipe it is complete."
+            "Shows the cameras by bay, clips by state, what is stuck, why and since when, when it"
+            " is retried and what an operator can do, then spool, disk and server.\n\n"
+            "It queries the running daemon, and changes nothing. On a terminal the output fits"
+            " the screen; in a pipe it is complete."
         ),
         examples={
-            "dockd status": "look",
+            "dockd status": "show the station",
             "dockd status --json | jq -r '.troubles[] | select(.needs_person) | .hint'": (
-                "what a person can do, for a script; docs/control-api.json declares the members"
+                "hints for the operator, for a script; docs/control-api.json declares the members"
             ),
         },
         exits=VERDICT_EXITS | connection.EXITS,
@@ -44,6 +44,6 @@ def _run(options: argparse.Namespace) -> int:
         output.say_json(status)
     else:
         size = output.terminal_size()
-        # The prompt wants a line as well.
+        # The prompt needs a line as well.
         output.say(overview(status, height=size.lines - 1 if size else None))
     return VERDICTS[status.verdict]

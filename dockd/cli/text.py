@@ -1,4 +1,4 @@
-"""How commands put things: sizes, times, names that may hold anything."""
+"""Output of commands: times, rates, names with arbitrary content."""
 
 import math
 import pwd
@@ -15,7 +15,7 @@ _BAR = 10
 
 
 def printable(text: str) -> str:
-    r"""Return a text with what a terminal would obey, or not show, as ``\xNN``."""
+    r"""Return a text with control and invisible characters as ``\xNN``."""
     return "".join(
         character
         if character.isprintable()
@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a terminal a printable text takes."""
+    """Return the width of a printable text in terminal columns."""
     return sum(_columns(character) for character in text)
 
 
@@ -36,7 +36,7 @@ def _columns(character: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Return as much of a printable text as fits, with an ellipsis where that isn't all."""
+    """Return a printable text cut to a width, with an ellipsis where it is cut."""
     if columns(text) <= width:
         return text
     kept, room = "", width - 1
@@ -49,7 +49,7 @@ def cut(text: str, width: int) -> str:
 
 
 def cut_start(text: str, width: int) -> str:
-    """Return as much of the end of a printable text as fits, after an ellipsis if need be."""
+    """Return the end of a printable text cut to a width, after an ellipsis where it is cut."""
     return cut(text[::-1], width)[::-1]
 
 
@@ -80,7 +80,7 @@ def duration(seconds: float) -> str:
 
 
 def moment(text: str) -> datetime:
-    """Return a moment of an answer in local time."""
+    """Return a moment of a response in local time."""
     return datetime.fromisoformat(text).astimezone()
 
 
@@ -97,7 +97,7 @@ def since(when: datetime, now: datetime) -> str:
 
 
 def share(done: float, total: float) -> float:
-    """Return how much of a whole is done, from 0 to 1; nothing to do is done."""
+    """Return the fraction that is done, from 0 to 1; nothing to do counts as done."""
     return min(1.0, max(0.0, done / total)) if total > 0 else 1.0
 
 
@@ -105,12 +105,12 @@ def bar(done: float, total: float) -> str:
     """Return a progress bar with its percentage: ``[####......]  45%``."""
     part = share(done, total)
     filled = math.floor(_BAR * part)
-    # Rounded down: 100% is said of nothing that is not done.
+    # Rounded down: only what is done is 100%.
     return f"[{'#' * filled}{'.' * (_BAR - filled)}] {math.floor(100 * part):3}%"
 
 
 def counts(clips: Mapping[_StateT, int]) -> str:
-    """Return how many clips are in which state: ``3 found, 1 uploading``."""
+    """Return the number of clips by state: ``3 found, 1 uploading``."""
     return ", ".join(f"{count:,} {state}" for state, count in clips.items() if count)
 
 

@@ -1,4 +1,4 @@
-"""dockd watch: how the station is, live."""
+"""dockd watch: the live state of the station."""
 
 import argparse
 import sys
@@ -18,19 +18,19 @@ def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "watch",
-        help="show how the station is, live",
+        help="show the live status of the station",
         description=(
-            "Shows what dockd status shows, as it changes, with a progress bar and the rate of"
-            " each clip that is read or sent. Ctrl-C leaves; it changes nothing.\n\n"
-            "Only what changed is sent to the terminal, so it can be used over a slow line."
-            " Without a terminal, it prints a line for each change. While the daemon restarts,"
-            " it says so and waits."
+            "Shows the output of dockd status, live, with a progress bar and the rate of each"
+            " clip that is read or sent. Ctrl-C exits; nothing is changed.\n\n"
+            "Only changes are sent to the terminal, so it works over a slow connection. Without a"
+            " terminal, it prints one line per change. While the daemon restarts, it reports that"
+            " and waits."
         ),
         examples={
             "dockd watch": "watch the dock",
             "dockd watch | tee -a watch.log": "a line for each change",
         },
-        exits={0: "Ctrl-C was pressed", **connection.EXITS},
+        exits={0: "interrupted by Ctrl-C", **connection.EXITS},
     )
     connection.add_options(parser)
     parser.set_defaults(run=_run)
@@ -66,11 +66,11 @@ def _paint(client: Client, status: Status, screen: Screen) -> None:
                 lost = update
             if lost is None:
                 lines = overview(status, height=screen.height - 2, elapsed=time.monotonic() - heard)
-                lines += [Line(), Line(note or "Ctrl-C leaves", Tone.FAINT)]
+                lines += [Line(), Line(note or "Ctrl-C exits", Tone.FAINT)]
             else:
                 lines = [
-                    Line(f"LOST: {lost.error.message}; trying again", Tone.BAD),
-                    Line(f"This is how it was at {_clock(status.at)}:", Tone.BAD),
+                    Line(f"LOST: {lost.error.message}; reconnecting", Tone.BAD),
+                    Line(f"Status as of {_clock(status.at)}:", Tone.BAD),
                     Line(),
                     *overview(status, height=screen.height - 3),
                 ]

@@ -1,4 +1,4 @@
-"""``dockd demo``: the whole job on one machine, with throw-away keys, and the proof of it.
+"""``dockd demo``: the whole workflow on one machine, with throw-away keys, and its proof.
 
 A real receiver process on loopback, two folders as cameras, the daemon's own
 :class:`~dockd.station.Station`, and a connection that is cut once in the middle of a clip.
@@ -34,12 +34,12 @@ from dockd.station.model import Clip
 
 _REFRESH = 0.1
 _CHUNK: int = TargetConfig.model_fields["chunk_size"].default
-"""The most that one PATCH brings."""
+"""The maximum size of one PATCH."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the demo did, and whether all of it held."""
+    """What the demo did, and whether everything was verified."""
 
     clips: int
     bytes: int
@@ -48,23 +48,23 @@ class Report:
     upload_mb_per_second: float
     cuts: int
     resumed_at: int | None
-    """The offset at which the cut upload went on."""
+    """The offset at which the interrupted upload resumed."""
     receipts_verified: int
     wiped: int
     proved_clip: str
     proved_sha256: str
     proved: bool
-    """Whether a stored clip opened to the digest of what lay on the camera."""
+    """Whether a stored clip decrypted to the digest of the clip on the camera."""
 
     @property
     def holds(self) -> bool:
-        """Whether every clip came through, and the cut was survived."""
+        """Whether every clip was delivered, in spite of the interruption."""
         whole = self.receipts_verified == self.wiped == self.clips
         return whole and self.proved and self.cuts == 1 and self.resumed_at is not None
 
 
 def run(source: Path | None, *, as_json: bool) -> int:
-    """Run the demo; returns 0 only if everything held.
+    """Run the demo; returns 0 only if everything was verified.
 
     Raises:
         DockdError: it could not be set up.
@@ -107,7 +107,7 @@ async def _until_wiped(
     clips: int,
     display: ProgressDisplay,
 ) -> None:
-    """Show what goes on until every clip is wiped, or the daemon has failed."""
+    """Show the progress until every clip is wiped, or the daemon has failed."""
     wiped = 0
     while wiped < clips:
         await asyncio.wait({working}, timeout=_REFRESH)
@@ -175,7 +175,7 @@ def _has_good_receipt(clip: Clip, keys: Sequence[VerifyKey]) -> bool:
 
 
 def _prove(site: DemoSite, clips: Sequence[Clip], original: LaidOut) -> tuple[str, str]:
-    """Open the stored copy of a clip with the throw-away identity; returns its id and digest."""
+    """Decrypt the stored copy of a clip with the throw-away identity; returns its id and digest."""
     clip_id = next(
         str(clip.clip_id)
         for clip in clips

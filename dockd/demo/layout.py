@@ -1,4 +1,4 @@
-"""What the demo plays with: throw-away keys, two cameras, a receiver, a station."""
+"""The demo's throw-away keys, cameras, receiver and station."""
 
 import json
 import os
@@ -89,7 +89,7 @@ public_keys = ["station.key.pub"]
 
 @dataclass(frozen=True)
 class LaidOut:
-    """A clip as it lay on its camera."""
+    """A clip as it was on its camera."""
 
     camera: str
     """The camera's identity, as in manifests."""
@@ -99,7 +99,7 @@ class LaidOut:
 
 
 class DemoSite:
-    """A folder with all that the demo needs."""
+    """A folder with everything that the demo needs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -131,7 +131,7 @@ class DemoSite:
             return [self._make(*clip) for clip in _CLIPS]
         files = sorted(path for path in source.rglob("*") if path.is_file())
         if not files:
-            raise UsageError(f"{source} has no files", hint="name a folder with some clips")
+            raise UsageError(f"{source} has no files", hint="name a folder with clips")
         return [
             self._copy(_CAMERAS[number % len(_CAMERAS)], path, source)
             for number, path in enumerate(files)
@@ -160,7 +160,7 @@ class DemoSite:
         return path
 
     def start_receiver(self) -> "DemoReceiver":
-        """Start ``dockd receiver`` as a process of its own."""
+        """Start ``dockd receiver`` as a separate process."""
         path = self.folder / "receiver.toml"
         path.write_text(_RECEIVER)
         return DemoReceiver(path, self.folder / "receiver.log")

@@ -1,4 +1,4 @@
-"""How the demo looks: live lines while it works, a table at its end."""
+"""The output of the demo: live lines while it works, a table at its end."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ _CLEAR_BELOW = "\x1b[J"
 
 
 class ProgressDisplay:
-    """Progress on standard error: a picture on a terminal, a line for each change elsewhere."""
+    """Progress on standard error: live on a terminal, one line per change elsewhere."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -25,7 +25,7 @@ class ProgressDisplay:
     def show(
         self, works: Sequence[ClipProgress], states: Mapping[StateName, int], clips: int
     ) -> None:
-        """Show where the clips are, and how far each one that is worked on."""
+        """Show the clips by state, and the progress of each one in work."""
         summary = ", ".join(f"{states[state]} {state}" for state in STATE_NAMES if state in states)
         if not self._stream.isatty():
             if states != self._last:
@@ -40,7 +40,7 @@ class ProgressDisplay:
         self._lines = len(lines)
 
     def end(self) -> None:
-        """Take the picture away."""
+        """Clear the live lines."""
         self._erase()
         self._lines = 0
 
@@ -57,20 +57,20 @@ def _bar(work: ClipProgress) -> str:
 
 
 def print_report(report: "Report") -> None:
-    """Print the table, and in the last line whether everything held."""
+    """Print the table, and in the last line whether everything was verified."""
     resumed = "never" if report.resumed_at is None else f"at byte {report.resumed_at:,}"
     rows = [
         ("clips", f"{report.clips}"),
         ("bytes", f"{report.bytes:,}"),
         ("ingest", f"{report.ingest_mb_per_second} MB/s a clip"),
         ("upload", f"{report.upload_mb_per_second} MB/s a clip"),
-        ("connection cut", f"{report.cuts} time, resumed {resumed}"),
+        ("interruptions", f"{report.cuts}, resumed {resumed}"),
         ("receipts verified", f"{report.receipts_verified}"),
         ("wiped", f"{report.wiped}"),
-        ("opened", f"clip {report.proved_clip[:16]}…, SHA-256 {report.proved_sha256[:16]}…"),
-        ("as on the camera", "yes" if report.proved else "NO"),
+        ("decrypted", f"clip {report.proved_clip[:16]}…, SHA-256 {report.proved_sha256[:16]}…"),
+        ("matches the camera", "yes" if report.proved else "NO"),
         ("took", f"{report.seconds} s"),
     ]
     for name, value in rows:
         print(f"  {name:<18} {value}")  # noqa: T201
-    print("everything held" if report.holds else "NOT everything held")  # noqa: T201
+    print("everything verified" if report.holds else "NOT everything verified")  # noqa: T201

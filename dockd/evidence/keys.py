@@ -283,7 +283,7 @@ def write_secret_file(path: Path, data: bytes, files: Files = _FILES) -> None:
     """Write a new secret file with mode 0600, durably; an existing one is never replaced.
 
     Raises:
-        KeyFileError: it is there already, or can't be written.
+        KeyFileError: it exists already, or can't be written.
     """
     _write_new(path, data, 0o600, files)
 
@@ -292,7 +292,7 @@ def write_public_file(path: Path, data: bytes, files: Files = _FILES) -> None:
     """Write a new file for everybody to read, durably; an existing one is never replaced.
 
     Raises:
-        KeyFileError: it is there already, or can't be written.
+        KeyFileError: it exists already, or can't be written.
     """
     _write_new(path, data, 0o644, files)
 
@@ -301,8 +301,8 @@ def _write_new(path: Path, data: bytes, mode: int, files: Files) -> None:
     try:
         fd = files.create(path)
     except FileExistsError as error:
-        hint = "choose another place; a key that is in use can't be made again"
-        raise KeyFileError(f"{path} is there already", hint=hint) from error
+        hint = "choose another file name; a key in use can't be generated again"
+        raise KeyFileError(f"{path} exists already", hint=hint) from error
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from error
     try:

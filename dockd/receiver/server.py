@@ -38,7 +38,7 @@ def run(config_path: Path) -> int:
         The exit code; an error has been logged.
 
     Raises:
-        ConfigError: the configuration has mistakes.
+        ConfigError: invalid configuration.
     """
     try:
         config = load(config_path)

@@ -43,7 +43,7 @@ def run(config_path: Path, seams: Seams | None = None) -> int:
         The exit code; an error has been logged.
 
     Raises:
-        ConfigError: the configuration has mistakes.
+        ConfigError: invalid configuration.
     """
     try:
         config = configuration.load(config_path)

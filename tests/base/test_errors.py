@@ -155,7 +155,7 @@ def test_exit_codes_and_events_are_stable() -> None:
 def test_what_nobody_foresaw_keeps_its_cause() -> None:
     cause = KeyError("it")
     error = UnforeseenError.of(cause)
-    assert error.message.endswith("did not foresee: KeyError: 'it'")
+    assert error.message.endswith("Internal error: KeyError: 'it'")
     assert error.__cause__ is cause
 
 

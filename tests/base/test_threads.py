@@ -199,7 +199,7 @@ def test_a_network_folder_that_hangs_is_told_and_others_go_on(
         return status.clips.get("spooled", 0) + status.clips.get("uploading", 0)
 
     def hangs(status: Status) -> bool:
-        return any("does not answer" in trouble.what for trouble in status.troubles)
+        return any("does not respond" in trouble.what for trouble in status.troubles)
 
     async def main() -> None:
         # Not one of the threads that everybody shares is needed for what hangs.
@@ -208,7 +208,7 @@ def test_a_network_folder_that_hangs_is_told_and_others_go_on(
             try:
                 await inside.until(lambda status: in_spool(status) == 3)
                 status = await inside.until(hangs)
-                (trouble,) = [one for one in status.troubles if "does not answer" in one.what]
+                (trouble,) = [one for one in status.troubles if "does not respond" in one.what]
                 assert trouble.camera == "generic:HANGS"
                 assert not any(camera.safe_to_take for camera in status.cameras)
             finally:

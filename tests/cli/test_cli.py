@@ -191,7 +191,7 @@ def test_no_key_is_ever_replaced(dockd: Shell, tmp_path: Path, there: str) -> No
     (tmp_path / there).write_text("in use")
     said = dockd("keygen", "station", "-o", tmp_path / "a.key")
     assert said.code == 78
-    assert f"{there} is there already" in said.err
+    assert f"{there} exists already" in said.err
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(there, "in use")]
 
 

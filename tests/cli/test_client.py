@@ -199,7 +199,7 @@ def test_every_command_ends_with_69_without_a_daemon(
     said = dockd(*command.split(), "--socket", socket)
     assert (said.code, said.out) == (69, "")
     assert said.err == (
-        f"dockd: the daemon does not answer: {socket}: No such file or directory\n"
+        f"dockd: the daemon is unreachable: {socket}: No such file or directory\n"
         "dockd: hint: is it running? systemctl status dockd\n"
     )
 
@@ -211,5 +211,5 @@ def test_a_refusal_is_printed_without_orders_to_the_terminal(
     said = dockd("status", "--socket", socket)
     assert said.code == 65
     assert said.err == (
-        "dockd: the daemon does not do this: no \\x1b[31m red\ndockd: hint: \\xc2\\x9b\\x07\n"
+        "dockd: the daemon refused the request: no \\x1b[31m red\ndockd: hint: \\xc2\\x9b\\x07\n"
     )

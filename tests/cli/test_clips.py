@@ -84,7 +84,7 @@ def test_only_the_newest_clips_are_listed_and_that_is_said(
     daemon.clips = [clip(3), clip(2), clip(1)]
     said = dockd("clips", "--socket", socket, "--limit", "2", "--json")
     assert [one["id"] for one in json.loads(said.out)] == [2, 3]
-    assert said.err == "dockd: these are the 2 newest; --limit shows more\n"
+    assert said.err == "dockd: only the 2 newest are shown; use --limit for more\n"
     assert dockd("clips", "--socket", socket, "--limit", "3").err == ""
 
 
@@ -131,12 +131,12 @@ def test_a_clips_whole_story_is_told(dockd: Shell, socket: Path, daemon: Daemon)
     assert facts["size"] == "1.43 MiB (1500000 bytes)"
     assert facts["clip id"] == "c" * 64
     assert facts["on camera"] == "no"
-    assert "needs a person: The server never will store this: 413" in facts["stuck"]
+    assert "needs operator action: The server never will store this: 413" in facts["stuck"]
     assert facts["to do"].endswith("dockd resync --failed")
     assert facts["plaintext.sha256"] == "1" * 64
     assert f"  {EARLIER}  clip.found  path=a\\x0ab  size=5" in lines
     assert f"  {NOW}  clip.ingesting" in lines
-    assert lines[lines.index("receipt") + 1] == "  there is none: nothing releases its wipe"
+    assert lines[lines.index("receipt") + 1] == "  none yet: the clip can't be wiped"
 
 
 def test_a_clip_is_found_by_its_clip_id_as_well(dockd: Shell, socket: Path, daemon: Daemon) -> None:

@@ -35,7 +35,7 @@ def test_what_can_not_be_meant_is_a_wrong_call_and_orders_nothing(
 ) -> None:
     said = dockd(*call, "--socket", socket)
     assert said.code == 64
-    assert said.err.startswith("dockd: the command was called wrongly: ")
+    assert said.err.startswith("dockd: invalid command line: ")
     assert f"dockd {call[0]} --help" in said.err
     assert daemon.asked == []
 
@@ -57,6 +57,5 @@ def test_a_mistake_in_dockd_is_said_to_be_one(
     assert "\x1b" not in said.err
     assert "in mistaken" in said.err
     assert said.err.endswith(
-        "dockd: something went wrong that dockd did not foresee: KeyError\n"
-        "dockd: hint: please report what is above\n"
+        "dockd: internal error: KeyError\ndockd: hint: please report the traceback above\n"
     )

@@ -46,7 +46,7 @@ def test_each_file_is_shown_with_its_rule_and_what_its_name_says(
         "video    rule 2   DCIM/100MEDIA/PC1042_20261124190500_E.mp4 (1 B)  event"
         "  officer=PC1042  time=20261124190500  recorded 2026-11-24 19:05:00 "
     ) in said
-    assert "officer=PC1042  time=0000  its time is not written as %Y%m%d%H%M%S\n" in said
+    assert "officer=PC1042  time=0000  its time does not match %Y%m%d%H%M%S\n" in said
     assert "sidecar  rule 4   DCIM/100MEDIA/a.gps (1 B)\n" in said
     assert said.endswith("bodycam: 1 ignore, 1 sidecar, 2 video\n")
 

@@ -44,7 +44,7 @@ def test_it_comes_back_when_all_that_was_ordered_is_done(
     said = dockd("resync", "--socket", socket)
     assert (said.code, said.err) == (0, "")
     lines = said.out.splitlines()
-    assert lines[0] == "order 5: generic:CAM-1, 2 clips taken up again"
+    assert lines[0] == "order 5: generic:CAM-1, 2 clips requeued"
     assert lines[1].endswith("bay 1, CAM-1: safe to take; 2 wiped")
     assert lines[-1] == "done"
 
@@ -52,7 +52,7 @@ def test_it_comes_back_when_all_that_was_ordered_is_done(
 def test_nothing_docked_is_nothing_to_wait_for(dockd: Shell, socket: Path, daemon: Daemon) -> None:
     said = dockd("resync", "--socket", socket)
     assert said.code == 0
-    assert said.out == "order 5: no camera, 0 clips taken up again\n"
+    assert said.out == "order 5: no camera, 0 clips requeued\n"
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_it_waits_while_a_camera_gets_on_by_itself(
 @pytest.mark.parametrize(
     ("ended", "said_of_it"),
     [
-        (status(cameras=[camera(stage=Stage.STUCK)]), "needs a person (dockd status)"),
+        (status(cameras=[camera(stage=Stage.STUCK)]), "needs operator (dockd status)"),
         (status(cameras=[camera(stage=Stage.REFUSED)]), "refused (dockd status)"),
         (
             status(cameras=[camera(stage=Stage.WAITING)], pauses=[pause()]),
-            "waits for a pause to end (dockd resume)",
+            "paused (dockd resume)",
         ),
-        (status(), "left the dock"),
+        (status(), "undocked"),
     ],
 )
 def test_a_camera_that_needs_a_person_ends_it_with_20(
@@ -133,7 +133,7 @@ def test_a_clip_that_needs_a_person_ends_it_with_20(
 DOWN = trouble(
     event="target.down",
     needs_person=False,
-    what="The server can't take any clip now: nothing listens there",
+    what="The server can't accept any clip now: nothing listens there",
     hint="start the server",
     next_try="2026-11-21T12:00:30.000Z",
     camera=None,
@@ -142,7 +142,7 @@ DOWN = trouble(
 )
 REFUSED = trouble(
     event="receipt.refused",
-    what="The receipt can't be relied on: its key is not pinned",
+    what="Invalid receipt: its key is not pinned",
     hint="check target.receiver_keys",
     next_try="2026-11-21T12:00:30.000Z",
 )
@@ -173,7 +173,7 @@ def test_what_fails_again_ends_it_with_what_is_true(
     assert said.code == code
     last = said.out.splitlines()[-1]
     assert last.startswith(mark)
-    assert f"{stuck.what} -> {stuck.hint} (tried again" in last
+    assert f"{stuck.what} -> {stuck.hint} (retr" in last
 
 
 def test_what_has_not_been_tried_since_the_order_is_no_outcome(
@@ -186,7 +186,7 @@ def test_what_has_not_been_tried_since_the_order_is_no_outcome(
     )
     said = dockd("resync", "--timeout", "2s", "--socket", socket)
     assert said.code == 10
-    assert said.out.splitlines()[-1] == "~ the time is up, and work goes on"
+    assert said.out.splitlines()[-1] == "~ timeout; work continues"
 
 
 @pytest.mark.parametrize("options", [[], ["--clip", "17"]])
@@ -199,8 +199,8 @@ def test_what_only_waits_ends_it_once_nothing_has_moved_for_long(
     daemon.status = status(cameras=[camera(stage=Stage.WAITING, clips={"found": 1})])
     said = dockd("resync", *options, "--socket", socket)
     assert said.code == 10
-    assert "~ generic:CAM-1: nothing has moved" in said.out
-    assert ("~ clip 17: nothing has moved" in said.out) == bool(options)
+    assert "~ generic:CAM-1: no progress" in said.out
+    assert ("~ clip 17: no progress" in said.out) == bool(options)
     assert "dockd status" in said.out
 
 
@@ -211,7 +211,7 @@ def test_work_that_goes_on_is_waited_for_until_the_time_is_up(
     daemon.status = status(cameras=[camera(stage=Stage.READING)])
     said = dockd("resync", "--timeout", "1s", "--socket", socket)
     assert said.code == 10
-    assert said.out.splitlines()[-1] == "~ the time is up, and work goes on"
+    assert said.out.splitlines()[-1] == "~ timeout; work continues"
 
 
 def test_what_is_refused_is_said_and_ends_it_with_20(

@@ -105,7 +105,7 @@ def test_a_span_is_a_number_with_a_unit(written: str, seconds: int) -> None:
 @pytest.mark.parametrize("read", [moments.past, moments.future, moments.span])
 @pytest.mark.parametrize("written", ["", "yesterday", "25:00", "2h3", "-2h", "2026-13-01", "٣h٣"])
 def test_what_is_no_time_is_a_wrong_call(read: Callable[[str], object], written: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="is no time"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a time"):
         read(written)
 
 
@@ -156,7 +156,7 @@ def test_an_hour_is_that_of_the_local_clock_when_the_clocks_change(
     ],
 )
 def test_what_no_calendar_has_is_a_wrong_call(read: Callable[[str], object], written: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="calendar"):
+    with pytest.raises(argparse.ArgumentTypeError, match="out of range"):
         read(written)
 
 
@@ -166,5 +166,5 @@ def test_a_date_is_local() -> None:
 
 
 def test_an_end_that_is_over_is_a_wrong_call() -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="is over"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is in the past"):
         moments.future("2020-01-01")

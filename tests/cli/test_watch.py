@@ -124,7 +124,7 @@ def test_the_screen_follows_the_daemon_and_is_given_back(socket: Path, daemon: D
     with _watching(socket) as terminal:
         lines = terminal.shows(_has("sending DCIM/1.mp4", "[#####.....]  50% 11.2 MiB/s"))
         assert lines[0].startswith("camden-07: WORKING")
-        assert "Ctrl-C leaves" in lines
+        assert "Ctrl-C exits" in lines
 
         before = len(terminal.received)
         daemon.become(replace(_SENDING, work=[work(done=900_000_000)]))
@@ -163,7 +163,7 @@ def test_what_is_gone_from_the_station_is_gone_from_the_screen(
         lines = terminal.shows(_has("ALL IS WELL"))
         wanted = [line.words for line in overview(status())]
         assert lines[: len(wanted)] == wanted
-        assert [line for line in lines[len(wanted) :] if line] == ["Ctrl-C leaves"]
+        assert [line for line in lines[len(wanted) :] if line] == ["Ctrl-C exits"]
 
 
 @pytest.mark.parametrize("columns", [40, 100])
@@ -187,15 +187,15 @@ def test_a_restart_of_the_daemon_is_said_and_waited_for(socket: Path) -> None:
         with _watching(socket) as terminal:
             terminal.shows(_has("camden-07: ALL IS WELL"))
             running.close()
-            lines = terminal.shows(_has("LOST: The daemon does not answer"))
-            assert any("This is how it was at" in line for line in lines)
+            lines = terminal.shows(_has("LOST: The daemon is unreachable"))
+            assert any("Status as of" in line for line in lines)
             daemon.status = status(
                 station=StationView(id="camden-07", version="1.2.4", since=NOW, pid=8)
             )
             running.enter_context(daemon.running(socket))
             lines = terminal.shows(_has("dockd 1.2.4"))
             assert not any("LOST" in line for line in lines)
-            assert any("dockd was started anew (pid 8) at " in line for line in lines)
+            assert any("dockd was restarted (pid 8) at " in line for line in lines)
 
 
 def test_names_can_not_order_the_terminal_about(socket: Path, daemon: Daemon) -> None:
@@ -236,11 +236,9 @@ def test_a_reload_is_told_from_a_start() -> None:
     before = status(station=replace(status().station, process_since=EARLIER))
     later = replace(before.station, since=NOW)
     reloaded = replace(before, station=later)
-    assert list(changes(before, reloaded)) == ["dockd took up its changed configuration"]
+    assert list(changes(before, reloaded)) == ["dockd reloaded its configuration"]
     again = replace(later, process_since=NOW)
-    assert list(changes(before, replace(before, station=again))) == [
-        "dockd was started anew (pid 7)"
-    ]
+    assert list(changes(before, replace(before, station=again))) == ["dockd was restarted (pid 7)"]
 
 
 def test_without_a_terminal_each_change_is_a_line(socket: Path, daemon: Daemon) -> None:
@@ -254,10 +252,10 @@ def test_without_a_terminal_each_change_is_a_line(socket: Path, daemon: Daemon) 
         daemon.become(replace(_SENDING, work=[], at=NOW))
         daemon.become(status(troubles=[trouble()], verdict=Verdict.NEEDS_PERSON))
         assert _read_until(process, "station: ") == [
-            "bay 1, CAM-1: left the dock",
+            "bay 1, CAM-1: undocked",
             "STUCK generic:CAM-1, DCIM/1.mp4, clip 17: The server never will store this: 413"
-            " -> raise the server's limit, then: dockd resync --failed (needs a person)",
-            "station: a person is needed",
+            " -> raise the server's limit, then: dockd resync --failed (needs operator action)",
+            "station: operator action needed",
         ]
         daemon.become(status(pauses=[pause()]))
         (over, held, well) = _read_until(process, "station: ")
@@ -269,7 +267,7 @@ def test_without_a_terminal_each_change_is_a_line(socket: Path, daemon: Daemon) 
             "bay 2, CAM-2: docked",
             "bay 2, CAM-2: looking for clips",
         ]
-        assert _read_until(process, "go on") == ["uploads go on"]
+        assert _read_until(process, "resumed") == ["uploads resumed"]
         process.send_signal(signal.SIGINT)
         assert process.wait(_PATIENCE) == 0
         assert process.stderr is not None
@@ -283,13 +281,13 @@ def test_without_a_terminal_a_restart_is_told(socket: Path) -> None:
         with _piped(socket) as process:
             _read_until(process, "station: ")
             running.close()
-            (lost,) = _read_until(process, "trying again")
+            (lost,) = _read_until(process, "reconnecting")
             assert lost.startswith("The daemon ")
             daemon.status = status(
                 station=StationView(id="camden-07", version="1.2.4", since=NOW, pid=8)
             )
             running.enter_context(daemon.running(socket))
-            assert _read_until(process, "anew") == [
-                "the daemon answers again",
-                "dockd was started anew (pid 8)",
+            assert _read_until(process, "restarted") == [
+                "reconnected to the daemon",
+                "dockd was restarted (pid 8)",
             ]

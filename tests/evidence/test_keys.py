@@ -122,7 +122,7 @@ def test_a_secret_file_replaces_nothing(tmp_path: Path, dangling: bool) -> None:
         path.symlink_to(tmp_path / "elsewhere")
     else:
         path.write_bytes(b"in use")
-    with pytest.raises(KeyFileError, match="is there already"):
+    with pytest.raises(KeyFileError, match="exists already"):
         write_secret_file(path, b"new")
     assert not (tmp_path / "elsewhere").exists()
     assert dangling or path.read_bytes() == b"in use"
@@ -292,7 +292,10 @@ def test_a_file_that_openssl_reads_is_left_to_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"-----BEGIN PUBLIC KEY-----\n".decode().encode("utf-16-le"), "UTF-16 without a mark"),
+        (
+            b"-----BEGIN PUBLIC KEY-----\n".decode().encode("utf-16-le"),
+            "UTF-16 without a byte order mark",
+        ),
         (b"", "begins with -----BEGIN"),
         (b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "it holds CERTIFICATE"),
         (SigningKey.generate().pem(), "it holds PRIVATE KEY"),
@@ -337,7 +340,7 @@ def test_a_token_is_read_without_what_people_write_around_it(
         ("“abc”".encode(), "U+201C"),
         ("abc\N{NO-BREAK SPACE}d".encode(), "U+00A0"),
         (b"abc\xff", "not UTF-8"),
-        ("abc".encode("utf-16-be"), "UTF-16 without a mark"),
+        ("abc".encode("utf-16-be"), "UTF-16 without a byte order mark"),
     ],
 )
 def test_what_is_no_token_is_named_and_not_shown(tmp_path: Path, written: bytes, told: str) -> None:

@@ -224,7 +224,7 @@ def test_a_later_manifest_does_not_witness_what_was_put_behind_the_anchor(case: 
     case.write_journal(forged)
     case.exhibits = replace(case.exhibits, receipt=None)
     assert case.failure().detail == (
-        f"{case.journal}: The journal's hash chain does not hold:"
+        f"{case.journal}: The journal's hash chain is broken:"
         " it ends at entry 3, but a manifest names entry 4"
     )
     case.exhibits = replace(case.exhibits, anchors=[])

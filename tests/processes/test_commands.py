@@ -75,7 +75,7 @@ def test_a_pause_holds_uploads_until_somebody_resumes_them(dockd: Shell, site: S
     site.fill("CAM-0001", {"one.mp4": b"1" * 1000})
     resynced = dockd("resync", "--config", config)
     assert resynced.code == 20, resynced.out
-    assert "waits for a pause to end (dockd resume)" in resynced.out
+    assert "paused (dockd resume)" in resynced.out
     status = dockd("status", "--config", config)
     assert status.code == 20
     assert ": a test" in status.out
@@ -111,8 +111,8 @@ def test_a_server_that_is_down_is_shown_and_a_resync_sees_it_come_back(
     station.wait_for("target.down")
     status = dockd("status", "--config", config)
     assert status.code == 10
-    assert "NOT REACHABLE" in status.out
-    assert "tried again in " in status.out
+    assert "UNREACHABLE" in status.out
+    assert "retried in " in status.out
     site.start_receiver("camden-07")
     assert dockd("resync", "--config", config).code == 0
     assert json.loads(dockd("status", "--json", "--config", config).out)["verdict"] == "well"

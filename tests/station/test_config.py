@@ -215,13 +215,13 @@ HYBRID = HybridIdentity.generate().recipient
 @pytest.mark.parametrize(
     ("recipients", "told"),
     [
-        ("[]", "line 6: encryption.recipients: this needs more items"),
+        ("[]", "line 6: encryption.recipients: has too few items"),
         (f'["{PLAIN}", "{HYBRID}"]', "mixed"),
         (f'["{SECRET}"]', "this is a secret identity"),
         ('["age1qqqq"]', "line 6: encryption.recipients.0: "),
         ('["ssh-ed25519 AAAA"]', "encryption.recipients.0"),
         (f'["{str(PLAIN).upper()[:-1]}"]', "encryption.recipients.0"),
-        (f'"{PLAIN}"', "this has to be an array"),
+        (f'"{PLAIN}"', "must be an array"),
         ("[5]", "encryption.recipients.0"),
     ],
 )
@@ -275,8 +275,8 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
 @pytest.mark.parametrize(
     ("profiles", "told"),
     [
-        ("", "profiles: this key is missing"),
-        (PROFILE, "profiles.0.rules: this key is missing"),
+        ("", "profiles: required key is missing"),
+        (PROFILE, "profiles.0.rules: required key is missing"),
         (PROFILE + "rules = []", "profiles.0.rules: "),
         (PROFILE + 'rules = [{ pattern = "", kind = "video" }]', "profiles.0.rules.0.pattern"),
         (PROFILE + 'rules = [{ pattern = "{a b}", kind = "video" }]', "names no group"),

@@ -104,9 +104,9 @@ def open_stream(source: IO[bytes], identities: Sequence[Identity]) -> Iterator[b
 
     Raises:
         AgeHeaderError: the header is malformed.
-        AgeNoMatchError: no identity opens it.
+        AgeNoMatchError: no identity matches.
         AgeHmacError: the header was altered.
-        AgePayloadError: while iterating: the payload is damaged, cut short or extended.
+        AgePayloadError: while iterating: the payload is damaged, truncated or extended.
         AgeError: the armor is malformed, perhaps while iterating.
     """
     first_line = source.readline(_MAX_FIRST_LINE)

@@ -128,7 +128,7 @@ class Api:
             raise ApiError(
                 503,
                 "busy",
-                "the order is taken, and carried out as soon as the ledger answers",
+                "the command is pending until the ledger responds",
                 hint="dockd status says what the station waits for",
             )
         return task.result()

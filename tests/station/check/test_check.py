@@ -78,9 +78,7 @@ def test_all_mistakes_of_a_configuration_are_one_finding_and_its_checks_wait(
     assert "encryption" in said
     assert "\n        -> " in said
     assert "\\x0a" not in said
-    assert (
-        f"error   configuration: The configuration has mistakes: {config}\n          line " in said
-    )
+    assert f"error   configuration: Invalid configuration: {config}\n          line " in said
 
 
 class Clumsy(FakeUdev):

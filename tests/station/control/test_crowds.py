@@ -110,4 +110,4 @@ def test_a_command_that_finds_no_room_says_so(
                 await stack.enter_async_context(inside.http.stream("GET", "events"))
             return await asyncio.to_thread(ask)
 
-    assert "does not answer" in asyncio.run(run())
+    assert "is unreachable" in asyncio.run(run())

@@ -132,7 +132,7 @@ def reject_all(site: Site) -> None:
     try:
         for clip in ledger.clips():
             ledger.begin_upload(clip)
-            ledger.reject(clip, "clip.rejected", "The server refused the clip for good: 422")
+            ledger.reject(clip, "clip.rejected", "The server permanently rejected the clip: 422")
     finally:
         ledger.close()
 

@@ -251,7 +251,7 @@ def test_a_clip_that_fails_while_others_go_through_is_its_own_trouble(
         assert all(after - before >= 30 for before, after in itertools.pairwise(asked))
         (failing,) = bench.failing()
         assert failing.event == "clip.retrying"
-        assert failing.error.message == "The server can't take the clip now: 503"
+        assert failing.error.message == "The server can't accept the clip now: 503"
         assert bench.uploader.target.reachable is True
         assert bench.clip("39.mp4").state is State.ACKNOWLEDGED
         del bench.server.answers[bad]

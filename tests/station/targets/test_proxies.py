@@ -286,7 +286,7 @@ def test_check_names_the_variable(
     cli.main(["check", "--config", str(config)])
     said = capsys.readouterr().out
     assert "HTTPS_PROXY" in said
-    assert "mistake in dockd" not in said
+    assert "bug in dockd" not in said
 
 
 def test_what_a_command_asks_the_daemon_goes_through_no_proxy(
@@ -295,7 +295,7 @@ def test_what_a_command_asks_the_daemon_goes_through_no_proxy(
     monkeypatch.setenv("HTTP_PROXY", "ftp://proxy")
     monkeypatch.setenv("NO_PROXY", "fd00::/8")
     assert cli.main(["status", "--socket", str(tmp_path / "none")]) == 69
-    assert "does not answer" in capsys.readouterr().err
+    assert "is unreachable" in capsys.readouterr().err
 
 
 def test_a_target_can_be_configured_whatever_the_environment_lists(
