@@ -8,7 +8,7 @@ from dockd.base.settings import Section
 
 
 class LogConfig(Section):
-    """What is written to standard error."""
+    """The log on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least serious events that are written."

@@ -18,10 +18,10 @@ TokenDigest = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 
 
 class ReceiverConfig(Section):
-    """Who this receiver is."""
+    """The receiver's identity."""
 
     id: Label = Field(
-        description="The receiver's name, as its receipts say it.", examples=["evidence-1"]
+        description="The receiver's name, as in its receipts.", examples=["evidence-1"]
     )
     key_file: SecretPath = Field(
         default=Path("receiver.key"),
@@ -31,10 +31,10 @@ class ReceiverConfig(Section):
 
 
 class ListenConfig(Section):
-    """Where stations reach it."""
+    """The address for stations."""
 
     host: str = Field(
-        default="127.0.0.1", min_length=1, description="The address or name to listen on."
+        default="127.0.0.1", min_length=1, description="The address or host name to listen on."
     )
     port: int = Field(
         default=8443, ge=0, le=65535, description="The TCP port; 0 lets the system choose one."
@@ -51,36 +51,36 @@ class ListenConfig(Section):
     )
     client_ca_file: FilePath | None = Field(
         default=None,
-        description="The CA of the stations' certificates; with it, each must show one.",
+        description="The CA of the stations' certificates; with it, each station must have one.",
         examples=["stations-ca.pem"],
     )
     max_connections: int = Field(
         default=128,
         ge=1,
         le=10_000,
-        description="Connections at once; more are closed. Each may take 3 MiB (see MemoryMax=).",
+        description="Concurrent connections; more are closed. Each may use 3 MiB (see MemoryMax=).",
     )
 
     max_connections_per_address: int | None = Field(
         default=None,
         ge=1,
         le=10_000,
-        description="Connections at once from one address; without it, half of max_connections."
-        " Behind a proxy, all come from its address.",
+        description="Concurrent connections from one address; default: half of max_connections."
+        " Behind a reverse proxy, all come from its address.",
         examples=[64],
     )
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "ListenConfig":
         if (self.certificate is None) != (self.certificate_key_file is None):
-            raise ValueError("certificate and certificate_key_file go together")
+            raise ValueError("certificate and certificate_key_file must be set together")
         if self.client_ca_file is not None and self.certificate is None:
-            raise ValueError("client_ca_file needs certificate: only TLS can ask for one")
+            raise ValueError("client_ca_file requires certificate: client certificates need TLS")
         return self
 
 
 class StoreConfig(Section):
-    """Where clips are kept."""
+    """Where clips are stored."""
 
     path: FilePath = Field(
         default=Path("/var/lib/dockd-receiver"), description="The folder of the store."
@@ -88,36 +88,34 @@ class StoreConfig(Section):
     reserve: Size = Field(
         default=2 * 2**30,
         ge=0,
-        description="Disk space that stays free; uploads that need it are answered 507.",
+        description="Disk space to leave free; uploads that would need it are refused with 507.",
     )
-    max_clip_size: Size = Field(
-        default=2**40, gt=0, description="The largest ciphertext that is taken."
-    )
+    max_clip_size: Size = Field(default=2**40, gt=0, description="The largest ciphertext accepted.")
     upload_expiry_seconds: PositiveSeconds = Field(
         default=7 * 86400.0,
         description="How long an unfinished upload is kept after its last byte.",
     )
     verify_concurrency: int = Field(
-        default=2, ge=1, le=64, description="Clips re-read and hashed at once."
+        default=2, ge=1, le=64, description="Clips read back and hashed concurrently."
     )
 
 
 class StationEntry(Section):
-    """A station whose manifests count."""
+    """An enrolled station."""
 
     id: Label = Field(
-        description="The station's name, as its manifests say it.", examples=["camden-07"]
+        description="The station's name, as in its manifests.", examples=["camden-07"]
     )
     public_keys: tuple[FilePath, ...] = Field(
         strict=False,
         min_length=1,
-        description="The keys that its manifests may be signed with; old and new while rotating.",
+        description="The keys that may sign its manifests; old and new during a rotation.",
         examples=[["camden-07.pub"]],
     )
     tokens_sha256: tuple[TokenDigest, ...] = Field(
         default=(),
         strict=False,
-        description="SHA-256 of each bearer token that it may show; with any, it has to.",
+        description="SHA-256 of each of its bearer tokens; if any is set, a token is required.",
         examples=[["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]],
     )
 
@@ -125,14 +123,14 @@ class StationEntry(Section):
 class Config(Section):
     """The whole file."""
 
-    receiver: ReceiverConfig = Field(description="Who this receiver is.")
-    listen: ListenConfig = Field(default=ListenConfig(), description="Where stations reach it.")
-    store: StoreConfig = Field(default=StoreConfig(), description="Where clips are kept.")
-    log: LogConfig = Field(default=LogConfig(), description="What is written to standard error.")
+    receiver: ReceiverConfig = Field(description="The receiver's identity.")
+    listen: ListenConfig = Field(default=ListenConfig(), description="The address for stations.")
+    store: StoreConfig = Field(default=StoreConfig(), description="Where clips are stored.")
+    log: LogConfig = Field(default=LogConfig(), description="The log on standard error.")
     stations: tuple[StationEntry, ...] = Field(
         strict=False,
         min_length=1,
-        description="A station whose manifests count; repeat the table for more.",
+        description="An enrolled station; repeat the table for more.",
     )
 
     @field_validator("stations")
@@ -140,10 +138,10 @@ class Config(Section):
     def _stations_differ(cls, value: tuple[StationEntry, ...]) -> tuple[StationEntry, ...]:
         names = [station.id for station in value]
         if len(set(names)) != len(names):
-            raise ValueError("two stations have one id")
+            raise ValueError("two stations have the same id")
         tokens = [token for station in value for token in station.tokens_sha256]
         if len(set(tokens)) != len(tokens):
-            raise ValueError("one token stands twice; each belongs to one station")
+            raise ValueError("duplicate token; each belongs to one station")
         return value
 
 
@@ -156,13 +154,13 @@ def load(path: Path) -> Config:
     return settings.load(path, Config, example="receiver.example.toml")
 
 
-EXAMPLE_HEADING = """dockd's receiver configuration: every key, its default, and why.
+EXAMPLE_HEADING = """dockd's receiver configuration: every key and its default.
 
 Keys that are commented out have no default, or default to nothing. Sizes are numbers of
 bytes or text such as "64 MiB". Relative paths are relative to this file; secrets are
 looked for among systemd's credentials first.
 
-A token's digest is made with: printf %s TOKEN | sha256sum"""
+Compute a token's digest with: printf %s TOKEN | sha256sum"""
 
 if __name__ == "__main__":
     sys.stdout.write(settings.write_example(Config, EXAMPLE_HEADING))

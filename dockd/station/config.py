@@ -38,7 +38,7 @@ from dockd.station.cameras.timeformats import TimeFormat
 
 
 class StationConfig(Section):
-    """Who this station is."""
+    """The station's identity."""
 
     id: Label = Field(
         description="The station's name, as the receiver has enrolled it.",
@@ -52,7 +52,7 @@ class StationConfig(Section):
     earlier_keys: tuple[FilePath, ...] = Field(
         default=(),
         strict=False,
-        description="Public keys that signed what a lost ledger has left in the spool.",
+        description="Former public keys: their manifests in the spool are still accepted.",
         examples=[["station-old.key.pub"]],
     )
     state: FilePath = Field(
@@ -62,7 +62,7 @@ class StationConfig(Section):
 
 
 class EncryptionConfig(Section):
-    """Who may open what this station seals."""
+    """The keys to which clips are encrypted."""
 
     recipients: tuple[Recipient, ...] = Field(
         strict=False,
@@ -79,64 +79,64 @@ class EncryptionConfig(Section):
 
 
 class SpoolConfig(Section):
-    """Where ciphertext waits for its receipt."""
+    """The folder of ciphertext without a receipt."""
 
     path: FilePath | None = Field(
         default=None,
-        description="The spool's folder; without it, `spool` in the state folder.",
+        description="The spool's folder; default: `spool` in the state folder.",
         examples=["/var/lib/dockd/spool"],
     )
     budget: Size = Field(
         default=64 * 2**30,
         gt=0,
-        description="The most that ciphertext may take up; ingest waits when it is reached.",
+        description="The maximum size of the spool; when it is reached, ingest waits.",
     )
     reserve: Size = Field(
         default=2 * 2**30,
         ge=0,
-        description="Disk space that the spool leaves free, whatever its budget.",
+        description="Disk space that the spool leaves free, regardless of its budget.",
     )
 
 
 class IngestConfig(Section):
-    """How clips are read and sealed."""
+    """How clips are read and encrypted."""
 
     concurrency: int = Field(
-        default=8, ge=1, le=64, description="Clips read at once, over all cameras."
+        default=8, ge=1, le=64, description="Clips read concurrently, over all cameras."
     )
     threads_per_clip: Literal[1, 2] = Field(
         default=2,
-        description="2 digests the plaintext beside the sealing where a core is free; 1 never.",
+        description="2: digest the plaintext in parallel if a core is idle; 1: never in parallel.",
     )
 
 
 class BandwidthRule(Section):
-    """An upload limit for some hours of the day."""
+    """An upload limit for a time of day."""
 
-    since: TimeOfDay = Field(description="The hour it begins, local time.", examples=["07:00"])
+    since: TimeOfDay = Field(description="The start time, local time.", examples=["07:00"])
     until: TimeOfDay = Field(
-        description="The hour it ends; before `since`, it ends the next day.",
+        description="The end time; if earlier than `since`, it is on the next day.",
         examples=["19:00"],
     )
-    limit: Size = Field(gt=0, description="Bytes a second, over all uploads.", examples=["10 MiB"])
+    limit: Size = Field(gt=0, description="Bytes per second over all uploads.", examples=["10 MiB"])
 
 
 class TargetConfig(Section):
-    """Where ciphertext goes."""
+    """The server that receives ciphertext."""
 
     url: Endpoint = Field(
-        description="The tus 1.0.0 endpoint that takes uploads.",
+        description="The tus 1.0.0 endpoint for uploads.",
         examples=["https://evidence.example/files/"],
     )
     receipts_url: Endpoint | None = Field(
         default=None,
-        description="Where a dockd receiver gives receipts; without it nothing is ever wiped.",
+        description="The receipts endpoint of a dockd receiver; without it, nothing is ever wiped.",
         examples=["https://evidence.example/receipts/"],
     )
     receiver_keys: tuple[FilePath, ...] = Field(
         default=(),
         strict=False,
-        description="Public keys whose receipts count; list old and new while rotating.",
+        description="Public keys whose receipts are accepted; list old and new during a rotation.",
         examples=[["receiver.pub"]],
     )
     ca_file: FilePath | None = Field(
@@ -146,7 +146,7 @@ class TargetConfig(Section):
     )
     client_certificate: FilePath | None = Field(
         default=None,
-        description="The certificate this station shows the server, as PEM.",
+        description="The client certificate of this station, as PEM.",
         examples=["client.pem"],
     )
     client_key_file: SecretPath | None = Field(
@@ -156,58 +156,58 @@ class TargetConfig(Section):
     )
     token_file: SecretPath | None = Field(
         default=None,
-        description="A bearer token, read afresh for every request; a credential or a file.",
+        description="A bearer token, re-read for every request; a credential or a file.",
         examples=["token"],
     )
     chunk_size: Size = Field(
         default=512 * 2**20,
         ge=2**20,
-        description="The most one PATCH carries; a proxy before the server may want less.",
+        description="The maximum size of one PATCH; a reverse proxy may require less.",
     )
-    concurrency: int = Field(default=4, ge=1, le=64, description="Clips uploaded at once.")
+    concurrency: int = Field(default=4, ge=1, le=64, description="Clips uploaded concurrently.")
     timeout_seconds: PositiveSeconds = Field(
-        default=60.0, description="How long the server may stay silent."
+        default=60.0, description="How long the server may take to respond."
     )
     retry_first_seconds: PositiveSeconds = Field(
-        default=1.0, description="The longest first pause after a failure."
+        default=1.0, description="The maximum delay before the first retry."
     )
     retry_cap_seconds: PositiveSeconds = Field(
         default=300.0,
-        description="The longest pause between two tries; tries never end.",
+        description="The maximum delay between retries, which continue indefinitely.",
     )
     bandwidth: Size = Field(
-        default=0, ge=0, description="Bytes a second over all uploads; 0 is no limit."
+        default=0, ge=0, description="Bytes per second over all uploads; 0: no limit."
     )
     schedule: tuple[BandwidthRule, ...] = Field(
         default=(),
         strict=False,
-        description="Other limits by time of day; the first that applies counts.",
+        description="Limits by time of day; the first that matches applies.",
     )
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "TargetConfig":
         if (self.client_certificate is None) != (self.client_key_file is None):
-            raise ValueError("client_certificate and client_key_file go together")
+            raise ValueError("client_certificate and client_key_file must be set together")
         if self.receipts_url is not None and not self.receiver_keys:
-            raise ValueError("receipts_url needs receiver_keys: a receipt is checked or worthless")
+            raise ValueError("receipts_url requires receiver_keys: receipts must be verified")
         if self.receipts_url is not None and self.url.endswith("/receipts/"):
             swapped = self.receipts_url.endswith("/files/")
             raise ValueError(
-                "url and receipts_url are swapped: clips go to /files/, receipts are at /receipts/"
+                "url and receipts_url are swapped: uploads are at /files/, receipts at /receipts/"
                 if swapped
                 else "url is where receipts are given; clips go to another address, such as /files/"
             )
         if self.url == self.receipts_url:
-            raise ValueError("url and receipts_url are the same address; they are two")
+            raise ValueError("url and receipts_url must be different addresses")
         return self
 
 
 class WipeConfig(Section):
-    """What becomes of acknowledged clips on the camera."""
+    """What to do with acknowledged clips on the camera."""
 
     policy: Literal["delete", "overwrite", "dry-run", "keep"] = Field(
         default="delete",
-        description="delete, overwrite (then delete), dry-run (check and say so) or keep.",
+        description="delete, overwrite (then delete), dry-run (only check and log) or keep.",
     )
 
 
@@ -222,7 +222,7 @@ def _time_format(value: str) -> str:
 
 
 class RuleConfig(Section):
-    """Which files of a camera are clips, and what their names say."""
+    """Which files of a camera are clips, and what their names contain."""
 
     pattern: Annotated[str, AfterValidator(_pattern)] = Field(
         min_length=1,
@@ -235,18 +235,18 @@ class RuleConfig(Section):
         examples=["video"],
     )
     event: bool = Field(
-        default=False, description="Clips of this rule are event-flagged: they go first."
+        default=False, description="Clips of this rule are event-flagged: they are uploaded first."
     )
     time_format: Annotated[str, AfterValidator(_time_format)] | None = Field(
         default=None,
-        description="How {time} is written, as in strptime(3); it orders the uploads.",
+        description="The format of {time}, as in strptime(3); uploads are ordered by it.",
         examples=["%Y%m%d%H%M%S"],
     )
 
     @model_validator(mode="after")
     def _time_is_named(self) -> "RuleConfig":
         if self.time_format is not None and "time" not in globs.parse(self.pattern).names:
-            raise ValueError("time_format needs a {time} in the pattern")
+            raise ValueError("time_format requires {time} in the pattern")
         return self
 
 
@@ -256,7 +256,7 @@ _USB_ID = re.compile(r"[0-9A-Fa-f]{4}|(?=.*[*?[])[0-9A-Fa-f*?[\]!-]+")
 
 def _usb_id(value: str) -> str:
     if not _USB_ID.fullmatch(value):
-        raise ValueError("a USB id is four hexadecimal digits as lsusb shows them, or a pattern")
+        raise ValueError("a USB id is four hexadecimal digits, as shown by lsusb, or a pattern")
     return value.lower()
 
 
@@ -284,16 +284,16 @@ class UsbCameraConfig(Section):
     serials: tuple[str, ...] = Field(
         default=(),
         strict=False,
-        description="The only serial numbers that are taken, as the log shows them; none is any.",
+        description="The only serial numbers accepted, as shown in the log; empty: any.",
         examples=[["CAM-0001", "CAM-0002"]],
     )
     identity: Literal["serial", "volume"] = Field(
         default="serial",
-        description="What a camera is known by: its USB serial, or the file system's UUID as well.",
+        description="What identifies a camera: its USB serial, or that and the file system's UUID.",
     )
     when_done: Literal["leave-powered", "power-off"] = Field(
         default="leave-powered",
-        description="leave-powered lets a finished camera charge, power-off switches it off.",
+        description="leave-powered lets a finished camera charge; power-off switches it off.",
     )
 
     @model_validator(mode="after")
@@ -301,27 +301,27 @@ class UsbCameraConfig(Section):
         patterns = (self.vendor, self.product, self.serial, self.model, self.label)
         if not self.serials and not any(pattern.strip("*?") for pattern in patterns):
             raise ValueError(
-                "this fits every USB stick; say more than * in vendor, product, serial, model,"
+                "this matches every USB stick; restrict vendor, product, serial, model,"
                 " label or serials"
             )
         return self
 
 
 class ProfileConfig(Section):
-    """A kind of camera."""
+    """A model of camera."""
 
     name: Label = Field(description="The profile's name.", examples=["generic"])
     case_sensitive: bool = Field(
-        default=False, description="Whether patterns tell A from a; FAT does not."
+        default=False, description="Whether patterns are case-sensitive; FAT is not."
     )
     rules: tuple[RuleConfig, ...] = Field(
         strict=False,
         min_length=1,
-        description="The first rule that fits a file decides; a file without one is left alone.",
+        description="The first rule that matches a file applies; a file without one is left alone.",
     )
     usb: UsbCameraConfig | None = Field(
         default=None,
-        description="Which USB devices are such cameras; without it, only folders are.",
+        description="Which USB devices are such cameras; without it, only folders.",
     )
 
     @field_validator("rules")
@@ -347,17 +347,17 @@ class ProfileConfig(Section):
 
 
 class FolderConfig(Section):
-    """A folder that stands for a camera."""
+    """A folder treated as a camera."""
 
     path: FilePath = Field(
-        description="The folder; while it is missing, the camera is not docked.",
+        description="The folder; while it does not exist, the camera is not docked.",
         examples=["/srv/cameras/CAM-0001"],
     )
     serial: Label = Field(description="The camera's serial number.", examples=["CAM-0001"])
     profile: Label = Field(description="The name of its profile.", examples=["generic"])
     bay: Label | None = Field(
         default=None,
-        description="What people call its place; without it, the folder's path.",
+        description="The name of its place; default: the folder's path.",
         examples=["3"],
     )
     settle_seconds: Seconds = Field(
@@ -366,55 +366,55 @@ class FolderConfig(Section):
     )
     quiet_seconds: Seconds = Field(
         default=600.0,
-        description="The same where nobody can tell whether a file is open for writing: foreign"
-        " or network files.",
+        description="The same where open files can't be detected: files of other users"
+        " or on network file systems.",
     )
     watch: Literal["auto", "inotify", "polling"] = Field(
         default="auto",
-        description="auto polls network file systems and watches the others with inotify.",
+        description="auto polls network file systems and watches others with inotify.",
     )
     rescan_seconds: PositiveSeconds = Field(
         default=60.0,
-        description="How often the folder is looked through whatever the watch says.",
+        description="How often the folder is scanned in addition.",
     )
 
 
 class BayConfig(Section):
-    """What people call a USB port of the dock."""
+    """The name of a USB port of the dock."""
 
     name: Label = Field(description="The bay's name.", examples=["3"])
     port: str = Field(
         min_length=1,
-        description="The port, as the log and dockd profile suggest name it, or a pattern.",
+        description="The port, as shown in the log and by dockd profile suggest, or a pattern.",
         examples=["pci-0000:00:14.0-usb-0:1.3"],
     )
 
 
 class UsbConfig(Section):
-    """Cameras that are plugged in."""
+    """USB cameras."""
 
     rescan_seconds: PositiveSeconds = Field(
         default=10.0,
-        description="How often USB devices are looked for whatever udev says.",
+        description="How often USB devices are listed in addition to udev events.",
     )
 
 
 class ControlConfig(Section):
-    """How people and programs see the station, and tell it what to do."""
+    """The control socket, the bay display and metrics."""
 
     socket: SocketPath = Field(
         default=Path("/run/dockd/control.sock"),
-        description='The Unix socket of the commands, for its group; "" offers none.',
+        description='The Unix socket for commands, for members of its group; "": none.',
     )
     listen: Address = Field(
         default="127.0.0.1:8470",
-        description='Where bay display and metrics can be read by anybody; "" offers none.',
+        description='The address of bay display and metrics, readable by anybody; "": none.',
     )
     columns: int = Field(
         default=0,
         ge=0,
         le=32,
-        description="Columns of the bay display, as of the dock; 0 takes what fits the screen.",
+        description="Columns of the bay display, as of the dock; 0: as many as fit the screen.",
     )
 
     @property
@@ -429,46 +429,46 @@ class ControlConfig(Section):
 class Config(Section):
     """The whole file."""
 
-    station: StationConfig = Field(description="Who this station is.")
-    encryption: EncryptionConfig = Field(description="Who may open what this station seals.")
+    station: StationConfig = Field(description="The station's identity.")
+    encryption: EncryptionConfig = Field(description="The keys to which clips are encrypted.")
     spool: SpoolConfig = Field(
-        default=SpoolConfig(), description="Where ciphertext waits for its receipt."
+        default=SpoolConfig(), description="The folder of ciphertext without a receipt."
     )
     ingest: IngestConfig = Field(
-        default=IngestConfig(), description="How clips are read and sealed."
+        default=IngestConfig(), description="How clips are read and encrypted."
     )
-    target: TargetConfig = Field(description="Where ciphertext goes.")
+    target: TargetConfig = Field(description="The server that receives ciphertext.")
     wipe: WipeConfig = Field(
-        default=WipeConfig(), description="What becomes of acknowledged clips on the camera."
+        default=WipeConfig(), description="What to do with acknowledged clips on the camera."
     )
-    usb: UsbConfig = Field(default=UsbConfig(), description="Cameras that are plugged in.")
+    usb: UsbConfig = Field(default=UsbConfig(), description="USB cameras.")
     control: ControlConfig = Field(
         default=ControlConfig(),
-        description="How people and programs see the station, and tell it what to do.",
+        description="The control socket, the bay display and metrics.",
     )
-    log: LogConfig = Field(default=LogConfig(), description="What is written to standard error.")
+    log: LogConfig = Field(default=LogConfig(), description="The log on standard error.")
     profiles: tuple[ProfileConfig, ...] = Field(
-        strict=False, min_length=1, description="A kind of camera; repeat the table for more."
+        strict=False, min_length=1, description="A model of camera; repeat the table for more."
     )
     folders: tuple[FolderConfig, ...] = Field(
         default=(),
         strict=False,
-        description="A folder that stands for a camera; repeat the table for more.",
+        description="A folder treated as a camera; repeat the table for more.",
     )
     bays: tuple[BayConfig, ...] = Field(
         default=(),
         strict=False,
-        description="What people call a USB port of the dock; repeat the table for more.",
+        description="The name of a USB port of the dock; repeat the table for more.",
     )
 
     @property
     def spool_folder(self) -> Path:
-        """Where the spool is."""
+        """The spool's folder."""
         return self.spool.path or self.station.state / "spool"
 
     @property
     def ledger_path(self) -> Path:
-        """Where the ledger is."""
+        """The ledger's path."""
         return self.station.state / "ledger.db"
 
     @field_validator("profiles")
@@ -476,7 +476,7 @@ class Config(Section):
     def _profiles_differ(cls, value: tuple[ProfileConfig, ...]) -> tuple[ProfileConfig, ...]:
         names = [profile.name for profile in value]
         if len(set(names)) != len(names):
-            raise ValueError("two profiles have one name")
+            raise ValueError("two profiles have the same name")
         return value
 
     @field_validator("bays")
@@ -522,12 +522,12 @@ def load(path: Path) -> Config:
     """Read the station's configuration.
 
     Raises:
-        ConfigError: it can't be read or has mistakes, all of them named.
+        ConfigError: it can't be read or is invalid, with all errors listed.
     """
     return settings.load(path, Config, example="config.example.toml")
 
 
-EXAMPLE_HEADING = """dockd's station configuration: every key, its default, and why.
+EXAMPLE_HEADING = """dockd's station configuration: every key and its default.
 
 Keys that are commented out have no default, or default to nothing. Sizes are numbers of
 bytes or text such as "64 MiB". Relative paths are relative to this file; secrets are

@@ -43,12 +43,15 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("added", "mistake"),
     [
-        ('[listen]\ncertificate = "a.pem"', "certificate and certificate_key_file go together"),
-        ('[listen]\nclient_ca_file = "a.pem"', "client_ca_file needs certificate"),
+        (
+            '[listen]\ncertificate = "a.pem"',
+            "certificate_key_file must be set together",
+        ),
+        ('[listen]\nclient_ca_file = "a.pem"', "client_ca_file requires certificate"),
         ("[listen]\nport = 65536", "listen.port"),
         ('[store]\nreserve = "2 GB"', "store.reserve"),
         ("[store]\nreserv = 2", "did you mean reserve"),
-        ('[[stations]]\nid = "camden-07"\npublic_keys = ["b"]', "two stations have one id"),
+        ('[[stations]]\nid = "camden-07"\npublic_keys = ["b"]', "two stations have the same id"),
         ('[[stations]]\nid = "b"\npublic_keys = []', "stations.1.public_keys"),
         (
             '[[stations]]\nid = "b"\npublic_keys = ["b"]\ntokens_sha256 = ["x"]',
@@ -57,7 +60,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         (
             f'[[stations]]\nid = "b"\npublic_keys = ["b"]\ntokens_sha256 = ["{"a" * 64}"]\n'
             f'[[stations]]\nid = "c"\npublic_keys = ["c"]\ntokens_sha256 = ["{"a" * 64}"]',
-            "one token stands twice",
+            "duplicate token",
         ),
     ],
 )

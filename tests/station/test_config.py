@@ -173,10 +173,10 @@ profil = "generic"
         ),
         (
             'url = "https://e.example/"\nreceipts_url = "https://e.example/"',
-            "receipts_url needs receiver_keys",
+            "receipts_url requires receiver_keys",
         ),
-        ('url = "https://e.example/"\nclient_certificate = "c.pem"', "go together"),
-        ('url = "https://e.example/"\nclient_key_file = "c.key"', "go together"),
+        ('url = "https://e.example/"\nclient_certificate = "c.pem"', "must be set together"),
+        ('url = "https://e.example/"\nclient_key_file = "c.key"', "must be set together"),
         ('url = "https://e.example/"\nchunk_size = 1000', "target.chunk_size"),
         ('url = "https://e.example/"\nconcurrency = 0', "target.concurrency"),
         ('url = "https://e.example/"\nconcurrency = 2.0', "target.concurrency"),
@@ -287,11 +287,11 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
         ),
         (
             PROFILE + 'rules = [{ pattern = "*", kind = "video", time_format = "%Y" }]',
-            "profiles.0.rules.0: time_format needs a {time} in the pattern",
+            "profiles.0.rules.0: time_format requires {time} in the pattern",
         ),
         (
             PROFILE + 'rules = [{ pattern = "{timer}", kind = "video", time_format = "%Y" }]',
-            "profiles.0.rules.0: time_format needs a {time} in the pattern",
+            "profiles.0.rules.0: time_format requires {time} in the pattern",
         ),
         (
             PROFILE + 'rules = [{ pattern = "{time}", kind = "video", time_format = "YYYY" }]',
@@ -307,7 +307,7 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
         ),
         (
             (PROFILE + 'rules = [{ pattern = "*", kind = "video" }]\n') * 2,
-            "two profiles have one name",
+            "two profiles have the same name",
         ),
         ('[[profiles]]\nname = "a:b"\n', "profiles.0.name"),
     ],
@@ -325,7 +325,7 @@ def test_a_profile_with_a_mistake_is_refused(tmp_path: Path, profiles: str, told
             "are swapped",
         ),
         ("https://e.example/receipts", "https://e.example/x", "url is where receipts are given"),
-        ("https://e.example/x", "https://e.example/x/", "are the same address"),
+        ("https://e.example/x", "https://e.example/x/", "must be different addresses"),
     ],
 )
 def test_addresses_that_are_mixed_up_are_told(
@@ -379,11 +379,11 @@ def test_a_usb_id_is_compared_in_lower_case(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ([], "profiles.0.usb: this fits every USB stick"),
-        (['vendor = "*"', 'model = "*"'], "profiles.0.usb: this fits every USB stick"),
-        (['vendor = "????"', 'serial = "?*"'], "profiles.0.usb: this fits every USB stick"),
-        (['label = ""'], "profiles.0.usb: this fits every USB stick"),
-        (["serials = []"], "profiles.0.usb: this fits every USB stick"),
+        ([], "profiles.0.usb: this matches every USB stick"),
+        (['vendor = "*"', 'model = "*"'], "profiles.0.usb: this matches every USB stick"),
+        (['vendor = "????"', 'serial = "?*"'], "profiles.0.usb: this matches every USB stick"),
+        (['label = ""'], "profiles.0.usb: this matches every USB stick"),
+        (["serials = []"], "profiles.0.usb: this matches every USB stick"),
         (['vendor = "0x1234"'], "profiles.0.usb.vendor: a USB id is four hexadecimal digits"),
         (['product = ""'], "profiles.0.usb.product: a USB id is four hexadecimal digits"),
         (['vendor = "12"'], "profiles.0.usb.vendor: a USB id is four hexadecimal digits"),

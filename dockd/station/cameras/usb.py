@@ -46,7 +46,7 @@ class _PluggedIn:
 
 
 class UsbSource:
-    """The cameras that are plugged in."""
+    """The uSB cameras."""
 
     def __init__(
         self,
