@@ -71,10 +71,10 @@ def test_a_ledger_of_version_0_1_says_what_it_said(
 ) -> None:
     ledger = Ledger(left.folder / station / "ledger.db", Clock())
     try:
-        ledger.verify_journal()
-        assert [clip.state for clip in ledger.clips()] == states
+        ledger.journal.verify()
+        assert [clip.state for clip in ledger.queries.clips()] == states
         exported = (V1 / station / "journal.jsonl").read_text().splitlines()
-        assert [entry.as_json() for entry in ledger.entries()][: len(exported)] == exported
+        assert [entry.as_json() for entry in ledger.journal.entries()][: len(exported)] == exported
     finally:
         ledger.close()
 

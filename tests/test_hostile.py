@@ -42,7 +42,7 @@ def test_a_clip_beyond_4_gib_is_evidence_and_is_wiped(bench: Bench) -> None:
     path = bench.clip("1.mp4")
     os.truncate(path, size)
     bench.run_until(bench.is_safe, patience=250)
-    (clip,) = bench.ledger.clips()
+    (clip,) = bench.ledger.queries.clips()
     assert (clip.state, clip.size) == (State.WIPED, size)
     assert read_unverified_manifest(str(clip.manifest)).plaintext.size == size
     assert not path.exists()
@@ -56,8 +56,8 @@ def test_100_000_clips_are_found_in_one_look(bench: Bench) -> None:
         (folder / f"{number}.mp4").touch()
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak of what runs from here on
-    bench.run_until(lambda: bench.ledger.counts().get(State.SPOOLED, 0) > 0, patience=250)
-    assert sum(bench.ledger.counts().values()) == _MANY
+    bench.run_until(lambda: bench.ledger.queries.counts().get(State.SPOOLED, 0) > 0, patience=250)
+    assert sum(bench.ledger.queries.counts().values()) == _MANY
     assert _memory("VmHWM") - before < _MEMORY
 
 
@@ -69,5 +69,5 @@ def test_a_clip_among_100_000_other_files_is_wiped_and_they_stay(bench: Bench) -
         (folder / f"{number}.jpg").touch()
     bench.clip("DCIM/1.mp4")
     bench.run_until(bench.is_safe, patience=250)
-    assert bench.ledger.counts() == {State.WIPED: 1}
+    assert bench.ledger.queries.counts() == {State.WIPED: 1}
     assert sum(1 for _ in os.scandir(folder)) == _MANY

@@ -153,10 +153,10 @@ def _journal(options: argparse.Namespace) -> int:
     ledger = Ledger(config.ledger_path, Clock(), read_only=True)
     try:
         # Bytes, as they were hashed: text would be re-encoded for the terminal.
-        for entry in ledger.entries():
+        for entry in ledger.journal.entries():
             sys.stdout.buffer.write(entry.as_json().encode() + b"\n")
         sys.stdout.buffer.flush()
-        ledger.verify_journal()
+        ledger.journal.verify()
     finally:
         ledger.close()
     return 0

@@ -133,7 +133,7 @@ def _clips(site: DemoSite) -> list[Clip]:
         return []
     ledger = Ledger(path, Clock())
     try:
-        return ledger.clips()
+        return ledger.queries.clips()
     finally:
         ledger.close()
 

@@ -320,7 +320,7 @@ class Station:
         async def probe() -> None:
             # A ledger that can't be read answers too; a restart would not mend it.
             with contextlib.suppress(LedgerError):
-                self._counts = await in_thread(ledger.counts)
+                self._counts = await in_thread(ledger.queries.counts)
 
         return probe
 
@@ -343,7 +343,7 @@ class Station:
         clock, incidents = self._seams.clock, self.activity.incidents.scope("journal")
         while True:
             try:
-                await in_thread(ledger.verify_journal)
+                await in_thread(ledger.journal.verify)
             except JournalBrokenError as error:
                 incidents.failed(events.journal_broken(), error)
             except LedgerError as error:

@@ -460,8 +460,8 @@ def test_a_key_that_is_not_there_ends_with_78(
 def config(tmp_path: Path) -> Path:
     (tmp_path / "state").mkdir()
     with closing(Ledger(tmp_path / "state" / "ledger.db", Clock())) as ledger:
-        docking = ledger.begin_docking(Camera("generic", "CAM-0001"), "bay 1")
-        ledger.end_docking(Camera("generic", "CAM-0001"), docking)
+        docking = ledger.dockings.begin(Camera("generic", "CAM-0001"), "bay 1")
+        ledger.dockings.end(Camera("generic", "CAM-0001"), docking)
     return write_config(tmp_path)
 
 
@@ -475,15 +475,15 @@ def test_the_journal_is_printed_so_that_it_can_be_proved(dockd: Shell, config: P
 
 def test_the_journal_is_printed_while_the_daemon_writes_to_it(dockd: Shell, config: Path) -> None:
     with closing(Ledger(config.parent / "state" / "ledger.db", Clock())) as daemons:
-        daemons.record("camera.docked")
+        daemons.journal.record("camera.docked")
         assert len(dockd("journal", "--config", config).out.splitlines()) == 3
 
 
 def test_an_export_leaves_the_ledger_as_a_power_cut_left_it(dockd: Shell, tmp_path: Path) -> None:
     """With a write-ahead log that was not taken over, modes of its own, and an older form."""
     with closing(Ledger(tmp_path / "ledger.db", Clock())) as ledger:
-        ledger.record("order.resume", what="wipes", uid=1)
-        ledger._db.execute("PRAGMA user_version = 1")
+        ledger.journal.record("order.resume", what="wipes", uid=1)
+        ledger.database.execute("PRAGMA user_version = 1")
         state = tmp_path / "state"
         state.mkdir()
         for name in ("ledger.db", "ledger.db-wal"):
@@ -502,7 +502,9 @@ def test_the_journal_is_exported_in_utf_8_whatever_the_terminal_speaks(
     config: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     with closing(Ledger(config.parent / "state" / "ledger.db", Clock())) as ledger:
-        ledger.record("order.pause", what="wipes", reason="Prüfung, Žižkov", uid=1, until=None)
+        ledger.journal.record(
+            "order.pause", what="wipes", reason="Prüfung, Žižkov", uid=1, until=None
+        )
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
     exported = run("journal", "--config", config)
     assert (exported.returncode, exported.stderr) == (0, b"")
@@ -513,8 +515,8 @@ def test_the_journal_is_exported_in_utf_8_whatever_the_terminal_speaks(
 
 def test_a_broken_journal_is_printed_and_ends_with_65(dockd: Shell, config: Path) -> None:
     with closing(Ledger(config.parent / "state" / "ledger.db", Clock())) as ledger:
-        ledger._db.execute("DROP TRIGGER journal_no_update")
-        ledger._db.execute("UPDATE journal SET camera = 'other' WHERE seq = 1")
+        ledger.database.execute("DROP TRIGGER journal_no_update")
+        ledger.database.execute("UPDATE journal SET camera = 'other' WHERE seq = 1")
     said = dockd("journal", "--config", config)
     assert said.code == 65
     assert len(said.out.splitlines()) == 2

@@ -1,27 +1,23 @@
 """The daemon with a crossing at every step: ``python -m tests.station.crashing CONFIG``."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import httpx
 
-from dockd.base.clock import Clock
-from dockd.base.randomness import Randomness
 from dockd.station import daemon
 from dockd.station.app import Seams
+from dockd.station.ledger.database import Database
 from dockd.station.ledger.ledger import Ledger
 from tests.crash import CrashingFiles, Crossings
 
 
-class CrashingLedger(Ledger):
-    """A ledger with a crossing before and after each transaction becomes durable."""
-
-    def __init__(self, path: Path, clock: Clock, randomness: Randomness) -> None:
-        self._crossings = CROSSINGS
-        super().__init__(path, clock, randomness)
+class CrashingDatabase(Database):
+    """A database with a crossing before and after each transaction becomes durable."""
 
     def commit(self) -> None:
-        with self._crossings.around("commit"):
+        with CROSSINGS.around("commit"):
             super().commit()
 
 
@@ -43,6 +39,8 @@ CROSSINGS = Crossings.from_environment()
 
 if __name__ == "__main__":
     seams = Seams(
-        files=CrashingFiles(CROSSINGS), ledger=CrashingLedger, transport=CrashingTransport()
+        files=CrashingFiles(CROSSINGS),
+        ledger=partial(Ledger, database=CrashingDatabase),
+        transport=CrashingTransport(),
     )
     sys.exit(daemon.run(Path(sys.argv[1]), seams))

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import dockd
 from dockd.station import daemon
 from dockd.station.app import Seams
+from dockd.station.ledger.database import Database
 from dockd.station.ledger.ledger import Ledger
 
 _SOURCE = str(Path(dockd.__file__).parent)
@@ -69,16 +71,16 @@ def _guarded(call: Callable[..., Any]) -> Callable[..., Any]:
 _write, _fstat = os.write, os.fstat
 
 
-class GuardedLedger(Ledger):
-    """A ledger whose every statement is noted that is not on a thread."""
+class GuardedDatabase(Database):
+    """A database whose every statement is noted that is not on a thread."""
 
-    def _reading(self) -> Any:
+    def reading(self) -> Any:
         _noted("the ledger's reading")
-        return super()._reading()
+        return super().reading()
 
-    def _transaction(self) -> Any:
+    def transaction(self) -> Any:
         _noted("the ledger's transaction")
-        return super()._transaction()
+        return super().transaction()
 
     def close(self) -> None:
         """Close it, which may write."""
@@ -92,7 +94,7 @@ def main(config: str) -> int:
         setattr(os, name, _guarded(getattr(os, name)))
     for module in (builtins, io):
         module.open = _guarded(module.open)  # type: ignore[attr-defined]
-    return daemon.run(Path(config), Seams(ledger=GuardedLedger))
+    return daemon.run(Path(config), Seams(ledger=partial(Ledger, database=GuardedDatabase)))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dockd.base.clock import Clock
+from dockd.base.randomness import Randomness
 from dockd.host.files import Files
 from dockd.station import daemon
 from dockd.station.app import Seams
+from dockd.station.ledger.ingests import Ingests
 from dockd.station.ledger.ledger import Ledger
 
 _readv = os.readv
@@ -30,12 +33,20 @@ def _readv_or_hang(fd: int, buffers: Sequence[Any], /) -> int:
     return _readv(fd, buffers)
 
 
-class HangingLedger(Ledger):
-    """A ledger whose disk hangs at the first spooled clip."""
+class HangingIngests(Ingests):
+    """Ingests of a ledger whose disk hangs at the first spooled clip."""
 
     def spooled(self, *_: Any) -> None:
-        with self._lock:
+        with self._db.lock:
             _hang()
+
+
+def _hanging(path: Path, clock: Clock, randomness: Randomness) -> Ledger:
+    ledger = Ledger(path, clock, randomness)
+    ledger.ingests = HangingIngests(
+        ledger.database, ledger.journal, ledger.queries, ledger.clips, clock
+    )
+    return ledger
 
 
 class HangingSpool(Files):
@@ -60,7 +71,7 @@ if __name__ == "__main__":
     else:
         daemon._STOP_SECONDS = daemon._LEAVE_SECONDS = 1.0
     if what == "ledger":
-        seams.ledger = HangingLedger
+        seams.ledger = _hanging
     elif what != "camera":
         told = Path(config).with_name("hangs")
         seams.files = HangingSpool(told, asked_by_status=what == "status")

@@ -313,7 +313,7 @@ class Site:
             return []
         ledger = self.ledger(station)
         try:
-            return ledger.clips()
+            return ledger.queries.clips()
         finally:
             ledger.close()
 

@@ -92,9 +92,9 @@ def assert_each_clip_came_through_once(
         assert [site.open(copy) for copy in copies] == [clip.plaintext_sha256], step
     ledger = site.ledger("camden")
     try:
-        ledger.verify_journal()
+        ledger.journal.verify()
         acknowledged = [
-            entry.clip for entry in ledger.entries() if entry.event == "clip.acknowledged"
+            entry.clip for entry in ledger.journal.entries() if entry.event == "clip.acknowledged"
         ]
     finally:
         ledger.close()

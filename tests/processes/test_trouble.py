@@ -370,7 +370,7 @@ def test_a_damaged_spool_leads_back_to_the_camera(site: Site, damage: str) -> No
     station.wait_for("camera.wiped")
     assert site.opened() == digests
     ledger = site.ledger("camden")
-    events = [entry.event for entry in ledger.entries()]
+    events = [entry.event for entry in ledger.journal.entries()]
     ledger.close()
     assert "spool.damaged" in events
 
@@ -413,7 +413,7 @@ def test_a_full_disk_under_the_ledger_loses_nothing(site: Site) -> None:
         station.stop()
         assert site.opened() == digests
         ledger = site.ledger("camden")
-        ledger.verify_journal()
+        ledger.journal.verify()
         ledger.close()
 
 

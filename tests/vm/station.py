@@ -190,8 +190,8 @@ class Station:
         path.write_bytes(self.machine.shell.read(f'python3 -c "{_COPY_LEDGER}"'))
         ledger = Ledger(path, Clock())
         try:
-            ledger.verify_journal()
-            return [clip for clip in ledger.clips() if clip.camera.id == camera.id]
+            ledger.journal.verify()
+            return [clip for clip in ledger.queries.clips() if clip.camera.id == camera.id]
         finally:
             ledger.close()
 

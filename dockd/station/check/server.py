@@ -93,7 +93,7 @@ class _Own:
             LedgerError: it can't be read.
         """
         with closing(Ledger(self.ledger, self.clock, read_only=True)) as ledger:
-            return ledger.holds(head)
+            return ledger.journal.holds(head)
 
 
 def _own(subject: Subject) -> _Own:
@@ -104,7 +104,7 @@ def _own(subject: Subject) -> _Own:
         kid = SigningKey.load(located(subject.config.station.key_file, subject.machine.root)).kid
     try:
         with closing(Ledger(path, clock, read_only=True)) as ledger:
-            clip = ledger.newest_receipt()
+            clip = ledger.queries.newest_receipt()
     except LedgerError:
         pass
     return _Own(path, clock, clip, kid)

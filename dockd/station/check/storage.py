@@ -36,13 +36,13 @@ def check_ledger(subject: Subject) -> Findings:
         yield failure(problem)
         return
     try:
-        if faults := ledger.faults():
+        if faults := ledger.database.faults():
             yield error(
                 f"{path} is damaged: {'; '.join(faults)}",
                 "stop dockd, keep the file, and restore the last backup: see docs/operate.md",
             )
             return
-        head = ledger.verify_journal()
+        head = ledger.journal.verify()
         yield ok(f"{path} is whole, and so is the journal's chain of {head.seq} entries")
     except JournalBrokenError as problem:
         yield failure(problem, "see docs/operate.md, The journal is broken")

@@ -94,7 +94,7 @@ class Orders:
         """
         scope = await to_the_end(self._scope, order)
         number = await to_the_end(
-            self._ledger.record,
+            self._ledger.journal.record,
             events.order_resync.name,
             None,
             order.clip,
@@ -138,18 +138,18 @@ class Orders:
         """Find what an order is about: one clip, a camera's clips, or all that is at hand."""
         docked = list(self._dockings.values())
         if order.clip is not None:
-            clip = self._ledger.known_clip(order.clip)
+            clip = self._ledger.queries.known_clip(order.clip)
             if clip is None:
                 raise unknown(f"there is no clip {order.clip}", hint="dockd clips lists them")
             return _Scope([one for one in docked if one.media.camera == clip.camera], [clip])
-        clips = self._ledger.to_resync()
+        clips = self._ledger.queries.to_resync()
         if order.camera is None:
             ids = {one.media.camera.id for one in docked}
             at_hand = [c for c in clips if c.camera.id in ids or c.state in IN_SPOOL]
             return _Scope(docked, at_hand)
         named = [one for one in docked if order.camera in _names(one)]
         ids = {one.media.camera.id for one in named}
-        ids |= self._ledger.cameras_named(order.camera)
+        ids |= self._ledger.queries.cameras_named(order.camera)
         if not ids:
             raise unknown(
                 f"there is no camera {order.camera}",
@@ -168,7 +168,7 @@ class Orders:
             case State.REJECTED if order.failed or order.clip is not None:
                 await self._send_again(clip, outcome)
             case State.SPOOLED | State.UPLOADING | State.UPLOADED if order.reupload:
-                await to_the_end(self._ledger.restart_upload, clip, outcome.number)
+                await to_the_end(self._ledger.orders.restart_upload, clip, outcome.number)
                 self._uploader.start_anew(clip)
                 outcome.changed.append(clip)
             case State.ACKNOWLEDGED | State.WIPING if order.reupload:
@@ -180,13 +180,13 @@ class Orders:
         if not clip.present:
             outcome.refuse(clip, "it is neither on its camera nor in the spool", _RESTORE)
             return
-        await to_the_end(self._ledger.read_again, clip, outcome.number)
+        await to_the_end(self._ledger.orders.read_again, clip, outcome.number)
         outcome.changed.append(clip)
 
     async def _send_again(self, clip: Clip, outcome: _Outcome) -> None:
         sha256 = str(clip.ciphertext_sha256)
         if self._spool.holds(sha256):
-            await to_the_end(self._ledger.send_again, clip, outcome.number)
+            await to_the_end(self._ledger.orders.send_again, clip, outcome.number)
             outcome.changed.append(clip)
             return
         await self._read_again(clip, outcome)

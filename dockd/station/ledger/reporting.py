@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dockd.base.errors import LedgerError
-from dockd.station.ledger.questions import listed, shown_counts
+from dockd.station.ledger.queries import listed, shown_counts
 from dockd.station.lifecycle import DELIVERED, IN_SPOOL, PENDING, STUCK, State, StateName
 from dockd.station.model import Kind, display_path
 

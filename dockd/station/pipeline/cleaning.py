@@ -147,12 +147,12 @@ class Cleaning:
         """
         if media.ours_alone:
             return  # held only where others change files, and writable without a window
-        for clip in await in_thread(self._ledger.wiping, media.camera):
+        for clip in await in_thread(self._ledger.queries.wiping, media.camera):
             await media.threads.run(wipe.put_back, root, clip, self._files)
 
     async def cut_short(self, media: Media, root: Root) -> list[Clip]:
         """Return the clips that a wipe which was cut short has left under another name."""
-        clips = await in_thread(self._ledger.wiping, media.camera)
+        clips = await in_thread(self._ledger.queries.wiping, media.camera)
         return await media.threads.run(_left_aside, root, clips)
 
     async def released(
@@ -168,7 +168,7 @@ class Cleaning:
         """
         if self._policy == "keep" or self._held():
             return []
-        if await in_thread(self._ledger.pending, camera):
+        if await in_thread(self._ledger.queries.pending, camera):
             return []
         acknowledged = [
             clip
@@ -197,7 +197,7 @@ class Cleaning:
         """Return how many acknowledged clips are still on a camera, and should not be."""
         if self.leaves_clips:
             return 0
-        return await in_thread(self._ledger.unwiped, camera)
+        return await in_thread(self._ledger.queries.unwiped, camera)
 
     async def waits(self, camera: Camera) -> bool:
         """Say whether clips are still on a camera because something holds wipes.
@@ -310,7 +310,7 @@ class Cleaning:
                     sweep.finished += 1
             going = [one for one in sweep.checked if self._may_go(one.clip)]
             clips = [one.clip for one in going]
-            begun = await to_the_end(self._ledger.begin_wipe, clips, self._policy)
+            begun = await to_the_end(self._ledger.wipes.begin, clips, self._policy)
             for clip, one in zip(begun, going, strict=True):
                 # What was begun and stays is undone in the ledger by the next look.
                 if self._may_go(clip) and await self._remove(
@@ -322,12 +322,12 @@ class Cleaning:
             harmed = await media.threads.run(_harmed, root, sweep) if media.ours_alone else []
         if harmed:
             await self._damaged(media.camera, harmed)
-        await to_the_end(self._ledger.wiped, gone)
+        await to_the_end(self._ledger.wipes.wiped, gone)
         sweep.gone = len(gone)
         self._tell(media.camera, gone)
 
     async def _acknowledged(self, camera: Camera) -> list[Clip]:
-        return await in_thread(self._ledger.to_wipe, camera)
+        return await in_thread(self._ledger.queries.to_wipe, camera)
 
     def _is_confirmed(self, clip: Clip) -> bool:
         return self._confirmations.holds(clip)
@@ -400,7 +400,9 @@ class Cleaning:
         """
         match await self._confirmations.ask(Sealed.of(clip, Path())):
             case Confirmed() as answer:
-                kept = await to_the_end(self._ledger.confirmed, clip, answer.token, answer.answer)
+                kept = await to_the_end(
+                    self._ledger.wipes.confirmed, clip, answer.token, answer.answer
+                )
                 if kept:
                     self._confirmations.remember(clip, answer.token)
                 return kept
@@ -413,7 +415,7 @@ class Cleaning:
                     needs_operator=True,
                 )
             case NotStored():
-                if await to_the_end(self._ledger.disown, clip):
+                if await to_the_end(self._ledger.wipes.disown, clip):
                     self._disowned.add(clip.camera.id)
                     events.clip_disowned(**clip.about, clip_id=str(clip.clip_id))
                 return False
@@ -459,7 +461,7 @@ class Cleaning:
             yield
         except WipeRefusedError as error:
             await self._refused(clip, error)
-            await to_the_end(self._ledger.replaced, clip)
+            await to_the_end(self._ledger.dockings.replaced, clip)
             self._activity.docked_clip(clip).close(
                 events.wipe_refused
             )  # logged; what is there now is another clip
@@ -495,7 +497,7 @@ class Cleaning:
             f"{len(harmed)} files, first {harmed[0]}",
             hint="take the camera out of service, and have its medium looked at",
         )
-        await to_the_end(self._ledger.wipe_damaged, camera, harmed[:_NAMED])
+        await to_the_end(self._ledger.wipes.damaged, camera, harmed[:_NAMED])
         damaged = events.wipe_damaged(camera=camera.id, files=len(harmed), paths=harmed[:_NAMED])
         self._activity.docking(camera).failed(damaged, error)
         self._harmed[camera.id] = len(harmed)
@@ -507,7 +509,9 @@ class Cleaning:
 
     async def _refused(self, clip: Clip, error: DockdError) -> None:
         self._activity.docked_clip(clip).failed(events.wipe_refused(**clip.about), error)
-        await to_the_end(self._ledger.note_problem, clip, events.wipe_refused.name, error.message)
+        await to_the_end(
+            self._ledger.clips.note_problem, clip, events.wipe_refused.name, error.message
+        )
 
     def _tell(self, camera: Camera, gone: Sequence[Clip]) -> None:
         for clip in gone:

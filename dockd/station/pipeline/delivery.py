@@ -101,7 +101,7 @@ class Delivery:
         """
         clip, target = self.clip, self._means.target
         sealed = Sealed.of(clip, self._means.spool.path(str(clip.ciphertext_sha256)))
-        await to_the_end(self._means.ledger.begin_upload, clip)
+        await to_the_end(self._means.ledger.uploads.begin, clip)
         answer = await self._ask(sealed)
         if isinstance(answer, NotStored):
             await self._send(sealed)
@@ -143,7 +143,7 @@ class Delivery:
         means = self._means
 
         async def remember(url: str) -> None:
-            await to_the_end(means.ledger.remember_upload, self.clip, url)
+            await to_the_end(means.ledger.uploads.remember, self.clip, url)
             self._url = url
 
         began = means.clock.monotonic()
@@ -162,7 +162,7 @@ class Delivery:
                 self._sent = done
 
             await means.target.upload(sealed, self._url, remember, progress)
-        await to_the_end(means.ledger.uploaded, self.clip)
+        await to_the_end(means.ledger.uploads.uploaded, self.clip)
         sent = sealed.size - (began_at or 0)
         seconds = round(means.clock.monotonic() - began, 3)
         events.clip_uploaded(**self.about, size=sealed.size, sent=sent, seconds=seconds)
@@ -174,7 +174,9 @@ class Delivery:
             return await means.confirmations.ask(sealed)
         except ReceiptRefusedError as refused:
             means.activity.counting.receipt_refused(refused.reason)
-            await to_the_end(means.ledger.note_problem, self.clip, refused.event, refused.message)
+            await to_the_end(
+                means.ledger.clips.note_problem, self.clip, refused.event, refused.message
+            )
             raise ReceiptRefusedError(
                 refused.detail,
                 hint=refused.hint
@@ -185,7 +187,7 @@ class Delivery:
     async def _keep(self, confirmed: Confirmed) -> None:
         """Enter a receipt that holds; whatever is ordered meanwhile, this is not left halfway."""
         clip, means = self.clip, self._means
-        await to_the_end(means.ledger.acknowledge, clip, confirmed.token, confirmed.answer)
+        await to_the_end(means.ledger.uploads.acknowledge, clip, confirmed.token, confirmed.answer)
         means.confirmations.remember(clip, confirmed.token)
         self.settled = True
         events.clip_acknowledged(**self.about, receiver=confirmed.receipt.receiver.id)
@@ -202,7 +204,7 @@ class Delivery:
             TransientError: it is; so the server lost it, and is sent it again.
         """
         await to_the_end(check_ciphertext, sealed.path, sealed.sha256)
-        await to_the_end(self._means.ledger.remember_upload, self.clip, None)
+        await to_the_end(self._means.ledger.uploads.remember, self.clip, None)
         self._url = None
         raise TransientError(
             f"the server had all of clip {sealed.clip_id}, and has it no longer",
@@ -211,7 +213,7 @@ class Delivery:
 
     async def reject(self, error: RejectedError) -> None:
         """Leave the clip to a person; raises LedgerError."""
-        await to_the_end(self._means.ledger.reject, self.clip, error.event, error.message)
+        await to_the_end(self._means.ledger.uploads.reject, self.clip, error.event, error.message)
         events.clip_rejected(error, **self.about)
 
     async def give_up_ciphertext(self, error: SpoolDamagedError) -> None:
@@ -223,5 +225,5 @@ class Delivery:
         clip, means = self.clip, self._means
         sha256 = str(clip.ciphertext_sha256)
         await to_the_end(means.spool.set_aside, sha256, str(clip.clip_id))
-        await to_the_end(means.ledger.spool_lost, clip, error.event, error.message)
+        await to_the_end(means.ledger.ingests.spool_lost, clip, error.event, error.message)
         events.spool_damaged(error, **self.about)

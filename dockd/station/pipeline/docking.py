@@ -115,7 +115,7 @@ class Docking:
             LedgerError: the work could not begin.
         """
         camera, place = self.media.camera, self.media.place
-        self.number = await to_the_end(self._ledger.begin_docking, camera, place)
+        self.number = await to_the_end(self._ledger.dockings.begin, camera, place)
         events.camera_docked(camera=camera.id, place=place, docking=self.number)
         hints = asyncio.create_task(self._follow_hints())
         try:
@@ -131,7 +131,7 @@ class Docking:
             self._incidents.close()
             self._cleaning.forget(camera)
             with contextlib.suppress(LedgerError):  # the next docking will tell as much
-                await to_the_end(self._ledger.end_docking, camera, self.number)
+                await to_the_end(self._ledger.dockings.end, camera, self.number)
             events.camera_undocked(camera=camera.id, place=place, docking=self.number)
 
     async def _follow_hints(self) -> None:
@@ -232,7 +232,7 @@ class Docking:
 
     async def _look_and_ingest(self, root: Root) -> None:
         camera, began = self.media.camera, self._clock.now()
-        stood = (await in_thread(self._ledger.head)).seq
+        stood = (await in_thread(self._ledger.journal.head)).seq
         await self._cleaning.put_back(self.media, root)
         look = await self.media.threads.patiently(partial(self.media.look, root), more=_LONG_LOOK)
         # A clip that a wipe has set aside neither is gone nor is another clip.
@@ -243,8 +243,10 @@ class Docking:
         self._hidden = frozenset((*look.failures, *look.unsettled))
         unseen = self._hidden.union(clip.path for clip in aside.values())
         # Nothing of this camera is being read now, whatever a ledger that failed has kept.
-        await to_the_end(self._ledger.recover, camera)
-        observed = await to_the_end(self._ledger.observe, camera, self.number, files, unseen)
+        await to_the_end(self._ledger.ingests.recover, camera)
+        observed = await to_the_end(
+            self._ledger.dockings.observe, camera, self.number, files, unseen
+        )
         before, self.left_alone = (
             self.left_alone,
             weigh({path: size for path, size in look.left_alone.items() if path not in aside}),
@@ -264,7 +266,7 @@ class Docking:
         async def take(clip: Clip) -> None:
             await self._intake.take(stay, root, clip)
 
-        clips = await in_thread(self._ledger.to_ingest, camera)
+        clips = await in_thread(self._ledger.queries.to_ingest, camera)
         unread = {str(clip.id) for clip in clips}
         self._incidents.within("clip").keep(unread, events.clip_ingest_interrupted)
         unsure = await in_thread(self._unsure, root, files, observed.touched)
@@ -303,7 +305,7 @@ class Docking:
         ids = {clip.id for clip in touched}
         untouched = (
             clip
-            for clip in self._ledger.read_before(self.media.camera)
+            for clip in self._ledger.queries.read_before(self.media.camera)
             if clip.path in there
             and clip.id not in ids
             # Before a wipe, the content is checked anyway.
@@ -327,7 +329,7 @@ class Docking:
                 partial(wipe.check, root, clip, self.number), more=reading_seconds(clip.size)
             )
         except WipeRefusedError:
-            await to_the_end(self._ledger.replaced, clip)
+            await to_the_end(self._ledger.dockings.replaced, clip)
             self.look_now()
         except FileNotFoundError:
             self.look_now()
@@ -338,13 +340,13 @@ class Docking:
             if clip.stat is not None and not root.stable_inodes:
                 # So that a wipe reads it again, as ever: see wipe.check.
                 stat = replace(stat, inode=clip.stat.inode)
-            await to_the_end(self._ledger.recognised, clip, self.number, stat)
+            await to_the_end(self._ledger.dockings.recognised, clip, self.number, stat)
 
     async def _look_again(self, look: Look) -> None:
         """Look again soon where a file is not complete yet, or a clip could not be taken."""
         if look.again_in is not None:
             self._look_within(look.again_in)
-        if await in_thread(self._ledger.to_ingest, self.media.camera):
+        if await in_thread(self._ledger.queries.to_ingest, self.media.camera):
             self._look_within(self._retry_in)
             self._retry_in = min(2 * self._retry_in, _RETRY_CAP)
         else:
@@ -399,11 +401,11 @@ class Docking:
     async def _stand(self) -> None:
         """Find out whether the camera can be taken, and tell if that has changed."""
         camera = self.media.camera
-        pending = await in_thread(self._ledger.pending, camera)
+        pending = await in_thread(self._ledger.queries.pending, camera)
         if pending or self._unsettled or await self._cleaning.waits(camera):
             self.standing = self._told = Standing.WORKING
             return
-        stuck = self._unseen + await in_thread(self._ledger.stuck, camera)
+        stuck = self._unseen + await in_thread(self._ledger.queries.stuck, camera)
         stuck += await self._cleaning.left(camera) + self._cleaning.harmed(camera)
         stuck += self.left_alone.suspect
         if self._wake.is_set():

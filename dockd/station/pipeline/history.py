@@ -137,8 +137,8 @@ class History:
 
     async def _check_own(self) -> None:
         """Check that the journal holds what this ledger knows to have been signed."""
-        last = await in_thread(self._ledger.last_anchor, self._kid)
-        if not await in_thread(self._ledger.holds, last):
+        last = await in_thread(self._ledger.journal.last_anchor, self._kid)
+        if not await in_thread(self._ledger.journal.holds, last):
             raise JournalForkedError(
                 f"a manifest that this station has signed names entry {last.seq} of its journal,"
                 " which is not here",
@@ -147,9 +147,9 @@ class History:
 
     async def _check(self, anchor: Anchor) -> None:
         head = anchor.journal
-        if head is None or await in_thread(self._ledger.holds, head):
+        if head is None or await in_thread(self._ledger.journal.holds, head):
             return
-        own = await in_thread(self._ledger.head)
+        own = await in_thread(self._ledger.journal.head)
         has = "is another one here" if own.seq >= head.seq else f"is not here, after {own.seq}"
         raise JournalForkedError(
             f"{anchor.receiver.id} knows entry {head.seq} of this station's journal, which {has}",

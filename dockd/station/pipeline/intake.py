@@ -47,8 +47,9 @@ from dockd.station.cameras import Media
 from dockd.station.cameras.leftovers import Leftovers
 from dockd.station.cameras.tree import Root, advice, open_file
 from dockd.station.config import IngestConfig
-from dockd.station.ledger.database import Anchoring
-from dockd.station.ledger.ledger import Ledger, SealedFacts
+from dockd.station.ledger.ingests import SealedFacts
+from dockd.station.ledger.journal import Anchoring
+from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Clip, whole_path
 from dockd.station.pipeline.activity import Activity, ClipProgress
 from dockd.station.pipeline.ingest import CHANGES, IngestCancelledError, Ingested, ingest
@@ -235,7 +236,7 @@ class Intake:
                 self._slots.slot(clip.camera.id),
                 self._spool.room(0 if refusal else size),
             ):
-                await to_the_end(self._ledger.begin_ingest, clip, stay.docking)
+                await to_the_end(self._ledger.ingests.begin, clip, stay.docking)
                 self._under_way += 1
                 try:
                     clip = replace(clip, docking=stay.docking)
@@ -280,17 +281,17 @@ class Intake:
                 if reading.part is not None:
                     await to_the_end(self._spool.discard, reading.part)
         except ClipUnreadableError as error:
-            await to_the_end(self._ledger.unreadable, clip, error.event, error.detail)
+            await to_the_end(self._ledger.ingests.unreadable, clip, error.event, error.detail)
             incidents.close(events.clip_ingest_interrupted)
             events.clip_unreadable(error, **about)
         except SourceError as error:
-            await to_the_end(self._ledger.interrupt_ingest, clip, error.event, error.detail)
+            await to_the_end(self._ledger.ingests.interrupt, clip, error.event, error.detail)
             incidents.failed(events.clip_ingest_interrupted(**about), error)
             self._activity.counting.retried(error.event)
             if isinstance(error, CameraLostError | CameraHangsError):
                 raise
         except BaseException:
-            await to_the_end(self._ledger.interrupt_ingest, clip, "interrupted", "cut short")
+            await to_the_end(self._ledger.ingests.interrupt, clip, "interrupted", "cut short")
             raise
         else:
             seconds = round(self._clock.monotonic() - began, 3)
@@ -414,17 +415,17 @@ class Intake:
             plaintext=ingested.plaintext,
             ciphertext=ingested.ciphertext,
         )
-        twin = self._ledger.rejoin(clip, facts, self._seal.fingerprints)
+        twin = self._ledger.ingests.rejoin(clip, facts, self._seal.fingerprints)
         if twin is not None:
             return _Entered(facts.clip_id, rejoined=twin.id)
         # Not inside the ledger's transaction: a spool's disk that is slow holds nobody else up.
-        anchoring = self._ledger.next_anchor(self._seal.key.kid)
+        anchoring = self._ledger.journal.next_anchor(self._seal.key.kid)
         manifest = self._seal.manifest(stay, clip, ingested, at, anchoring)
         assert reading.part is not None
         try:
             self._spool.keep_manifest(sha256, manifest)
             self._spool.publish(reading.part, sha256)
-            self._ledger.spooled(clip, facts, manifest)
+            self._ledger.ingests.spooled(clip, facts, manifest)
         except Exception:
             self._spool.take_back(sha256)
             raise

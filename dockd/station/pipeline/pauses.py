@@ -38,7 +38,7 @@ class Pauses:
         self._clock = clock
         self._incidents = incidents.scope("pauses")
         self._reports = reports
-        self._pauses = {pause.what: _sound(pause) for pause in ledger.pauses()}
+        self._pauses = {pause.what: _sound(pause) for pause in ledger.queries.pauses()}
         self._changing = asyncio.Lock()
         """Whoever changes what is held has it from before the ledger until after the memory."""
         self._new = asyncio.Event()
@@ -75,7 +75,7 @@ class Pauses:
         async with self._changing:
             since = timestamp(self._clock.now())
             pauses = [Pause(what, reason, since, until, uid) for what in whats]
-            await to_the_end(self._ledger.pause, pauses)
+            await to_the_end(self._ledger.orders.pause, pauses)
             for pause in pauses:
                 self._pauses[pause.what] = pause
                 _tell(pause)
@@ -90,7 +90,7 @@ class Pauses:
         """
         async with self._changing:
             held = [what for what in whats if what in self._pauses]
-            await to_the_end(self._ledger.resume, held, uid)
+            await to_the_end(self._ledger.orders.resume, held, uid)
             for what in held:
                 del self._pauses[what]
                 events.order_resume(what=what, uid=uid)
@@ -123,7 +123,7 @@ class Pauses:
             if over:
                 self._reports.put(HoldsChanged())
             for pause in over:
-                await to_the_end(self._ledger.forget_pause, pause)
+                await to_the_end(self._ledger.orders.forget_pause, pause)
                 del self._pauses[pause.what]
                 events.pause_expired(what=pause.what)
 

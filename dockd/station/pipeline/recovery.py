@@ -41,9 +41,9 @@ def recover(ledger: Ledger, spool: Spool, station: str, keys: Sequence[VerifyKey
         LedgerError, SpoolError: one of them can't be used.
     """
     known = {key.kid: key for key in keys}
-    clips = ledger.in_spool()
+    clips = ledger.queries.in_spool()
     expected = {str(clip.ciphertext_sha256): int(clip.ciphertext_size or 0) for clip in clips}
-    missing = spool.recover(expected, ledger.is_delivered)
+    missing = spool.recover(expected, ledger.queries.is_delivered)
     troubles = _Troubles()
     for sha256, size in list(spool.unknown.items()):
         token = None
@@ -51,17 +51,17 @@ def recover(ledger: Ledger, spool: Spool, station: str, keys: Sequence[VerifyKey
             token = spool.manifest(sha256)
         manifest = _manifest(token, Content(sha256=sha256, size=size), station, known)
         if token is not None and manifest is not None:
-            clip = ledger.take_in(manifest, token)
+            clip = ledger.ingests.take_in(manifest, token)
             spool.know(sha256)
             _tell(clip)
-    ledger.recover()
+    ledger.ingests.recover()
     for clip in clips:
         sha256 = str(clip.ciphertext_sha256)
         with troubles.noted():
             if sha256 in missing:
                 spool.set_aside(sha256, str(clip.clip_id))
                 what = "missing from the spool, or of another size"
-                ledger.spool_lost(clip, "spool.damaged", what)
+                ledger.ingests.spool_lost(clip, "spool.damaged", what)
             elif clip.manifest is not None and spool.manifest(sha256) != clip.manifest:
                 spool.keep_manifest(sha256, clip.manifest)
     troubles.tell()
@@ -88,8 +88,8 @@ def renew(
         LedgerError: it can't be used.
     """
     troubles = _Troubles()
-    ledger.last_anchor(key.kid)  # found now, rather than while clips wait for it
-    for clip in ledger.in_spool():
+    ledger.journal.last_anchor(key.kid)  # found now, rather than while clips wait for it
+    for clip in ledger.queries.in_spool():
         try:
             manifest = read_unverified_manifest(str(clip.manifest))
         except StatementError:
@@ -97,7 +97,7 @@ def renew(
         is_early = synchronised is True and is_sealed_later(manifest, now)
         if manifest.station.kid == key.kid and not is_early:
             continue
-        anchoring = ledger.next_anchor(key.kid)
+        anchoring = ledger.journal.next_anchor(key.kid)
         changes: dict[str, object] = {
             "station": Signer(id=manifest.station.id, kid=key.kid),
             "journal": anchoring.head,
@@ -109,7 +109,7 @@ def renew(
                 "clock": manifest.clock.model_copy(update={"synchronised": True}),
             }
         token = sign(manifest.model_copy(update=changes), key)
-        ledger.renewed(clip, token)
+        ledger.ingests.renewed(clip, token)
         with troubles.noted():  # the next start puts it there
             spool.keep_manifest(str(clip.ciphertext_sha256), token)
     troubles.tell()

@@ -139,7 +139,7 @@ class Uploader:
             beat()
             try:
                 clips = await in_thread(
-                    self._means.ledger.to_upload,
+                    self._means.ledger.queries.to_upload,
                     limit,
                     exclude=frozenset(self._under_way),
                     receipts=self._means.target.gives_receipts,

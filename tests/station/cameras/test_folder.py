@@ -413,9 +413,9 @@ def test_a_file_of_a_time_that_no_ledger_holds_is_a_clip_like_others(
         camera.look()
         look = camera.look(after=61)
         with closing(Ledger(tmp_path / "ledger.db", Clock())) as ledger:
-            docking = ledger.begin_docking(camera.media.camera, "here")
-            ledger.observe(camera.media.camera, docking, look.files)
-            (clip,) = ledger.clips()
+            docking = ledger.dockings.begin(camera.media.camera, "here")
+            ledger.dockings.observe(camera.media.camera, docking, look.files)
+            (clip,) = ledger.queries.clips()
     years = datetime.fromtimestamp(clip.modified_ns / 1e9, UTC).year
     assert years == (2262 if seconds > 0 else 1677)
 

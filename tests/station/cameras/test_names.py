@@ -87,17 +87,17 @@ def test_clips_of_whatever_names_come_to_the_receiver_and_off_the_camera(tmp_pat
             with open(path, "wb") as file:  # noqa: PTH123  # pathlib takes no bytes
                 file.write(b"clip %d" % number)
         bench.run_until(bench.is_safe)
-        clips = bench.ledger.clips()
+        clips = bench.ledger.queries.clips()
         assert {clip.path for clip in clips} == set(NAMES)
         assert {clip.state for clip in clips} == {State.WIPED}
         assert os.listdir(bench.media.folder) == []  # noqa: PTH208
         manifests = [read_unverified_manifest(str(clip.manifest)) for clip in clips]
         assert [raw_path(one.file.path) for one in manifests] == [clip.path for clip in clips]
         # The journal is one line an entry, and its chain holds.
-        for entry in bench.ledger.entries():
+        for entry in bench.ledger.journal.entries():
             assert "\n" not in entry.as_json()
             json.loads(entry.as_json())
-        bench.ledger.verify_journal()
+        bench.ledger.journal.verify()
         shown = [clip.path for clip in Reader(tmp_path / "ledger.db").clips(ClipQuery())]
         assert sorted(shown) == sorted(map(display_path, NAMES))
 
@@ -112,7 +112,7 @@ def test_clips_of_whatever_times_come_to_the_receiver(tmp_path: Path, modified_n
         except OSError:
             pytest.skip("this file system has no such time")
         bench.run_until(bench.is_safe)
-        (clip,) = bench.ledger.clips()
+        (clip,) = bench.ledger.queries.clips()
         assert clip.state is State.WIPED
         manifest = read_unverified_manifest(str(clip.manifest))
         assert 1601 <= int(manifest.file.modified_at[:4]) <= 2262

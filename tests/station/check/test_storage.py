@@ -12,6 +12,7 @@ from dockd.base.errors import LedgerError
 from dockd.base.findings import Finding, Level
 from dockd.host.files import Files
 from dockd.station.check import storage
+from dockd.station.ledger.journal import Journal
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Camera
 from tests.mounts import mounted_tmpfs
@@ -26,7 +27,7 @@ def ledger(patient: Patient) -> Path:
     path = patient.folder / "state" / "ledger.db"
     writing = Ledger(path, Clock())
     for bay in ("1", "2", "3"):
-        writing.end_docking(CAMERA, writing.begin_docking(CAMERA, bay))
+        writing.dockings.end(CAMERA, writing.dockings.begin(CAMERA, bay))
     writing.close()
     return path
 
@@ -55,11 +56,11 @@ def test_a_whole_ledger_is_read_to_its_last_entry(patient: Patient, ledger: Path
 
 def test_a_ledger_that_is_in_use_is_read_and_left_alone(patient: Patient, ledger: Path) -> None:
     with contextlib.closing(Ledger(ledger, Clock())) as writing:
-        docking = writing.begin_docking(CAMERA, "4")
+        docking = writing.dockings.begin(CAMERA, "4")
         before = sorted(path.name for path in ledger.parent.iterdir())
         findings = patient.findings(storage.check_ledger)
         assert sorted(path.name for path in ledger.parent.iterdir()) == before
-        writing.end_docking(CAMERA, docking)
+        writing.dockings.end(CAMERA, docking)
     assert healthy(findings)
     assert "7 entries" in findings[-1].what
 
@@ -80,7 +81,7 @@ def test_a_journal_that_cannot_be_read_is_not_told_as_edited(
     def unreadable(self: Ledger) -> NoReturn:
         raise LedgerError("disk I/O error", hint="check the disk")
 
-    monkeypatch.setattr(Ledger, "verify_journal", unreadable)
+    monkeypatch.setattr(Journal, "verify", unreadable)
     found = worst(patient.findings(storage.check_ledger))
     assert found.level is Level.ERROR
     assert "broken" not in found.what + found.remedy

@@ -32,7 +32,9 @@ from dockd.station.control.listening import unix_listener
 from dockd.station.control.openapi import document
 from dockd.station.control.reading import Facts, Reader
 from dockd.station.control.views import ClipStory, ClipView, Stage, Status, Verdict
+from dockd.station.ledger.journal import Journal
 from dockd.station.ledger.ledger import Ledger
+from dockd.station.ledger.queries import Queries
 from dockd.station.model import Camera, FoundFile, Match
 from tests.station.control.inside import HangingDisk, Inside, at_work
 from tests.usb import FakeMounter, FakeUdev
@@ -59,7 +61,7 @@ def test_the_status_is_answered_while_every_thread_and_the_ledger_hang(tmp_path:
             released, held = threading.Event(), threading.Event()
 
             def hold_ledger() -> None:
-                with inside.ledgers[0]._lock:
+                with inside.ledgers[0].database.lock:
                     held.set()
                     released.wait()
 
@@ -204,12 +206,12 @@ def test_a_journal_that_cannot_be_read_is_not_told_as_tampering_and_is_checked_a
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails = True
-    sound = Ledger.verify_journal
+    sound = Journal.verify
 
-    def verify(ledger: Ledger) -> JournalHead:
+    def verify(journal: Journal) -> JournalHead:
         if fails:
             raise LedgerError("disk I/O error", hint="check the disk")
-        return sound(ledger)
+        return sound(journal)
 
     async def run() -> None:
         nonlocal fails
@@ -219,7 +221,7 @@ def test_a_journal_that_cannot_be_read_is_not_told_as_tampering_and_is_checked_a
             fails = False
             await inside.until(lambda status: not status.troubles)
 
-    monkeypatch.setattr(Ledger, "verify_journal", verify)
+    monkeypatch.setattr(Journal, "verify", verify)
     monkeypatch.setattr("dockd.station.app._JOURNAL_PAUSE", 0.05)
     with structlog.testing.capture_logs() as log:
         asyncio.run(run())
@@ -237,7 +239,7 @@ def test_a_ledger_that_cannot_be_read_is_not_told_as_a_clip_that_is_not_there(
         async with at_work(tmp_path) as inside:
             answer = await inside.http.post("resync", json={"clip": 1})
             assert answer.status_code == 404
-            monkeypatch.setattr(Ledger, "known_clip", unreadable)
+            monkeypatch.setattr(Queries, "known_clip", unreadable)
             answer = await inside.http.post("resync", json={"clip": 1})
             assert answer.status_code == 503
             assert "disk I/O error" in answer.json()["detail"]
@@ -275,7 +277,7 @@ def test_an_order_that_the_ledger_holds_up_is_carried_out_later(
             released, held = threading.Event(), threading.Event()
 
             def hold_ledger() -> None:
-                with inside.ledgers[0]._lock:
+                with inside.ledgers[0].database.lock:
                     held.set()
                     released.wait()
 
@@ -322,9 +324,9 @@ def test_an_order_that_makes_no_sense_is_refused_and_changes_nothing(
 ) -> None:
     async def give() -> httpx.Response:
         async with at_work(tmp_path) as inside:
-            before = inside.ledgers[0].head()
+            before = inside.ledgers[0].journal.head()
             answer = await inside.http.post(path, json=order)
-            assert inside.ledgers[0].head() == before
+            assert inside.ledgers[0].journal.head() == before
             assert (await inside.status()).pauses == []
             return answer
 
@@ -345,7 +347,7 @@ def test_a_resync_looks_at_every_camera_or_at_one_and_is_journalled_with_the_pee
             every = (await inside.http.post("resync", json={})).json()
             one = (await inside.http.post("resync", json={"camera": "CAM-2"})).json()
             place = (await inside.http.post("resync", json={"camera": str(tmp_path / "1")})).json()
-            entries = [e for e in inside.ledgers[0].entries() if e.event == "order.resync"]
+            entries = [e for e in inside.ledgers[0].journal.entries() if e.event == "order.resync"]
         assert every["cameras"] == ["generic:CAM-1", "generic:CAM-2"]
         assert one["cameras"] == ["generic:CAM-2"]
         assert place["cameras"] == ["generic:CAM-1"]
@@ -680,12 +682,12 @@ def test_a_clip_that_left_with_its_camera_is_waited_for_only_while_the_station_h
 ) -> None:
     ledger = Ledger(tmp_path / "ledger.db", Clock())
     camera = Camera("generic", "CAM-1")
-    docking = ledger.begin_docking(camera, "1")
+    docking = ledger.dockings.begin(camera, "1")
     found = [FoundFile(name, 5, 1, Match("video")) for name in (b"a.mp4", b"b.mp4")]
-    ledger.observe(camera, docking, found)
+    ledger.dockings.observe(camera, docking, found)
     reader = Reader(tmp_path / "ledger.db")
     there = reader.facts({camera.id: docking})
-    ledger.end_docking(camera, docking)
+    ledger.dockings.end(camera, docking)
     gone = reader.facts({})
     asyncio.run(reader.aclose())
     ledger.close()

@@ -15,7 +15,9 @@ from dockd.host.files import Files
 from dockd.station.config import TargetConfig
 from dockd.station.control.metrics import Metrics
 from dockd.station.control.troubles import of_incident
-from dockd.station.ledger.ledger import Ledger, SealedFacts
+from dockd.station.ledger.ingests import SealedFacts
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.ledger.uploads import Uploads
 from dockd.station.lifecycle import State
 from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match
 from dockd.station.pipeline.activity import Activity
@@ -31,11 +33,11 @@ PATIENCE = 20
 CAMERA = Camera("generic", "CAM-0001")
 
 
-class SlowLedger(Ledger):
-    """A ledger whose acknowledging takes until a test lets it go on."""
+class SlowUploads(Uploads):
+    """Uploads whose acknowledging takes until a test lets it go on."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        super().__init__(path, clock)
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger.database, ledger.clips)
         self.entered, self.gate = threading.Event(), threading.Event()
         self.gate.set()
 
@@ -94,7 +96,8 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         clock, station, receiver = Clock(), SigningKey.generate(), SigningKey.generate()
-        self.ledger = SlowLedger(folder / "ledger.db", clock)
+        self.ledger = Ledger(folder / "ledger.db", clock)
+        self.ledger.uploads = self.uploads = SlowUploads(self.ledger)
         self.server = Server(receiver)
         self.activity = Activity(clock, Metrics())
         self.server.health = TargetHealth(
@@ -102,10 +105,12 @@ class Bench:
         )
         spool = Spool(folder / "spool", budget=2**30, reserve=0, files=Files(), clock=clock)
         spool.recover({})
-        docking = self.ledger.begin_docking(CAMERA, "bay 1")
-        self.ledger.observe(CAMERA, docking, [FoundFile(b"a.mp4", 1000, 0, Match("video"))])
-        (clip,) = self.ledger.clips()
-        self.ledger.begin_ingest(clip, docking)
+        docking = self.ledger.dockings.begin(CAMERA, "bay 1")
+        self.ledger.dockings.observe(
+            CAMERA, docking, [FoundFile(b"a.mp4", 1000, 0, Match("video"))]
+        )
+        (clip,) = self.ledger.queries.clips()
+        self.ledger.ingests.begin(clip, docking)
         manifests = []
 
         def signed(head: JournalHead) -> str:
@@ -113,7 +118,7 @@ class Bench:
             return sign(manifests[0], station)
 
         facts = SealedFacts("", FileStat(1000, 0, 0, 0, 0), PLAINTEXT, CIPHERTEXT)
-        self.ledger.spooled(clip, facts, signed(self.ledger.head()))
+        self.ledger.ingests.spooled(clip, facts, signed(self.ledger.journal.head()))
         token = str(self.clip.manifest)
         self.server.receipt_token = sign(make_receipt(receiver, manifests[0], token), receiver)
         self.settled = asyncio.Event()
@@ -130,7 +135,7 @@ class Bench:
 
     @property
     def clip(self) -> Clip:
-        return self.ledger.clip(1)
+        return self.ledger.queries.clip(1)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -147,11 +152,11 @@ class Bench:
 def test_a_pause_in_the_middle_of_an_acknowledgement_leaves_it_whole(tmp_path: Path) -> None:
     async def run(bench: Bench) -> None:
         bench.server.has = True
-        bench.ledger.gate.clear()
+        bench.uploads.gate.clear()
         async with bench.running():
-            await asyncio.to_thread(bench.ledger.entered.wait, PATIENCE)
+            await asyncio.to_thread(bench.uploads.entered.wait, PATIENCE)
             bench.uploader.hold()
-            bench.ledger.gate.set()
+            bench.uploads.gate.set()
             bench.uploader.release()
             await bench.settled.wait()
 
@@ -230,7 +235,7 @@ def test_an_upload_that_is_begun_anew_forgets_where_it_was(tmp_path: Path) -> No
         async with bench.running():
             await bench.server.sending.wait()
             bench.server.sending.clear()
-            bench.ledger.restart_upload(bench.clip, 7)
+            bench.ledger.orders.restart_upload(bench.clip, 7)
             bench.uploader.start_anew(bench.clip)
             await bench.server.sending.wait()
             bench.server.sent.set()

@@ -22,8 +22,8 @@ MIB = 2**20
 def kinds(site: Site) -> list[str]:
     ledger = site.ledger("camden")
     try:
-        ledger.verify_journal()
-        return [entry.event for entry in ledger.entries()]
+        ledger.journal.verify()
+        return [entry.event for entry in ledger.journal.entries()]
     finally:
         ledger.close()
 
@@ -130,9 +130,11 @@ def reject_all(site: Site) -> None:
     """Make a ledger say that the server refused every clip."""
     ledger = site.ledger("camden")
     try:
-        for clip in ledger.clips():
-            ledger.begin_upload(clip)
-            ledger.reject(clip, "clip.rejected", "The server permanently rejected the clip: 422")
+        for clip in ledger.queries.clips():
+            ledger.uploads.begin(clip)
+            ledger.uploads.reject(
+                clip, "clip.rejected", "The server permanently rejected the clip: 422"
+            )
     finally:
         ledger.close()
 
@@ -217,13 +219,13 @@ def ledger_after_one_docking(site: Site, config: Path) -> None:
     ledger = site.ledger("camden")
     try:
         camera = Camera("bodycam", "CAM-1")
-        docking = ledger.begin_docking(camera, "here")
+        docking = ledger.dockings.begin(camera, "here")
         status = (site.camera("CAM-1") / "a.mp4").stat()
         found = FoundFile(b"a.mp4", status.st_size, status.st_mtime_ns, Match("video"))
-        ledger.observe(camera, docking, [found])
-        (clip,) = ledger.clips()
-        ledger.begin_ingest(clip, docking)
-        ledger.unreadable(clip, "clip.unreadable", "Input/output error (errno 5)")
+        ledger.dockings.observe(camera, docking, [found])
+        (clip,) = ledger.queries.clips()
+        ledger.ingests.begin(clip, docking)
+        ledger.ingests.unreadable(clip, "clip.unreadable", "Input/output error (errno 5)")
     finally:
         ledger.close()
 

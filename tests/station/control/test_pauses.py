@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dockd.base.clock import timestamp
+from dockd.base.clock import Clock, timestamp
 from dockd.base.errors import LedgerError
 from dockd.base.incidents import Incidents
 from dockd.station.ledger.ledger import Ledger
+from dockd.station.ledger.orders import Orders
 from dockd.station.model import Pausable, Pause
 from dockd.station.pipeline.pauses import Pauses
 from tests.clocks import START, FakeClock
@@ -67,7 +68,7 @@ def test_the_end_is_waited_for_told_and_kept(ledger: Ledger) -> None:
     async def run() -> None:
         await pauses.pause(["wipes"], reason="x", until=after(200), uid=1)
         running = asyncio.create_task(pauses.run())
-        while ledger.pauses():  # noqa: ASYNC110  # the fake clock takes no time
+        while ledger.queries.pauses():  # noqa: ASYNC110  # the fake clock takes no time
             await asyncio.sleep(0)
         running.cancel()
 
@@ -99,7 +100,7 @@ def test_what_was_held_is_held_after_a_restart_and_told_again(ledger: Ledger) ->
     assert [pause.what for pause in pauses_of(ledger, FakeClock(), lambda: None).current()] == [
         "wipes"
     ]
-    assert [(e.event, e.detail["uid"]) for e in ledger.entries()] == [
+    assert [(e.event, e.detail["uid"]) for e in ledger.journal.entries()] == [
         ("order.pause", 1000),
         ("order.pause", 1000),
         ("order.resume", 0),
@@ -109,11 +110,11 @@ def test_what_was_held_is_held_after_a_restart_and_told_again(ledger: Ledger) ->
 def test_resuming_what_is_not_held_changes_nothing(ledger: Ledger) -> None:
     pauses = pauses_of(ledger, FakeClock(), lambda: None)
     asyncio.run(pauses.resume(["uploads"], uid=0))
-    assert list(ledger.entries()) == []
+    assert list(ledger.journal.entries()) == []
 
 
-class SlowLedger(Ledger):
-    """A ledger that forgets and resumes only when it is let, and may fail."""
+class SlowOrders(Orders):
+    """Orders that are forgotten and resumed only when a test lets them, and may fail."""
 
     gate: threading.Event
     asked: threading.Event
@@ -134,10 +135,19 @@ class SlowLedger(Ledger):
             raise error
 
 
+class SlowLedger(Ledger):
+    """A ledger with such orders."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        super().__init__(path, clock)
+        self.orders = self.slow = SlowOrders(self.database, self.journal, self.queries, self.clips)
+        self.slow.gate, self.slow.asked = threading.Event(), threading.Event()
+        self.slow.errors = iter(())
+
+
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[SlowLedger]:
     with closing(SlowLedger(tmp_path / "slow.db", FakeClock())) as opened:
-        opened.gate, opened.asked, opened.errors = threading.Event(), threading.Event(), iter(())
         yield opened
 
 
@@ -150,9 +160,9 @@ async def expiring(pauses: Pauses, clock: SettableClock, slow: SlowLedger) -> As
     clock.elapsed = 7200
     clock.waits.clear()
     pauses._new.set()
-    await asyncio.to_thread(slow.asked.wait, 20)
+    await asyncio.to_thread(slow.slow.asked.wait, 20)
     yield
-    slow.gate.set()
+    slow.slow.gate.set()
     async with asyncio.timeout(20):
         await clock.waits.wait()
     running.cancel()
@@ -174,7 +184,7 @@ def test_an_order_that_comes_while_an_earlier_one_is_put_away_stays_in_force(
 
     asyncio.run(run())
     assert [(one.what, one.reason) for one in pauses.current()] == [("wipes", "keep them")]
-    assert slow.pauses() == pauses.current()
+    assert slow.queries.pauses() == pauses.current()
 
 
 def test_resuming_what_is_just_over_hurts_nobody(slow: SlowLedger) -> None:
@@ -188,7 +198,7 @@ def test_resuming_what_is_just_over_hurts_nobody(slow: SlowLedger) -> None:
         await resuming
 
     asyncio.run(run())
-    assert pauses.current() == slow.pauses() == []
+    assert pauses.current() == slow.queries.pauses() == []
 
 
 def test_two_who_resume_at_once_are_both_obeyed(slow: SlowLedger) -> None:
@@ -197,21 +207,21 @@ def test_two_who_resume_at_once_are_both_obeyed(slow: SlowLedger) -> None:
     async def run() -> None:
         await pauses.pause(["wipes"], reason="x", until=None, uid=1)
         both = asyncio.gather(pauses.resume(["wipes"], uid=1), pauses.resume(["wipes"], uid=2))
-        await asyncio.to_thread(slow.asked.wait, 20)
-        slow.gate.set()
+        await asyncio.to_thread(slow.slow.asked.wait, 20)
+        slow.slow.gate.set()
         await both
 
     asyncio.run(run())
     assert pauses.current() == []
-    assert [entry.event for entry in slow.entries()] == ["order.pause", "order.resume"]
+    assert [entry.event for entry in slow.journal.entries()] == ["order.pause", "order.resume"]
 
 
 @pytest.mark.parametrize("error", [LedgerError("no room"), RuntimeError("a mistake")])
 def test_what_can_not_be_put_away_is_over_and_tried_again(
     slow: SlowLedger, error: Exception
 ) -> None:
-    slow.gate.set()
-    slow.errors = iter([error])
+    slow.slow.gate.set()
+    slow.slow.errors = iter([error])
     changes: list[bool] = []
     pauses: Pauses = pauses_of(slow, FakeClock(), lambda: changes.append(pauses.holds("wipes")))
 
@@ -226,7 +236,7 @@ def test_what_can_not_be_put_away_is_over_and_tried_again(
     with structlog.testing.capture_logs() as log:
         asyncio.run(run())
     assert changes == [True, False, False]
-    assert slow.pauses() == []
+    assert slow.queries.pauses() == []
     told = [line["event"] for line in log]
     assert told == ["order.pause", "pause.failed", "pause.expired", "pause.recovered"]
 
@@ -235,7 +245,7 @@ def test_what_can_not_be_put_away_is_over_and_tried_again(
 def test_a_kept_end_that_is_no_moment_keeps_nothing_from_starting(
     ledger: Ledger, until: str
 ) -> None:
-    ledger.pause([Pause("wipes", "x", after(0), until, 1)])
+    ledger.orders.pause([Pause("wipes", "x", after(0), until, 1)])
     clock = SettableClock()
     pauses = pauses_of(ledger, clock, lambda: None)
 
@@ -248,4 +258,4 @@ def test_a_kept_end_that_is_no_moment_keeps_nothing_from_starting(
         running.cancel()
 
     asyncio.run(run())
-    assert pauses.current() == ledger.pauses() == []
+    assert pauses.current() == ledger.queries.pauses() == []

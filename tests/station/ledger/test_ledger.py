@@ -31,7 +31,10 @@ from dockd.evidence.statements import (
 )
 from dockd.station.ledger import journal_kinds as journal_entries
 from dockd.station.ledger.database import Database
-from dockd.station.ledger.ledger import Ledger, Observed, SealedFacts
+from dockd.station.ledger.dockings import Observed
+from dockd.station.ledger.ingests import SealedFacts
+from dockd.station.ledger.journal import Journal
+from dockd.station.ledger.ledger import Ledger
 from dockd.station.ledger.schema import MIGRATIONS
 from dockd.station.lifecycle import (
     LIFECYCLE,
@@ -72,25 +75,27 @@ class Story:
     def __init__(self, ledger: Ledger, camera: Camera = CAMERA) -> None:
         self.ledger = ledger
         self.camera = camera
-        self.docking = ledger.begin_docking(camera, "bay 1")
+        self.docking = ledger.dockings.begin(camera, "bay 1")
 
     def look(self, *files: FoundFile) -> Observed:
-        return self.ledger.observe(self.camera, self.docking, files)
+        return self.ledger.dockings.observe(self.camera, self.docking, files)
 
     def clip(self, path: bytes = PATH) -> Clip:
         """The newest clip at a path."""
         return [
-            clip for clip in self.ledger.clips() if clip.path == path and clip.camera == self.camera
+            clip
+            for clip in self.ledger.queries.clips()
+            if clip.path == path and clip.camera == self.camera
         ][-1]
 
     def ingest(self, clip: Clip) -> None:
-        self.ledger.begin_ingest(clip, self.docking)
+        self.ledger.ingests.begin(clip, self.docking)
 
     def interrupt(self, clip: Clip) -> None:
-        self.ledger.interrupt_ingest(clip, "clip.changed", "it changed")
+        self.ledger.ingests.interrupt(clip, "clip.changed", "it changed")
 
     def give_up(self, clip: Clip) -> None:
-        self.ledger.unreadable(clip, "clip.unreadable", "Input/output error")
+        self.ledger.ingests.unreadable(clip, "clip.unreadable", "Input/output error")
 
     def spool(self, clip: Clip) -> None:
         plaintext = Content(sha256=f"{clip.id:064x}", size=clip.size)
@@ -108,7 +113,7 @@ class Story:
             file = manifest.file.model_copy(update={"path": clip.name})
             return sign(manifest.model_copy(update={"file": file}), KEY)
 
-        self.ledger.spooled(clip, facts, signed(self.ledger.head()))
+        self.ledger.ingests.spooled(clip, facts, signed(self.ledger.journal.head()))
 
     def leave(self, clip: Clip) -> None:
         """Look without a clip's file."""
@@ -125,52 +130,52 @@ class Story:
             Content(sha256=str(clip.plaintext_sha256), size=clip.size),
             Content(sha256="f" * 64, size=clip.size + 200),
         )
-        assert self.ledger.rejoin(again, facts, [ALICE, BOB]) is not None
+        assert self.ledger.ingests.rejoin(again, facts, [ALICE, BOB]) is not None
 
     def renew(self, clip: Clip) -> None:
-        self.ledger.renewed(clip, str(clip.manifest or sign(make_manifest(KEY), KEY)))
+        self.ledger.ingests.renewed(clip, str(clip.manifest or sign(make_manifest(KEY), KEY)))
 
     def lose(self, clip: Clip) -> None:
-        self.ledger.spool_lost(clip, "spool.damaged", "the disk returns other bytes")
+        self.ledger.ingests.spool_lost(clip, "spool.damaged", "the disk returns other bytes")
 
     def upload(self, clip: Clip) -> None:
-        self.ledger.begin_upload(clip)
+        self.ledger.uploads.begin(clip)
 
     def finish(self, clip: Clip) -> None:
-        self.ledger.uploaded(clip)
+        self.ledger.uploads.uploaded(clip)
 
     def restart(self, clip: Clip) -> None:
-        self.ledger.restart_upload(clip, 7)
+        self.ledger.orders.restart_upload(clip, 7)
 
     def reject(self, clip: Clip) -> None:
-        self.ledger.reject(clip, "clip.rejected", "422: no")
+        self.ledger.uploads.reject(clip, "clip.rejected", "422: no")
 
     def acknowledge(self, clip: Clip) -> None:
-        self.ledger.acknowledge(clip, f"receipt of {clip.id}", f"answer of {clip.id}")
+        self.ledger.uploads.acknowledge(clip, f"receipt of {clip.id}", f"answer of {clip.id}")
 
     def confirm(self, clip: Clip) -> None:
-        self.ledger.confirmed(clip, f"receipt of {clip.id}", f"new answer of {clip.id}")
+        self.ledger.wipes.confirmed(clip, f"receipt of {clip.id}", f"new answer of {clip.id}")
 
     def disown(self, clip: Clip) -> None:
-        self.ledger.disown(clip)
+        self.ledger.wipes.disown(clip)
 
     def begin_wipe(self, clip: Clip) -> None:
-        self.ledger.begin_wipe([clip], "delete")
+        self.ledger.wipes.begin([clip], "delete")
 
     def wipe(self, clip: Clip) -> None:
-        self.ledger.wiped([clip])
+        self.ledger.wipes.wiped([clip])
 
     def recover(self, clip: Clip) -> None:
-        self.ledger.recover()
+        self.ledger.ingests.recover()
 
     def read_again(self, clip: Clip) -> None:
-        self.ledger.read_again(clip, 7)
+        self.ledger.orders.read_again(clip, 7)
 
     def send_again(self, clip: Clip) -> None:
-        self.ledger.send_again(clip, 7)
+        self.ledger.orders.send_again(clip, 7)
 
     def replace(self, clip: Clip) -> None:
-        self.ledger.replaced(clip)
+        self.ledger.dockings.replaced(clip)
 
     def bring_to(self, state: State, path: bytes = PATH) -> Clip:
         """Find a file, and take it to a state."""
@@ -184,7 +189,7 @@ class Story:
     def _present(self) -> list[Clip]:
         return [
             clip
-            for clip in self.ledger.clips()
+            for clip in self.ledger.queries.clips()
             if clip.camera == self.camera and clip.present and clip.state is not State.WIPED
         ]
 
@@ -234,7 +239,7 @@ def story(ledger: Ledger) -> Story:
 
 
 def events_of(ledger: Ledger, clip: Clip) -> list[str]:
-    return [entry.event for entry in ledger.entries() if entry.clip == clip.id]
+    return [entry.event for entry in ledger.journal.entries() if entry.clip == clip.id]
 
 
 # Transitions
@@ -246,20 +251,20 @@ def test_a_state_changes_only_as_the_table_says_and_the_journal_tells(
     ledger: Ledger, story: Story, state: State, change: Step
 ) -> None:
     clip = story.bring_to(state)
-    before = ledger.head()
+    before = ledger.journal.head()
     transition = LIFECYCLE.get((state, CHANGES[change]))
     if transition is not None:
         change(story, clip)
-        assert ledger.clip(clip.id).state is transition.to
-        (entry,) = ledger.entries(after=before.seq)
+        assert ledger.queries.clip(clip.id).state is transition.to
+        (entry,) = ledger.journal.entries(after=before.seq)
         assert (entry.camera, entry.clip) == (CAMERA.id, clip.id)
         assert entry.event == transition.kind
     else:
         with pytest.raises(TransitionError):
             change(story, clip)
-        assert ledger.clip(clip.id) == clip
-        assert ledger.head() == before
-    ledger.verify_journal()
+        assert ledger.queries.clip(clip.id) == clip
+        assert ledger.journal.head() == before
+    ledger.journal.verify()
 
 
 @pytest.mark.parametrize("is_present", [True, False])
@@ -268,15 +273,15 @@ def test_what_is_not_in_the_table_does_not_happen_and_changes_nothing(
     ledger: Ledger, story: Story, state: State, is_present: bool
 ) -> None:
     clip = story.bring_to(state)
-    ledger._db.execute("UPDATE clips SET present = ?", (is_present,))
-    before, head = rows_of(ledger), ledger.head()
+    ledger.database.execute("UPDATE clips SET present = ?", (is_present,))
+    before, head = rows_of(ledger), ledger.journal.head()
     for happening in Happening:
         transition = LIFECYCLE.get((state, happening))
         if transition is None or transition.present is is_present:
-            with pytest.raises(TransitionError), ledger._transaction():
-                ledger._change(clip, happening, {})
+            with pytest.raises(TransitionError), ledger.database.transaction():
+                ledger.clips.change(clip, happening, {})
             assert rows_of(ledger) == before
-            assert ledger.head() == head
+            assert ledger.journal.head() == head
 
 
 @pytest.mark.parametrize(("state", "happening"), sorted(key for key in LIFECYCLE if key[0]))
@@ -286,13 +291,13 @@ def test_what_is_in_the_table_happens_as_it_says(
     transition = LIFECYCLE[state, happening]
     clip = story.bring_to(state)
     is_present = not transition.present
-    ledger._db.execute("UPDATE clips SET present = ?", (is_present,))
-    head = ledger.head()
-    with ledger._transaction():
-        ledger._change(clip, happening, {})
-    (entry,) = ledger.entries(after=head.seq)
+    ledger.database.execute("UPDATE clips SET present = ?", (is_present,))
+    head = ledger.journal.head()
+    with ledger.database.transaction():
+        ledger.clips.change(clip, happening, {})
+    (entry,) = ledger.journal.entries(after=head.seq)
     assert (entry.event, entry.clip) == (transition.kind, clip.id)
-    after = ledger.known_clip(clip.id)
+    after = ledger.queries.known_clip(clip.id)
     assert (after and after.state) == transition.to
     if after is not None and after.state is not State.WIPED:
         expected = is_present if transition.present is None else transition.present
@@ -300,14 +305,14 @@ def test_what_is_in_the_table_happens_as_it_says(
 
 
 def rows_of(ledger: Ledger) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in ledger._db.execute("SELECT * FROM clips")]
+    return [tuple(row) for row in ledger.database.execute("SELECT * FROM clips")]
 
 
 def test_what_happens_to_a_clip_that_is_not_there_is_not_found(
     ledger: Ledger, story: Story
 ) -> None:
     clip = story.bring_to(State.INGESTING)
-    ledger._db.execute("DELETE FROM clips")
+    ledger.database.execute("DELETE FROM clips")
     with pytest.raises(NotFoundError, match="no clip 1"):
         story.spool(clip)
 
@@ -324,10 +329,10 @@ def test_a_state_that_is_shown_under_the_same_name_lasts_since_the_first_of_them
     ledger: Ledger, story: Story, state: State, change: Step
 ) -> None:
     clip = story.bring_to(state)
-    ledger._db.execute("UPDATE clips SET since = 'before'")
-    ledger.note_problem(clip, "receipt.refused", "it is for another clip")
-    change(story, ledger.clip(clip.id))
-    (row,) = ledger._db.execute("SELECT since, problem FROM clips")
+    ledger.database.execute("UPDATE clips SET since = 'before'")
+    ledger.clips.note_problem(clip, "receipt.refused", "it is for another clip")
+    change(story, ledger.queries.clip(clip.id))
+    (row,) = ledger.database.execute("SELECT since, problem FROM clips")
     assert tuple(row) == ("before", "it is for another clip")
 
 
@@ -336,27 +341,27 @@ def test_only_an_ingest_under_way_can_be_interrupted(
     ledger: Ledger, story: Story, state: State
 ) -> None:
     clip = story.bring_to(state)
-    before = ledger.head()
+    before = ledger.journal.head()
     story.interrupt(clip)
     if state is State.INGESTING:
-        assert ledger.clip(clip.id).state is State.FOUND
-        (entry,) = ledger.entries(after=before.seq)
+        assert ledger.queries.clip(clip.id).state is State.FOUND
+        (entry,) = ledger.journal.entries(after=before.seq)
         assert entry.event == "clip.ingest_interrupted"
     else:
         # It was over before the interruption came: what is spooled stays spooled.
-        assert ledger.clip(clip.id) == clip
-        assert ledger.head() == before
+        assert ledger.queries.clip(clip.id) == clip
+        assert ledger.journal.head() == before
 
 
 def test_the_same_problem_is_noted_once(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.UPLOADING)
-    ledger.note_problem(clip, "receipt.refused", "it is for another clip")
-    noted = ledger.head()
-    ledger.note_problem(clip, "receipt.refused", "it is for another clip")
-    assert ledger.head() == noted
-    assert ledger.clip(clip.id).problem == "it is for another clip"
-    ledger.note_problem(clip, "receipt.refused", "it is not a signed statement")
-    assert ledger.head().seq == noted.seq + 1
+    ledger.clips.note_problem(clip, "receipt.refused", "it is for another clip")
+    noted = ledger.journal.head()
+    ledger.clips.note_problem(clip, "receipt.refused", "it is for another clip")
+    assert ledger.journal.head() == noted
+    assert ledger.queries.clip(clip.id).problem == "it is for another clip"
+    ledger.clips.note_problem(clip, "receipt.refused", "it is not a signed statement")
+    assert ledger.journal.head().seq == noted.seq + 1
 
 
 def test_the_table_is_exhausted_by_what_the_ledger_can_do() -> None:
@@ -369,12 +374,12 @@ def test_the_table_is_exhausted_by_what_the_ledger_can_do() -> None:
 @pytest.mark.parametrize("state", State)
 def test_an_upload_begins_once(ledger: Ledger, story: Story, state: State) -> None:
     clip = story.bring_to(state)
-    before = ledger.head()
+    before = ledger.journal.head()
     story.upload(clip)
     story.upload(clip)
     expected = State.UPLOADING if state is State.SPOOLED else state
-    assert ledger.clip(clip.id).state is expected
-    assert ledger.head().seq == before.seq + (state is State.SPOOLED)
+    assert ledger.queries.clip(clip.id).state is expected
+    assert ledger.journal.head().seq == before.seq + (state is State.SPOOLED)
 
 
 @pytest.mark.parametrize("state", State)
@@ -383,21 +388,21 @@ def test_a_wipe_begins_for_acknowledged_clips_only(
 ) -> None:
     acknowledged = story.bring_to(State.ACKNOWLEDGED, b"DCIM/first.mp4")
     clip = story.bring_to(state)
-    before = ledger.head()
+    before = ledger.journal.head()
     if state in UNWIPED:
-        begun = ledger.begin_wipe([acknowledged, clip], "delete")
-        assert begun == [ledger.clip(acknowledged.id), ledger.clip(clip.id)]
+        begun = ledger.wipes.begin([acknowledged, clip], "delete")
+        assert begun == [ledger.queries.clip(acknowledged.id), ledger.queries.clip(clip.id)]
         assert {one.state for one in begun} == {State.WIPING}
         assert all(one.wipe_number for one in begun)
         # What an earlier try has left has the number of that one.
         assert clip.wipe_number in {0, begun[1].wipe_number}
-        assert ledger.head().seq == before.seq + 2
+        assert ledger.journal.head().seq == before.seq + 2
     else:
         with pytest.raises(TransitionError):
-            ledger.begin_wipe([acknowledged, clip], "delete")
-        assert ledger.clip(acknowledged.id) == acknowledged
-        assert ledger.clip(clip.id) == clip
-        assert ledger.head() == before
+            ledger.wipes.begin([acknowledged, clip], "delete")
+        assert ledger.queries.clip(acknowledged.id) == acknowledged
+        assert ledger.queries.clip(clip.id) == clip
+        assert ledger.journal.head() == before
 
 
 def test_the_number_of_a_wipe_is_drawn_where_randomness_comes_from(path: Path) -> None:
@@ -417,16 +422,16 @@ def test_a_wipe_that_is_not_allowed_for_one_clip_is_recorded_for_none(
 ) -> None:
     acknowledged = story.bring_to(State.ACKNOWLEDGED)
     uploading = story.bring_to(State.UPLOADING, b"DCIM/0002.mp4")
-    (begun,) = ledger.begin_wipe([acknowledged], "delete")
+    (begun,) = ledger.wipes.begin([acknowledged], "delete")
     with pytest.raises(TransitionError):
-        ledger.wiped([begun, uploading])
-    assert ledger.clip(acknowledged.id) == begun
+        ledger.wipes.wiped([begun, uploading])
+    assert ledger.queries.clip(acknowledged.id) == begun
 
 
 def test_a_whole_life_is_told_in_order(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.UPLOADING)
-    ledger.remember_upload(clip, "https://evidence.example/files/1")
-    ledger.uploaded(clip)
+    ledger.uploads.remember(clip, "https://evidence.example/files/1")
+    ledger.uploads.uploaded(clip)
     story.acknowledge(clip)
     story.begin_wipe(clip)
     story.wipe(clip)
@@ -440,7 +445,7 @@ def test_a_whole_life_is_told_in_order(ledger: Ledger, story: Story) -> None:
         "wipe.begun",
         "clip.wiped",
     ]
-    ledger.verify_journal()
+    ledger.journal.verify()
 
 
 def test_what_an_ingest_made_is_kept_with_its_manifest(ledger: Ledger, story: Story) -> None:
@@ -448,9 +453,9 @@ def test_what_an_ingest_made_is_kept_with_its_manifest(ledger: Ledger, story: St
     assert clip.clip_id == derive_clip_id(CAMERA.id, f"{clip.id:064x}")
     assert clip.ciphertext_size == 1200
     assert clip.stat == FileStat(1000, clip.modified_ns, 5, 6, 7)
-    entry = next(entry for entry in ledger.entries() if entry.event == "clip.spooled")
+    entry = next(entry for entry in ledger.journal.entries() if entry.event == "clip.spooled")
     assert entry.detail["manifest_sha256"] == statement_sha256(clip.manifest or "")
-    (anchor,) = ledger.anchors()
+    (anchor,) = ledger.journal.anchors()
     assert (anchor.seq, anchor.hash) == (entry.seq - 1, entry.prev)
 
 
@@ -458,22 +463,22 @@ def test_a_clip_whose_ciphertext_was_lost_is_uploaded_anew_from_the_start(
     ledger: Ledger, story: Story
 ) -> None:
     clip = story.bring_to(State.UPLOADING)
-    ledger.remember_upload(clip, "https://evidence.example/files/1")
-    ledger.uploaded(clip)
+    ledger.uploads.remember(clip, "https://evidence.example/files/1")
+    ledger.uploads.uploaded(clip)
     story.lose(clip)
-    lost = ledger.clip(clip.id)
+    lost = ledger.queries.clip(clip.id)
     assert (lost.upload_url, lost.state) == (None, State.FOUND)
     assert lost.problem == "the disk returns other bytes"
-    assert ledger.in_spool() == []
+    assert ledger.queries.in_spool() == []
 
 
 def test_a_problem_is_forgotten_with_the_next_step(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.INGESTING)
     story.interrupt(clip)
-    stuck = ledger.clip(clip.id)
+    stuck = ledger.queries.clip(clip.id)
     assert (stuck.error, stuck.problem) == ("clip.changed", "it changed")
     story.ingest(clip)
-    going_on = ledger.clip(clip.id)
+    going_on = ledger.queries.clip(clip.id)
     assert (going_on.error, going_on.problem) == (None, None)
 
 
@@ -483,10 +488,10 @@ def test_ingests_that_a_crash_cut_short_are_found_again(path: Path) -> None:
         cut = story.bring_to(State.INGESTING)
         done = story.bring_to(State.SPOOLED, b"DCIM/0002.mp4")
     with closing(Ledger(path, FakeClock())) as ledger:
-        assert ledger.recover() == 1
-        assert ledger.clip(cut.id).state is State.FOUND
-        assert ledger.clip(done.id) == done
-        assert ledger.recover() == 0
+        assert ledger.ingests.recover() == 1
+        assert ledger.queries.clip(cut.id).state is State.FOUND
+        assert ledger.queries.clip(done.id) == done
+        assert ledger.ingests.recover() == 0
 
 
 # What a look at a camera changes
@@ -503,16 +508,16 @@ def test_new_files_are_new_clips(ledger: Ledger, story: Story) -> None:
 
 def test_the_same_files_change_nothing(ledger: Ledger, story: Story) -> None:
     story.look(found())
-    before = ledger.head()
+    before = ledger.journal.head()
     assert story.look(found()) == Observed(0, 0)
-    assert ledger.head() == before
+    assert ledger.journal.head() == before
 
 
 def test_other_times_alone_make_no_other_clip(ledger: Ledger, story: Story) -> None:
     story.look(found())
     assert story.look(replace(found(), modified_ns=7)) == Observed(0, 0)
     assert story.clip().modified_ns == 7
-    assert len(ledger.clips()) == 1
+    assert len(ledger.queries.clips()) == 1
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - {State.WIPED}))
@@ -521,7 +526,7 @@ def test_another_size_is_another_clip(ledger: Ledger, story: Story, state: State
     assert story.look(found(size=1001)) == Observed(1, 0)
     assert story.clip().id != clip.id
     assert story.clip().state is State.FOUND
-    left = ledger.clip(clip.id)
+    left = ledger.queries.clip(clip.id)
     assert (left.state.shown, left.present) == (state.shown, False)
     assert left.state is not State.WIPING
     assert events_of(ledger, clip)[-1] == "clip.replaced"
@@ -533,11 +538,11 @@ def test_a_file_that_is_gone_is_gone_by_another_hand(
 ) -> None:
     clip = story.bring_to(state)
     assert story.look() == Observed(0, 1)
-    left = ledger.clip(clip.id)
+    left = ledger.queries.clip(clip.id)
     assert (left.state, left.present) == (state, False)
     assert events_of(ledger, clip)[-1] == "clip.vanished"
-    assert ledger.pending(CAMERA) == 0
-    assert ledger.to_wipe(CAMERA) == []
+    assert ledger.queries.pending(CAMERA) == 0
+    assert ledger.queries.to_wipe(CAMERA) == []
 
 
 @pytest.mark.parametrize("unseen", [b"DCIM", b"DCIM/0001.mp4"])
@@ -545,17 +550,17 @@ def test_what_could_not_be_looked_at_is_not_gone(
     ledger: Ledger, story: Story, unseen: bytes
 ) -> None:
     clip = story.bring_to(State.SPOOLED)
-    observed = ledger.observe(CAMERA, story.docking, [], [unseen])
+    observed = ledger.dockings.observe(CAMERA, story.docking, [], [unseen])
     assert observed.vanished == 0
-    assert ledger.clip(clip.id).present
+    assert ledger.queries.clip(clip.id).present
 
 
 def test_what_is_beside_a_folder_that_could_not_be_looked_at_is_gone(
     ledger: Ledger, story: Story
 ) -> None:
     clip = story.bring_to(State.SPOOLED, b"DCIM2/0001.mp4")
-    assert ledger.observe(CAMERA, story.docking, [], [b"DCIM"]).vanished == 1
-    assert not ledger.clip(clip.id).present
+    assert ledger.dockings.observe(CAMERA, story.docking, [], [b"DCIM"]).vanished == 1
+    assert not ledger.queries.clip(clip.id).present
 
 
 def test_a_file_that_reappears_is_a_new_clip(ledger: Ledger, story: Story) -> None:
@@ -563,7 +568,7 @@ def test_a_file_that_reappears_is_a_new_clip(ledger: Ledger, story: Story) -> No
     story.look()
     assert story.look(found()) == Observed(1, 0)
     assert story.clip().id != clip.id
-    assert ledger.to_wipe(CAMERA) == []
+    assert ledger.queries.to_wipe(CAMERA) == []
 
 
 def test_another_file_in_the_place_of_a_clip_is_no_proof_of_its_wipe(
@@ -572,16 +577,16 @@ def test_another_file_in_the_place_of_a_clip_is_no_proof_of_its_wipe(
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.begin_wipe(clip)
     assert story.look(found(size=77)) == Observed(1, 0)
-    assert ledger.clip(clip.id).state is State.ACKNOWLEDGED
-    assert not ledger.clip(clip.id).present
+    assert ledger.queries.clip(clip.id).state is State.ACKNOWLEDGED
+    assert not ledger.queries.clip(clip.id).present
 
 
 def test_a_wipe_cut_short_after_the_removal_is_completed(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.begin_wipe(clip)
     story.look()
-    assert ledger.clip(clip.id).state is State.WIPED
-    (entry,) = [entry for entry in ledger.entries() if entry.event == "clip.wiped"]
+    assert ledger.queries.clip(clip.id).state is State.WIPED
+    (entry,) = [entry for entry in ledger.journal.entries() if entry.event == "clip.wiped"]
     assert entry.detail == {"recovered": True}
 
 
@@ -589,7 +594,7 @@ def test_a_wipe_cut_short_before_the_removal_is_still_to_do(ledger: Ledger, stor
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.begin_wipe(clip)
     assert story.look(found()) == Observed(0, 0)
-    assert [clip.id for clip in ledger.to_wipe(CAMERA)] == [clip.id]
+    assert [clip.id for clip in ledger.queries.to_wipe(CAMERA)] == [clip.id]
 
 
 def test_the_same_path_after_a_wipe_is_a_new_clip(ledger: Ledger, story: Story) -> None:
@@ -597,7 +602,7 @@ def test_the_same_path_after_a_wipe_is_a_new_clip(ledger: Ledger, story: Story) 
     assert story.look() == Observed(0, 0)
     assert story.look(found()) == Observed(1, 0)
     assert story.clip().id != wiped.id
-    assert ledger.clip(wiped.id) == wiped
+    assert ledger.queries.clip(wiped.id) == wiped
 
 
 def test_another_content_under_an_acknowledged_clips_path_is_found_as_a_clip(
@@ -605,22 +610,22 @@ def test_another_content_under_an_acknowledged_clips_path_is_found_as_a_clip(
 ) -> None:
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.replace(clip)
-    assert ledger.to_wipe(CAMERA) == []
+    assert ledger.queries.to_wipe(CAMERA) == []
     assert story.look(found()) == Observed(1, 0)
-    assert ledger.pending(CAMERA) == 1
+    assert ledger.queries.pending(CAMERA) == 1
 
 
 def test_paths_are_bytes(ledger: Ledger, story: Story) -> None:
     name = bytes(range(1, 256))
     story.look(found(name), found("é".encode()), found("e\u0301".encode()), found(b"\xe9"))
-    assert {clip.path for clip in ledger.clips()} == {
+    assert {clip.path for clip in ledger.queries.clips()} == {
         name,
         "é".encode(),
         "e\u0301".encode(),
         b"\xe9",
     }
     assert story.look(found(name)) == Observed(0, 3)
-    ledger.verify_journal()
+    ledger.journal.verify()
 
 
 def test_cameras_do_not_see_each_others_clips(ledger: Ledger, story: Story) -> None:
@@ -628,17 +633,17 @@ def test_cameras_do_not_see_each_others_clips(ledger: Ledger, story: Story) -> N
     clip = story.bring_to(State.ACKNOWLEDGED)
     assert other.look() == Observed(0, 0)
     other.look(found())
-    assert ledger.clip(clip.id).present
-    assert [clip.camera for clip in ledger.to_ingest(OTHER)] == [OTHER]
-    assert ledger.pending(CAMERA) == 0
-    assert ledger.to_wipe(OTHER) == []
+    assert ledger.queries.clip(clip.id).present
+    assert [clip.camera for clip in ledger.queries.to_ingest(OTHER)] == [OTHER]
+    assert ledger.queries.pending(CAMERA) == 0
+    assert ledger.queries.to_wipe(OTHER) == []
 
 
 def test_dockings_are_numbered_and_told(ledger: Ledger) -> None:
-    first = ledger.begin_docking(CAMERA, "bay 1")
-    ledger.end_docking(CAMERA, first)
-    assert ledger.begin_docking(CAMERA, "bay 2") == first + 1
-    told = [(entry.event, dict(entry.detail)) for entry in ledger.entries()]
+    first = ledger.dockings.begin(CAMERA, "bay 1")
+    ledger.dockings.end(CAMERA, first)
+    assert ledger.dockings.begin(CAMERA, "bay 2") == first + 1
+    told = [(entry.event, dict(entry.detail)) for entry in ledger.journal.entries()]
     assert told == [
         ("camera.docked", {"docking": first, "place": "bay 1"}),
         ("camera.undocked", {"docking": first}),
@@ -654,9 +659,9 @@ def test_a_clip_holds_back_the_wipe_while_it_is_pending(
     ledger: Ledger, story: Story, state: State
 ) -> None:
     story.bring_to(state)
-    assert ledger.pending(CAMERA) == (state in PENDING)
-    assert len(ledger.to_wipe(CAMERA)) == (state in UNWIPED)
-    assert ledger.counts() == {state: 1}
+    assert ledger.queries.pending(CAMERA) == (state in PENDING)
+    assert len(ledger.queries.to_wipe(CAMERA)) == (state in UNWIPED)
+    assert ledger.queries.counts() == {state: 1}
 
 
 @pytest.mark.parametrize("state", LIVES)
@@ -664,8 +669,8 @@ def test_a_clip_waits_for_a_person_when_it_can_not_be_read_or_was_refused(
     ledger: Ledger, story: Story, state: State
 ) -> None:
     story.bring_to(state)
-    assert ledger.stuck(CAMERA) == (state in {State.UNREADABLE, State.REJECTED})
-    assert ledger.stuck(OTHER) == 0
+    assert ledger.queries.stuck(CAMERA) == (state in {State.UNREADABLE, State.REJECTED})
+    assert ledger.queries.stuck(OTHER) == 0
 
 
 def test_event_flagged_clips_go_first_then_the_oldest(ledger: Ledger, story: Story) -> None:
@@ -676,33 +681,37 @@ def test_event_flagged_clips_go_first_then_the_oldest(ledger: Ledger, story: Sto
         found(b"event early", match=Match("video", event=True, recorded_at=20.0)),
     )
     order = [b"event early", b"event late", b"early", b"late"]
-    to_ingest = ledger.to_ingest(CAMERA)
+    to_ingest = ledger.queries.to_ingest(CAMERA)
     assert [clip.path for clip in to_ingest] == order
     for clip in to_ingest:
         story.ingest(clip)
         story.spool(clip)
-    to_upload = ledger.to_upload(10, exclude=(), receipts=True)
+    to_upload = ledger.queries.to_upload(10, exclude=(), receipts=True)
     assert [clip.path for clip in to_upload] == order
     under_way = {to_upload[0].id, to_upload[2].id}
-    rest = ledger.to_upload(1, exclude=under_way, receipts=True)
+    rest = ledger.queries.to_upload(1, exclude=under_way, receipts=True)
     assert [clip.path for clip in rest] == [b"event late"]
-    assert ledger.to_upload(0, exclude=under_way, receipts=True) == []
+    assert ledger.queries.to_upload(0, exclude=under_way, receipts=True) == []
 
 
 def test_an_upload_that_is_complete_has_nothing_to_ask_a_target_without_receipts(
     ledger: Ledger, story: Story
 ) -> None:
     clip = story.bring_to(State.UPLOADING)
-    ledger.uploaded(clip)
-    assert ledger.to_upload(10, exclude=(), receipts=False) == []
-    assert [clip.id for clip in ledger.to_upload(10, exclude=(), receipts=True)] == [clip.id]
+    ledger.uploads.uploaded(clip)
+    assert ledger.queries.to_upload(10, exclude=(), receipts=False) == []
+    assert [clip.id for clip in ledger.queries.to_upload(10, exclude=(), receipts=True)] == [
+        clip.id
+    ]
 
 
 def test_a_vanished_clip_is_still_uploaded(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.SPOOLED)
     story.look()
-    assert [clip.id for clip in ledger.to_upload(10, exclude=(), receipts=True)] == [clip.id]
-    assert [clip.id for clip in ledger.in_spool()] == [clip.id]
+    assert [clip.id for clip in ledger.queries.to_upload(10, exclude=(), receipts=True)] == [
+        clip.id
+    ]
+    assert [clip.id for clip in ledger.queries.in_spool()] == [clip.id]
 
 
 @pytest.mark.parametrize("state", State)
@@ -711,12 +720,12 @@ def test_the_spool_has_to_hold_what_has_no_receipt(
 ) -> None:
     story.bring_to(state)
     held = {State.SPOOLED, State.UPLOADING, State.UPLOADED, State.REJECTED}
-    assert len(ledger.in_spool()) == (state in held)
+    assert len(ledger.queries.in_spool()) == (state in held)
 
 
 def test_a_clip_that_is_not_there_is_not_found(ledger: Ledger) -> None:
     with pytest.raises(NotFoundError, match="no clip 1"):
-        ledger.clip(1)
+        ledger.queries.clip(1)
 
 
 # The file
@@ -724,18 +733,18 @@ def test_a_clip_that_is_not_there_is_not_found(ledger: Ledger) -> None:
 
 def test_it_is_its_owners_alone_and_durable(ledger: Ledger, path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert ledger._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2
-    assert ledger._db.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+    assert ledger.database.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert ledger.database.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert ledger.database.execute("PRAGMA foreign_keys").fetchone()[0] == 1
 
 
 def test_it_is_there_after_a_restart(path: Path) -> None:
     with closing(Ledger(path, FakeClock())) as ledger:
         clip = Story(ledger).bring_to(State.ACKNOWLEDGED)
-        head = ledger.head()
+        head = ledger.journal.head()
     with closing(Ledger(path, FakeClock())) as ledger:
-        assert ledger.clip(clip.id) == clip
-        assert ledger.head() == head == ledger.verify_journal()
+        assert ledger.queries.clip(clip.id) == clip
+        assert ledger.journal.head() == head == ledger.journal.verify()
 
 
 def test_a_newer_dockds_ledger_is_refused_and_left_as_it_is(path: Path) -> None:
@@ -765,21 +774,21 @@ def test_a_ledger_that_cannot_be_read_any_more_is_a_ledger_error(
     ledger: Ledger, story: Story
 ) -> None:
     story.look(found())
-    ledger._db.execute("ALTER TABLE clips RENAME TO gone")
+    ledger.database.execute("ALTER TABLE clips RENAME TO gone")
     for ask in (
-        ledger.clips,
-        ledger.counts,
-        lambda: list(ledger.anchors()),
-        lambda: ledger.pending(CAMERA),
-        lambda: ledger.to_upload(1, exclude=(), receipts=True),
+        ledger.queries.clips,
+        ledger.queries.counts,
+        lambda: list(ledger.journal.anchors()),
+        lambda: ledger.queries.pending(CAMERA),
+        lambda: ledger.queries.to_upload(1, exclude=(), receipts=True),
     ):
         with pytest.raises(LedgerError, match="no such table") as caught:
             ask()
         assert caught.value.hint
 
 
-class FailingLedger(Ledger):
-    """A ledger whose next commits fail."""
+class FailingDatabase(Database):
+    """A database whose next commits fail."""
 
     failures = 0
 
@@ -791,23 +800,24 @@ class FailingLedger(Ledger):
 
 
 def test_a_commit_that_fails_changes_nothing(path: Path) -> None:
-    with closing(FailingLedger(path, FakeClock())) as ledger:
+    with closing(Ledger(path, FakeClock(), database=FailingDatabase)) as ledger:
+        assert isinstance(ledger.database, FailingDatabase)
         story = Story(ledger)
         clip = story.bring_to(State.UPLOADING)
-        before = ledger.head()
-        ledger.failures = 1
+        before = ledger.journal.head()
+        ledger.database.failures = 1
         with pytest.raises(LedgerError, match="disk I/O error"):
             story.acknowledge(clip)
-        assert ledger.clip(clip.id) == clip
-        assert ledger.head() == before
+        assert ledger.queries.clip(clip.id) == clip
+        assert ledger.journal.head() == before
         story.acknowledge(clip)
-        assert ledger.clip(clip.id).state is State.ACKNOWLEDGED
-        ledger.verify_journal()
+        assert ledger.queries.clip(clip.id).state is State.ACKNOWLEDGED
+        ledger.journal.verify()
 
 
 def test_what_is_no_manifest_changes_nothing(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.INGESTING)
-    before = ledger.head()
+    before = ledger.journal.head()
     facts = SealedFacts(
         "c" * 64,
         FileStat(1, 2, 3, 4, 5),
@@ -815,9 +825,9 @@ def test_what_is_no_manifest_changes_nothing(ledger: Ledger, story: Story) -> No
         Content(sha256="2" * 64, size=2),
     )
     with pytest.raises(ManifestRefusedError):
-        ledger.spooled(clip, facts, "a.b.c")
-    assert ledger.clip(clip.id) == clip
-    assert ledger.head() == before
+        ledger.ingests.spooled(clip, facts, "a.b.c")
+    assert ledger.queries.clip(clip.id) == clip
+    assert ledger.journal.head() == before
     story.spool(clip)
 
 
@@ -834,45 +844,45 @@ def test_a_full_disk_is_a_ledger_error_and_loses_nothing(tmp_path: Path) -> None
         def note() -> None:
             nonlocal noted
             while True:
-                ledger.record("test.noted", number=noted, filling="x" * 3000)
+                ledger.journal.record("test.noted", number=noted, filling="x" * 3000)
                 noted += 1
 
         with pytest.raises(LedgerError, match="full"):
             note()
-        assert ledger.verify_journal()
-        head = ledger.head()
+        assert ledger.journal.verify()
+        head = ledger.journal.head()
         with pytest.raises(LedgerError, match="full"):
-            ledger.observe(CAMERA, story.docking, [found(b"%d" % n) for n in range(1000)])
-        assert ledger.head() == head
-        assert [ledger.clip(clip.id) for clip in clips] == clips
+            ledger.dockings.observe(CAMERA, story.docking, [found(b"%d" % n) for n in range(1000)])
+        assert ledger.journal.head() == head
+        assert [ledger.queries.clip(clip.id) for clip in clips] == clips
         filler.unlink()
         for clip in clips:
             story.acknowledge(clip)
-        assert len(ledger.to_wipe(CAMERA)) == 3
-        kept = [entry for entry in ledger.entries() if entry.event == "test.noted"]
+        assert len(ledger.queries.to_wipe(CAMERA)) == 3
+        kept = [entry for entry in ledger.journal.entries() if entry.event == "test.noted"]
         assert [entry.detail["number"] for entry in kept] == list(range(noted))
-        ledger.verify_journal()
+        ledger.journal.verify()
 
 
 def test_threads_take_turns(ledger: Ledger) -> None:
     def write() -> None:
         for _ in range(50):
-            ledger.record("test.noted")
+            ledger.journal.record("test.noted")
 
     threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert ledger.verify_journal().seq == 200
+    assert ledger.journal.verify().seq == 200
 
 
 def test_more_entries_than_one_page_are_read_in_order(ledger: Ledger) -> None:
-    with ledger._transaction():
+    with ledger.database.transaction():
         for _ in range(2001):
-            ledger._append("test.noted", None, None)
-    assert [entry.seq for entry in ledger.entries()] == list(range(1, 2002))
-    assert [entry.seq for entry in ledger.entries(after=1999)] == [2000, 2001]
+            ledger.journal.append("test.noted", None, None)
+    assert [entry.seq for entry in ledger.journal.entries()] == list(range(1, 2002))
+    assert [entry.seq for entry in ledger.journal.entries(after=1999)] == [2000, 2001]
 
 
 # Orders
@@ -887,7 +897,7 @@ def test_what_an_order_takes_up_is_told_with_what_it_was(
     if (state, CHANGES[order]) not in LIFECYCLE:
         return  # nothing happens, see above
     order(story, clip)
-    *_, entry = ledger.entries()
+    *_, entry = ledger.journal.entries()
     assert entry.event == "clip.taken_up"
     assert (entry.detail["order"], entry.detail["before"]) == (7, state.shown)
     assert ("former_receipt" in entry.detail) == (state is State.ACKNOWLEDGED)
@@ -895,14 +905,14 @@ def test_what_an_order_takes_up_is_told_with_what_it_was(
 
 def test_a_receipt_is_given_up_with_the_state_that_it_gave(ledger: Ledger, story: Story) -> None:
     clip = story.bring_to(State.UPLOADING)
-    ledger.remember_upload(clip, "https://evidence.example/files/1")
-    ledger.uploaded(clip)
+    ledger.uploads.remember(clip, "https://evidence.example/files/1")
+    ledger.uploads.uploaded(clip)
     story.acknowledge(clip)
     story.read_again(clip)
-    again = ledger.clip(clip.id)
+    again = ledger.queries.clip(clip.id)
     assert (again.receipt, again.upload_url, again.state) == (None, None, State.FOUND)
-    assert ledger.to_wipe(CAMERA) == []
-    assert ledger.pending(CAMERA) == 1
+    assert ledger.queries.to_wipe(CAMERA) == []
+    assert ledger.queries.pending(CAMERA) == 1
 
 
 def test_a_clip_that_a_cut_short_wipe_has_left_can_be_taken_up(
@@ -911,10 +921,10 @@ def test_a_clip_that_a_cut_short_wipe_has_left_can_be_taken_up(
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.begin_wipe(clip)
     story.look(found())
-    again = ledger.clip(clip.id)
+    again = ledger.queries.clip(clip.id)
     assert (again.state, again.wipe_number) == (State.ACKNOWLEDGED, 0)
     story.read_again(clip)
-    assert "wipe.undone" in [entry.event for entry in ledger.entries()]
+    assert "wipe.undone" in [entry.event for entry in ledger.journal.entries()]
 
 
 def test_a_clip_that_a_wipe_has_set_aside_is_still_being_wiped(
@@ -922,9 +932,9 @@ def test_a_clip_that_a_wipe_has_set_aside_is_still_being_wiped(
 ) -> None:
     clip = story.bring_to(State.ACKNOWLEDGED)
     story.begin_wipe(clip)
-    ledger.observe(CAMERA, story.docking, [], unseen=[PATH])
-    assert ledger.clip(clip.id).state is State.WIPING
-    assert ledger.clip(clip.id).present
+    ledger.dockings.observe(CAMERA, story.docking, [], unseen=[PATH])
+    assert ledger.queries.clip(clip.id).state is State.WIPING
+    assert ledger.queries.clip(clip.id).present
 
 
 def test_a_clip_whose_wipe_has_begun_is_not_taken_up(ledger: Ledger, story: Story) -> None:
@@ -932,20 +942,20 @@ def test_a_clip_whose_wipe_has_begun_is_not_taken_up(ledger: Ledger, story: Stor
     story.begin_wipe(clip)
     with pytest.raises(TransitionError, match="in state wiping"):
         story.read_again(clip)
-    assert ledger.clip(clip.id).receipt
+    assert ledger.queries.clip(clip.id).receipt
 
 
 def test_an_unreadable_clip_is_tried_again_at_the_next_docking(
     ledger: Ledger, story: Story
 ) -> None:
     clip = story.bring_to(State.UNREADABLE)
-    assert ledger.to_ingest(CAMERA) == []
-    ledger.begin_docking(OTHER, "bay 2")
-    assert ledger.to_ingest(CAMERA) == []
-    docking = ledger.begin_docking(CAMERA, "bay 1")
-    (again,) = ledger.to_ingest(CAMERA)
+    assert ledger.queries.to_ingest(CAMERA) == []
+    ledger.dockings.begin(OTHER, "bay 2")
+    assert ledger.queries.to_ingest(CAMERA) == []
+    docking = ledger.dockings.begin(CAMERA, "bay 1")
+    (again,) = ledger.queries.to_ingest(CAMERA)
     assert (again.id, again.error) == (clip.id, None)
-    *_, entry = ledger.entries()
+    *_, entry = ledger.journal.entries()
     assert (entry.event, entry.detail) == (
         "clip.taken_up",
         {"docking": docking, "before": "unreadable"},
@@ -966,18 +976,18 @@ def test_the_journal_keeps_the_proof_that_a_clip_loses(
     clip = acknowledged(story)
     match by:
         case "disown":
-            assert ledger.disown(clip)
+            assert ledger.wipes.disown(clip)
         case "read_again":
             story.read_again(clip)
         case _:
-            assert ledger.confirmed(clip, "another receipt", "another answer")
-    *_, entry = ledger.entries()
+            assert ledger.wipes.confirmed(clip, "another receipt", "another answer")
+    *_, entry = ledger.journal.entries()
     former = {name: value for name, value in entry.detail.items() if name.startswith("former_")}
     statements = {"former_receipt": clip.receipt, "former_answer": clip.answer}
     if by != "another receipt":
         statements["former_manifest"] = clip.manifest
     assert former == statements
-    ledger.verify_journal()
+    ledger.journal.verify()
 
 
 def test_what_was_said_of_a_clip_before_it_was_taken_up_is_not_kept(
@@ -985,10 +995,10 @@ def test_what_was_said_of_a_clip_before_it_was_taken_up_is_not_kept(
 ) -> None:
     asked = acknowledged(story)
     story.read_again(asked)
-    before = ledger.clips()
-    assert not ledger.confirmed(asked, str(asked.receipt), "a late answer")
-    assert not ledger.disown(asked)
-    assert ledger.clips() == before
+    before = ledger.queries.clips()
+    assert not ledger.wipes.confirmed(asked, str(asked.receipt), "a late answer")
+    assert not ledger.wipes.disown(asked)
+    assert ledger.queries.clips() == before
     # Nor once it was read again, and is another copy.
     story.ingest(story.clip())
     plaintext = Content(sha256=str(asked.plaintext_sha256), size=asked.size)
@@ -999,25 +1009,25 @@ def test_what_was_said_of_a_clip_before_it_was_taken_up_is_not_kept(
         Content(sha256="e" * 64, size=asked.size + 200),
     )
     manifest = make_manifest(KEY, plaintext=plaintext, ciphertext=facts.ciphertext)
-    token = sign(manifest.model_copy(update={"journal": ledger.head()}), KEY)
-    ledger.spooled(story.clip(), facts, token)
+    token = sign(manifest.model_copy(update={"journal": ledger.journal.head()}), KEY)
+    ledger.ingests.spooled(story.clip(), facts, token)
     story.upload(story.clip())
-    ledger.acknowledge(story.clip(), "new receipt", "new answer")
-    before = ledger.clips()
-    assert not ledger.confirmed(asked, str(asked.receipt), "a late answer")
-    assert not ledger.disown(asked)
-    assert ledger.clips() == before
+    ledger.uploads.acknowledge(story.clip(), "new receipt", "new answer")
+    before = ledger.queries.clips()
+    assert not ledger.wipes.confirmed(asked, str(asked.receipt), "a late answer")
+    assert not ledger.wipes.disown(asked)
+    assert ledger.queries.clips() == before
 
 
 def test_the_same_word_of_the_receiver_is_entered_once(ledger: Ledger, story: Story) -> None:
     clip = acknowledged(story)
     for number in range(3):
-        assert ledger.confirmed(clip, str(clip.receipt), f"answer {number}")
-    assert [entry.event for entry in ledger.entries()].count("clip.confirmed") == 1
+        assert ledger.wipes.confirmed(clip, str(clip.receipt), f"answer {number}")
+    assert [entry.event for entry in ledger.journal.entries()].count("clip.confirmed") == 1
     assert story.clip().answer == "answer 2"
-    ledger.begin_wipe([clip], "delete")
-    assert ledger.confirmed(clip, str(clip.receipt), "answer 3")
-    assert [entry.event for entry in ledger.entries()].count("clip.confirmed") == 2
+    ledger.wipes.begin([clip], "delete")
+    assert ledger.wipes.confirmed(clip, str(clip.receipt), "answer 3")
+    assert [entry.event for entry in ledger.journal.entries()].count("clip.confirmed") == 2
 
 
 def test_a_wipe_does_not_begin_for_a_clip_that_an_order_has_taken_up_meanwhile(
@@ -1034,24 +1044,24 @@ def test_an_upload_that_starts_anew_goes_on_from_nowhere(
     ledger: Ledger, story: Story, state: State
 ) -> None:
     clip = story.bring_to(state)
-    ledger.remember_upload(clip, "https://evidence.example/files/1")
+    ledger.uploads.remember(clip, "https://evidence.example/files/1")
     story.restart(clip)
-    assert ledger.clip(clip.id).upload_url is None
-    assert [one.id for one in ledger.to_upload(1, exclude=(), receipts=False)] == [clip.id]
+    assert ledger.queries.clip(clip.id).upload_url is None
+    assert [one.id for one in ledger.queries.to_upload(1, exclude=(), receipts=False)] == [clip.id]
 
 
 def test_a_pause_is_kept_until_it_is_resumed_or_replaced(path: Path) -> None:
     first = Pause("wipes", "a search", "2026-11-21T12:00:00.000Z", None, 1000)
     second = replace(first, since="2026-11-21T13:00:00.000Z", until="2026-11-21T14:00:00.000Z")
     with closing(Ledger(path, FakeClock())) as ledger:
-        ledger.pause([first])
+        ledger.orders.pause([first])
     with closing(Ledger(path, FakeClock())) as ledger:
-        assert ledger.pauses() == [first]
-        ledger.pause([second])
-        ledger.forget_pause(first)
-        assert ledger.pauses() == [second]
-        ledger.forget_pause(second)
-        assert ledger.pauses() == []
+        assert ledger.queries.pauses() == [first]
+        ledger.orders.pause([second])
+        ledger.orders.forget_pause(first)
+        assert ledger.queries.pauses() == [second]
+        ledger.orders.forget_pause(second)
+        assert ledger.queries.pauses() == []
 
 
 BACK_TO_4 = [
@@ -1130,7 +1140,7 @@ def test_what_an_earlier_ledger_kept_beside_the_state_is_part_of_it(
         story = Story(ledger)
         for number in range(len(OLD)):
             story.bring_to(State.SPOOLED, b"%d.mp4" % number)
-        head = ledger.head()
+        head = ledger.journal.head()
     bring_back(path, form)
     with closing(sqlite3.connect(path)) as database:
         database.executemany(
@@ -1141,14 +1151,14 @@ def test_what_an_earlier_ledger_kept_beside_the_state_is_part_of_it(
         database.commit()
         before = database.execute("SELECT id, since, found, upload_url FROM clips").fetchall()
     with closing(Ledger(path, FakeClock(), read_only=True)) as ledger:
-        unchanged = ledger.clips()
-        assert ledger.faults() == []
+        unchanged = ledger.queries.clips()
+        assert ledger.database.faults() == []
     with closing(Ledger(path, FakeClock())) as ledger:
-        assert ledger.clips() == unchanged
+        assert ledger.queries.clips() == unchanged
         assert [(clip.state, clip.present) for clip in unchanged] == [
             (old.now, old.is_on_camera) for old in OLD
         ]
-        assert ledger.head() == head == ledger.verify_journal()
+        assert ledger.journal.head() == head == ledger.journal.verify()
         with closing(sqlite3.connect(path)) as database:
             query = "SELECT id, since, found, upload_url FROM clips"
             assert database.execute(query).fetchall() == before
@@ -1160,28 +1170,30 @@ def test_what_an_earlier_ledger_kept_beside_the_state_is_part_of_it(
             return matching(OLD, lambda old: old.is_on_camera and old.state in states)
 
         sent = {"spooled", "uploading"}
-        assert asked(ledger.to_wipe(CAMERA)) == on_camera("acknowledged")
-        assert ledger.unwiped(CAMERA) == len(on_camera("acknowledged"))
-        assert asked(ledger.wiping(CAMERA)) == matching(
+        assert asked(ledger.queries.to_wipe(CAMERA)) == on_camera("acknowledged")
+        assert ledger.queries.unwiped(CAMERA) == len(on_camera("acknowledged"))
+        assert asked(ledger.queries.wiping(CAMERA)) == matching(
             OLD, lambda old: old.is_on_camera and old.state == "acknowledged" and old.wiping != 0
         )
-        assert ledger.pending(CAMERA) == len(on_camera("found", "ingesting", *sent))
-        assert ledger.stuck(CAMERA) == len(on_camera("unreadable", "rejected"))
-        assert asked(ledger.to_ingest(CAMERA)) == on_camera("found")
-        assert asked(ledger.read_before(CAMERA)) == on_camera(*sent, "rejected", "acknowledged")
+        assert ledger.queries.pending(CAMERA) == len(on_camera("found", "ingesting", *sent))
+        assert ledger.queries.stuck(CAMERA) == len(on_camera("unreadable", "rejected"))
+        assert asked(ledger.queries.to_ingest(CAMERA)) == on_camera("found")
+        assert asked(ledger.queries.read_before(CAMERA)) == on_camera(
+            *sent, "rejected", "acknowledged"
+        )
         in_spool = matching(OLD, lambda old: old.state in sent | {"rejected"})
-        assert asked(ledger.in_spool()) == in_spool
+        assert asked(ledger.queries.in_spool()) == in_spool
         on_its_way = matching(OLD, lambda old: old.state in sent)
-        assert asked(ledger.to_upload(1000, exclude=(), receipts=True)) == on_its_way
-        assert asked(ledger.to_upload(1000, exclude=(), receipts=False)) == matching(
+        assert asked(ledger.queries.to_upload(1000, exclude=(), receipts=True)) == on_its_way
+        assert asked(ledger.queries.to_upload(1000, exclude=(), receipts=False)) == matching(
             OLD, lambda old: old.state in sent and not old.uploaded
         )
-        assert asked(ledger.to_resync()) == sorted(
+        assert asked(ledger.queries.to_resync()) == sorted(
             {*in_spool, *matching(OLD, lambda old: bool(old.present) and old.state in RESYNCED)}
         )
         for number, old in enumerate(OLD, 1):
-            sha256 = str(ledger.clip(number).ciphertext_sha256)
-            assert ledger.is_delivered(sha256) == (old.state in {"acknowledged", "wiped"})
+            sha256 = str(ledger.queries.clip(number).ciphertext_sha256)
+            assert ledger.queries.is_delivered(sha256) == (old.state in {"acknowledged", "wiped"})
 
 
 RESYNCED = {"unreadable", "rejected", "acknowledged", "spooled", "uploading"}
@@ -1194,13 +1206,13 @@ def test_a_wipe_that_an_earlier_dockd_has_begun_is_carried_on(path: Path) -> Non
         left = story.bring_to(State.WIPING, b"left.mp4")
     bring_back(path, [*BACK_TO_4, "UPDATE clips SET state = 'acknowledged', wiping = 77"])
     with closing(Ledger(path, FakeClock())) as ledger:
-        assert [clip.wipe_number for clip in ledger.wiping(CAMERA)] == [77, 77]
-        (begun,) = ledger.begin_wipe([ledger.clip(left.id)], "delete")
+        assert [clip.wipe_number for clip in ledger.queries.wiping(CAMERA)] == [77, 77]
+        (begun,) = ledger.wipes.begin([ledger.queries.clip(left.id)], "delete")
         assert begun.wipe_number == 77
-        ledger.observe(CAMERA, story.docking, [found(b"left.mp4")])
-        assert ledger.clip(gone.id).state is State.WIPED
-        assert ledger.clip(left.id).state is State.ACKNOWLEDGED
-        assert [clip.id for clip in ledger.to_wipe(CAMERA)] == [left.id]
+        ledger.dockings.observe(CAMERA, story.docking, [found(b"left.mp4")])
+        assert ledger.queries.clip(gone.id).state is State.WIPED
+        assert ledger.queries.clip(left.id).state is State.ACKNOWLEDGED
+        assert [clip.id for clip in ledger.queries.to_wipe(CAMERA)] == [left.id]
 
 
 def test_a_ledger_of_the_first_form_is_brought_to_todays_with_all_that_is_in_it(
@@ -1208,17 +1220,17 @@ def test_a_ledger_of_the_first_form_is_brought_to_todays_with_all_that_is_in_it(
 ) -> None:
     with closing(Ledger(path, FakeClock())) as ledger:
         clip = Story(ledger).bring_to(State.UPLOADING)
-        head = ledger.head()
+        head = ledger.journal.head()
     bring_back(path, FIRST_FORM)
     with closing(Ledger(path, FakeClock(), read_only=True)) as ledger:
-        assert ledger.clip(clip.id) == clip
+        assert ledger.queries.clip(clip.id) == clip
     with closing(Ledger(path, FakeClock())) as ledger:
-        assert ledger.clip(clip.id) == clip
-        assert ledger.head() == head
-        assert ledger.pauses() == []
-        ledger.verify_journal()
+        assert ledger.queries.clip(clip.id) == clip
+        assert ledger.journal.head() == head
+        assert ledger.queries.pauses() == []
+        ledger.journal.verify()
         signed = read_unverified_manifest(str(clip.manifest))
-        assert ledger.last_anchor(signed.station.kid) == signed.journal
+        assert ledger.journal.last_anchor(signed.station.kid) == signed.journal
 
 
 @pytest.mark.parametrize("has_signed", [True, False])
@@ -1228,25 +1240,25 @@ def test_the_last_anchor_of_a_key_is_looked_for_once(
     with closing(Ledger(path, FakeClock())) as ledger:
         clip = Story(ledger).bring_to(State.SPOOLED)
         signed = read_unverified_manifest(str(clip.manifest))
-        ledger._db.execute("DELETE FROM anchors")
+        ledger.database.execute("DELETE FROM anchors")
         kid = signed.station.kid if has_signed else "another"
         expected = signed.journal if has_signed else GENESIS
-        assert ledger.last_anchor(kid) == expected
-    monkeypatch.delattr(Database, "_found_anchor")
+        assert ledger.journal.last_anchor(kid) == expected
+    monkeypatch.delattr(Journal, "_found_anchor")
     with closing(Ledger(path, FakeClock())) as ledger:
-        assert ledger.last_anchor(kid) == expected
-        assert ledger.next_anchor(kid).previous == expected
+        assert ledger.journal.last_anchor(kid) == expected
+        assert ledger.journal.next_anchor(kid).previous == expected
 
 
 def test_what_a_look_asks_the_ledger_leaves_the_signed_statements_where_they_are(
     ledger: Ledger, story: Story
 ) -> None:
     clip = acknowledged(story)
-    (known,) = ledger.read_before(CAMERA)
+    (known,) = ledger.queries.read_before(CAMERA)
     assert known == replace(clip, manifest=None, receipt=None, answer=None)
-    assert (ledger.wiping(CAMERA), ledger.unwiped(CAMERA)) == ([], 1)
-    (begun,) = ledger.begin_wipe([clip], "delete")
-    assert ledger.wiping(CAMERA) == [
+    assert (ledger.queries.wiping(CAMERA), ledger.queries.unwiped(CAMERA)) == ([], 1)
+    (begun,) = ledger.wipes.begin([clip], "delete")
+    assert ledger.queries.wiping(CAMERA) == [
         replace(known, state=State.WIPING, wipe_number=begun.wipe_number)
     ]
 
@@ -1255,9 +1267,9 @@ def test_whether_a_ciphertext_was_delivered_is_not_looked_for_in_every_clip(
     ledger: Ledger, story: Story
 ) -> None:
     clip = acknowledged(story)
-    assert ledger.is_delivered(str(clip.ciphertext_sha256))
-    assert not ledger.is_delivered("0" * 64)
-    (plan,) = ledger._db.execute(
+    assert ledger.queries.is_delivered(str(clip.ciphertext_sha256))
+    assert not ledger.queries.is_delivered("0" * 64)
+    (plan,) = ledger.database.execute(
         "EXPLAIN QUERY PLAN SELECT count(*) FROM clips WHERE ciphertext_sha256 = ?"
         " AND receipt IS NOT NULL AND state IN ('acknowledged', 'wiped', 'wiping')",
         ("0" * 64,),
@@ -1269,13 +1281,13 @@ def test_each_manifest_names_the_anchor_of_the_one_that_was_signed_before(
     ledger: Ledger, story: Story
 ) -> None:
     """Whether that has been entered yet or not, and whatever comes between them."""
-    first = ledger.next_anchor("key")
-    assert (first.head, first.previous) == (ledger.head(), GENESIS)
-    assert ledger.next_anchor("key") == first
+    first = ledger.journal.next_anchor("key")
+    assert (first.head, first.previous) == (ledger.journal.head(), GENESIS)
+    assert ledger.journal.next_anchor("key") == first
     story.look(found())
-    second = ledger.next_anchor("key")
-    assert (second.head, second.previous) == (ledger.head(), first.head)
-    assert ledger.next_anchor("another").previous == GENESIS
+    second = ledger.journal.next_anchor("key")
+    assert (second.head, second.previous) == (ledger.journal.head(), first.head)
+    assert ledger.journal.next_anchor("another").previous == GENESIS
 
 
 def test_an_anchor_that_was_entered_outlasts_a_restart(path: Path) -> None:
@@ -1283,16 +1295,16 @@ def test_an_anchor_that_was_entered_outlasts_a_restart(path: Path) -> None:
         clip = Story(ledger).bring_to(State.SPOOLED)
         signed = read_unverified_manifest(str(clip.manifest))
     with closing(Ledger(path, FakeClock())) as ledger:
-        assert ledger.next_anchor(signed.station.kid).previous == signed.journal
+        assert ledger.journal.next_anchor(signed.station.kid).previous == signed.journal
 
 
 def test_a_journal_holds_its_entries_and_no_others(ledger: Ledger, story: Story) -> None:
     story.look(found())
-    head = ledger.head()
-    assert ledger.holds(GENESIS)
-    assert ledger.holds(head)
-    assert not ledger.holds(JournalHead(seq=head.seq, hash="0" * 64))
-    assert not ledger.holds(JournalHead(seq=head.seq + 1, hash=head.hash))
+    head = ledger.journal.head()
+    assert ledger.journal.holds(GENESIS)
+    assert ledger.journal.holds(head)
+    assert not ledger.journal.holds(JournalHead(seq=head.seq, hash="0" * 64))
+    assert not ledger.journal.holds(JournalHead(seq=head.seq + 1, hash=head.hash))
 
 
 # The journal in it
@@ -1310,10 +1322,10 @@ def test_a_journal_holds_its_entries_and_no_others(ledger: Ledger, story: Story)
 )
 def test_the_journal_is_append_only(ledger: Ledger, story: Story, statement: str) -> None:
     story.look(found())
-    before = list(ledger.entries())
+    before = list(ledger.journal.entries())
     with pytest.raises(sqlite3.IntegrityError):
-        ledger._db.execute(statement)
-    assert list(ledger.entries()) == before
+        ledger.database.execute(statement)
+    assert list(ledger.journal.entries()) == before
 
 
 def tamper(path: Path, statement: str) -> None:
@@ -1348,7 +1360,7 @@ def test_tampering_with_the_file_is_found_out(path: Path, statement: str) -> Non
         Story(ledger).bring_to(State.UPLOADING)
     tamper(path, statement)
     with closing(Ledger(path, FakeClock())) as ledger, pytest.raises(JournalBrokenError):
-        ledger.verify_journal()
+        ledger.journal.verify()
 
 
 def test_cutting_the_end_off_is_found_out_once_a_manifest_names_it(path: Path) -> None:
@@ -1357,23 +1369,25 @@ def test_cutting_the_end_off_is_found_out_once_a_manifest_names_it(path: Path) -
         first = story.bring_to(State.ACKNOWLEDGED)
         story.begin_wipe(first)
         story.wipe(first)
-        wiped_at = ledger.head().seq
+        wiped_at = ledger.journal.head().seq
         story.bring_to(State.SPOOLED, b"DCIM/0002.mp4")
     tamper(path, f"DELETE FROM journal WHERE seq >= {wiped_at}")
     with closing(Ledger(path, FakeClock())) as ledger:
         with pytest.raises(JournalBrokenError, match="but a manifest names entry"):
-            ledger.verify_journal()
+            ledger.journal.verify()
         # What happens later does not make up for it.
         for _ in range(10):
-            ledger.record("test.noted")
+            ledger.journal.record("test.noted")
         with pytest.raises(JournalBrokenError, match="is not the one that a manifest names"):
-            ledger.verify_journal()
+            ledger.journal.verify()
 
 
 def test_an_export_is_proved_without_the_ledger(ledger: Ledger, story: Story) -> None:
     story.bring_to(State.ACKNOWLEDGED)
-    lines = [entry.as_json() for entry in ledger.entries()]
-    assert journal.verify(map(journal.parse, lines), ledger.anchors()) == ledger.head()
+    lines = [entry.as_json() for entry in ledger.journal.entries()]
+    assert (
+        journal.verify(map(journal.parse, lines), ledger.journal.anchors()) == ledger.journal.head()
+    )
 
 
 def test_a_clip_that_comes_again_while_it_is_in_the_spool_is_one_clip(
@@ -1381,16 +1395,16 @@ def test_a_clip_that_comes_again_while_it_is_in_the_spool_is_one_clip(
 ) -> None:
     clip = story.bring_to(State.SPOOLED)
     story.leave(clip)
-    story.come_again(ledger.clip(clip.id))
-    (only,) = ledger.clips()
+    story.come_again(ledger.queries.clip(clip.id))
+    (only,) = ledger.queries.clips()
     assert only.id == clip.id
     assert only.present
     assert only.stat is not None
     assert only.stat.inode == 8
     assert only.ciphertext_sha256 == clip.ciphertext_sha256
     # Whoever was cut short while this happened finds that it is over.
-    ledger.interrupt_ingest(replace(clip, id=clip.id + 1), "interrupted", "cut short")
-    ledger.verify_journal()
+    ledger.ingests.interrupt(replace(clip, id=clip.id + 1), "interrupted", "cut short")
+    ledger.journal.verify()
 
 
 @pytest.mark.parametrize("state", [State.ACKNOWLEDGED, State.REJECTED])
@@ -1400,8 +1414,8 @@ def test_a_clip_that_is_on_its_way_no_longer_is_not_rejoined(
     clip = story.bring_to(state)
     story.leave(clip)
     with pytest.raises(AssertionError):
-        story.come_again(ledger.clip(clip.id))
-    assert len(ledger.clips()) == 2
+        story.come_again(ledger.queries.clip(clip.id))
+    assert len(ledger.queries.clips()) == 2
 
 
 def test_a_clip_in_the_spool_that_others_can_open_is_not_rejoined(
@@ -1414,8 +1428,8 @@ def test_a_clip_in_the_spool_that_others_can_open_is_not_rejoined(
     story.ingest(again)
     plaintext = Content(sha256=str(clip.plaintext_sha256), size=clip.size)
     facts = SealedFacts(str(clip.clip_id), FileStat(1, 2, 3, 4, 5), plaintext, plaintext)
-    assert ledger.rejoin(again, facts, [ALICE]) is None
-    assert ledger.clip(again.id).state is State.INGESTING
+    assert ledger.ingests.rejoin(again, facts, [ALICE]) is None
+    assert ledger.queries.clip(again.id).state is State.INGESTING
 
 
 def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story: Story) -> None:
@@ -1438,16 +1452,16 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
         story.bring_to(State.INGESTING, path)
         for step in steps:
             step(story, story.clip(path))
-    ledger.note_problem(story.clip(b"0.mp4"), "receipt.refused", "it is for another clip")
-    ledger.note_problem(story.clip(b"0.mp4"), "wipe.refused", "its content is another one")
-    ledger.wipe_damaged(CAMERA, ["GPS/track.gps"])
-    ledger.record("order.resync", uid=1000, named=None, failed=True, reupload=False)
-    ledger.pause([Pause("wipes", "a search", "2026-11-21T12:00:00.000Z", None, 1000)])
-    ledger.resume(["wipes"], 1000)
+    ledger.clips.note_problem(story.clip(b"0.mp4"), "receipt.refused", "it is for another clip")
+    ledger.clips.note_problem(story.clip(b"0.mp4"), "wipe.refused", "its content is another one")
+    ledger.wipes.damaged(CAMERA, ["GPS/track.gps"])
+    ledger.journal.record("order.resync", uid=1000, named=None, failed=True, reupload=False)
+    ledger.orders.pause([Pause("wipes", "a search", "2026-11-21T12:00:00.000Z", None, 1000)])
+    ledger.orders.resume(["wipes"], 1000)
     story.look()
-    ledger.end_docking(CAMERA, story.docking)
+    ledger.dockings.end(CAMERA, story.docking)
     told = set()
-    for entry in ledger.entries():
+    for entry in ledger.journal.entries():
         told.add(entry.event)
         detail = journal_entries.KINDS[entry.event].detail
         required = {name for name, kind in detail.items() if not kind.endswith("?")}

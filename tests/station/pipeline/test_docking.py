@@ -240,10 +240,10 @@ class Bench:
     def acknowledge(self) -> None:
         if not self.acknowledges:
             return
-        for clip in self.ledger.to_upload(100, exclude=(), receipts=True):
-            self.ledger.begin_upload(clip)
+        for clip in self.ledger.queries.to_upload(100, exclude=(), receipts=True):
+            self.ledger.uploads.begin(clip)
             receipt = self.receipt(str(clip.manifest))
-            self.ledger.acknowledge(clip, receipt, "answer")
+            self.ledger.uploads.acknowledge(clip, receipt, "answer")
             if self.confirms_at_once:
                 self.confirmations.remember(clip, receipt)
             self.docking.look_for_wipe()
@@ -272,7 +272,7 @@ class Bench:
 
     def has_acknowledged_all(self) -> bool:
         return self.docking.looked_at is not None and {
-            clip.state.shown for clip in self.ledger.clips()
+            clip.state.shown for clip in self.ledger.queries.clips()
         } == {State.ACKNOWLEDGED}
 
     def shows(self, event: str) -> bool:
@@ -320,11 +320,11 @@ def test_a_camera_with_video_that_no_rule_fits_is_not_safe_until_it_is_gone(
     bench.media.left_alone = {b"DCIM/101MEDIA/2.MOV": 10, b"index.bin": 5}
     bench.run_until(bench.is_stuck)
     assert not told(log, "camera.safe")
-    assert bench.ledger.counts() == {State.WIPED: 1}
+    assert bench.ledger.queries.counts() == {State.WIPED: 1}
     (line,) = told(log, "camera.files_left")
     assert (line["files"], line["size"], line["paths"]) == (2, 15, ["DCIM/101MEDIA/2.MOV"])
     assert "1 of bodycam:CAM-1, such as DCIM/101MEDIA/2.MOV" in line["detail"]
-    (clip,) = bench.ledger.clips()
+    (clip,) = bench.ledger.queries.clips()
     assert read_unverified_manifest(str(clip.manifest)).left_alone == LeftAlone(files=2, size=15)
     bench.media.left_alone = {}
     bench.docking.look_now()
@@ -361,7 +361,7 @@ def test_a_camera_is_not_safe_while_a_clip_waits_for_its_receipt(
 ) -> None:
     bench.acknowledges = False
     bench.clip("1.mp4")
-    bench.run_until(lambda: bool(bench.ledger.counts().get(State.SPOOLED)))
+    bench.run_until(lambda: bool(bench.ledger.queries.counts().get(State.SPOOLED)))
     assert bench.docking.standing is Standing.WORKING
     assert not told(log, "camera.safe")
     assert "rw" not in bench.media.mounts
@@ -392,10 +392,10 @@ def test_a_file_that_goes_with_a_wipe_and_should_not_is_told(bench: Bench, log: 
     bench.run_until(lambda: bench.is_stuck() and bench.shows("wipe.damaged"))
     (line,) = told(log, "wipe.damaged")
     assert line["paths"] == ["GPS/track.gps"]
-    assert [e.detail for e in bench.ledger.entries() if e.event == "wipe.damaged"] == [
+    assert [e.detail for e in bench.ledger.journal.entries() if e.event == "wipe.damaged"] == [
         {"paths": ["GPS/track.gps"]}
     ]
-    assert bench.ledger.counts() == {State.WIPED: 1}
+    assert bench.ledger.queries.counts() == {State.WIPED: 1}
 
 
 def test_a_file_that_is_altered_by_a_wipe_is_told(bench: Bench, log: list[Any]) -> None:
@@ -419,14 +419,14 @@ def test_clips_below_a_folder_that_cannot_be_listed_are_not_gone_and_the_camera_
     bench.clip("A/1.mp4")
     bench.clip("B/2.mp4", b"two")
     bench.acknowledges = False
-    bench.run_until(lambda: bench.ledger.counts() == {State.SPOOLED: 2})
+    bench.run_until(lambda: bench.ledger.queries.counts() == {State.SPOOLED: 2})
     bench.media.failures = {b"B": OSError(5, "Input/output error")}
     bench.media.skipped = {b"B/2.mp4"}
     bench.acknowledges = True
     bench.acknowledge()
     bench.docking.look_now()
     bench.run_until(bench.is_stuck)
-    assert all(clip.present for clip in bench.ledger.clips() if clip.path == b"B/2.mp4")
+    assert all(clip.present for clip in bench.ledger.queries.clips() if clip.path == b"B/2.mp4")
     (line,) = told(log, "camera.folder_unreadable")
     assert line["path"] == "B"
     assert told(log, "camera.stuck")
@@ -452,7 +452,7 @@ def test_the_manifest_says_where_and_on_what_and_how_right_the_clocks_were(bench
     ahead = bench.clock.now().timestamp() + 3600
     os.utime(path, (ahead, ahead))
     bench.run_until(bench.is_safe)
-    (clip,) = bench.ledger.clips()
+    (clip,) = bench.ledger.queries.clips()
     manifest = read_unverified_manifest(str(clip.manifest))
     assert manifest.place == "bay 3"
     assert manifest.device == {"usb_vendor": "46f4"}
@@ -464,7 +464,7 @@ def test_a_camera_whose_times_are_past_is_not_ahead(bench: Bench) -> None:
     path = bench.clip("1.mp4")
     os.utime(path, (0, 0))
     bench.run_until(bench.is_safe)
-    (clip,) = bench.ledger.clips()
+    (clip,) = bench.ledger.queries.clips()
     assert read_unverified_manifest(str(clip.manifest)).clock.camera_ahead_seconds == 0
 
 
@@ -474,14 +474,14 @@ def test_a_clip_that_the_server_refused_leaves_the_camera_stuck_and_the_others_w
     bench.clip("1.mp4")
     bench.clip("2.mp4", b"two")
     bench.acknowledges = False
-    bench.run_until(lambda: bench.ledger.counts() == {State.SPOOLED: 2})
-    (first, _) = bench.ledger.clips()
-    bench.ledger.begin_upload(first)
-    bench.ledger.reject(first, "clip.rejected", "422: no")
+    bench.run_until(lambda: bench.ledger.queries.counts() == {State.SPOOLED: 2})
+    (first, _) = bench.ledger.queries.clips()
+    bench.ledger.uploads.begin(first)
+    bench.ledger.uploads.reject(first, "clip.rejected", "422: no")
     bench.acknowledges = True
     bench.acknowledge()
     bench.run_until(bench.is_stuck)
-    assert bench.ledger.counts() == {State.REJECTED: 1, State.WIPED: 1}
+    assert bench.ledger.queries.counts() == {State.REJECTED: 1, State.WIPED: 1}
     assert [path.name for path in bench.media.folder.iterdir()] == ["1.mp4"]
     assert told(log, "camera.stuck")[0]["clips"] == 1
 
@@ -499,7 +499,7 @@ def test_a_file_that_a_wiped_clip_had_hidden_becomes_a_clip_of_its_own(
 
     bench.media.after_window = show
     bench.run_until(bench.is_safe)
-    assert bench.ledger.counts() == {State.WIPED: 2}
+    assert bench.ledger.queries.counts() == {State.WIPED: 2}
     assert not told(log, "wipe.failed")
     assert not path.exists()
 
@@ -548,7 +548,7 @@ def test_what_a_window_that_went_read_only_has_left_is_wiped_in_further_ones(
     bench.media.after_window = mount_anew
     with closing(bench.ledger):
         bench.run_until(bench.is_safe)
-        assert bench.ledger.counts() == {State.WIPED: 3}
+        assert bench.ledger.queries.counts() == {State.WIPED: 3}
     assert told(log, "wipe.failed")
 
 
@@ -567,7 +567,7 @@ def test_windows_end_when_nothing_goes_any_more(tmp_path: Path) -> None:
         bench.clip(f"{number}.mp4", str(number).encode())
     with closing(bench.ledger):
         bench.run_until(bench.is_stuck)
-        assert bench.ledger.counts() == {State.WIPED: 1, State.WIPING: 2}
+        assert bench.ledger.queries.counts() == {State.WIPED: 1, State.WIPING: 2}
 
 
 def cut_short(folder: Path) -> tuple[Path, SigningKey]:
@@ -601,7 +601,7 @@ def test_a_wipe_that_was_cut_short_is_completed_before_its_clip_counts_as_wiped(
     bench = Bench(tmp_path, policy, receiver=receiver)
     with closing(bench.ledger):
         bench.run_until(bench.is_safe)
-        assert [clip.state for clip in bench.ledger.clips()] == [State.WIPED]
+        assert [clip.state for clip in bench.ledger.queries.clips()] == [State.WIPED]
     assert not aside.exists()
     assert not told(log, "clip.vanished")
 
@@ -616,7 +616,7 @@ def test_what_a_wipe_has_set_aside_stays_where_nothing_is_to_be_wiped(
     with closing(bench.ledger):
         bench.clip("DCIM/2.mp4", b"new")
         bench.run_until(bench.has_acknowledged_all)
-        assert len(bench.ledger.clips()) == 2
+        assert len(bench.ledger.queries.clips()) == 2
         assert "rw" not in bench.media.mounts
     assert aside.exists()
 
@@ -628,7 +628,7 @@ def test_a_camera_that_cannot_be_written_still_is_read(tmp_path: Path, log: list
     with closing(bench.ledger):
         bench.clip("DCIM/2.mp4", b"new")
         bench.run_until(lambda: bench.has_acknowledged_all() and bool(told(log, "camera.failed")))
-        assert len(bench.ledger.clips()) == 2
+        assert len(bench.ledger.queries.clips()) == 2
     assert aside.exists()
 
 
@@ -649,12 +649,12 @@ def test_what_a_pulled_camera_no_longer_shows_is_not_told_as_damage(
 def test_a_clip_that_is_not_complete_is_not_gone(bench: Bench, log: list[Any]) -> None:
     bench.clip("1.mp4")
     bench.acknowledges = False
-    bench.run_until(lambda: bench.ledger.counts() == {State.SPOOLED: 1})
+    bench.run_until(lambda: bench.ledger.queries.counts() == {State.SPOOLED: 1})
     bench.media.unsettled = {b"1.mp4"}
     looked_at = bench.docking.looked_at
     bench.docking.look_now()
     bench.run_until(lambda: bench.docking.looked_at != looked_at)
-    assert [clip.present for clip in bench.ledger.clips()] == [True]
+    assert [clip.present for clip in bench.ledger.queries.clips()] == [True]
 
 
 def test_another_content_under_a_kept_clips_name_and_size_is_a_clip_of_its_own(
@@ -667,8 +667,8 @@ def test_another_content_under_a_kept_clips_name_and_size_is_a_clip_of_its_own(
         path.write_bytes(b"other")
         os.utime(path, ns=(1, 1))
         bench.docking.look_now()
-        bench.run_until(lambda: bench.ledger.counts() == {State.ACKNOWLEDGED: 2})
-        assert [clip.present for clip in bench.ledger.clips()] == [False, True]
+        bench.run_until(lambda: bench.ledger.queries.counts() == {State.ACKNOWLEDGED: 2})
+        assert [clip.present for clip in bench.ledger.queries.clips()] == [False, True]
 
 
 def test_a_kept_clip_that_was_only_touched_stays_the_same_clip(tmp_path: Path) -> None:
@@ -678,8 +678,8 @@ def test_a_kept_clip_that_was_only_touched_stays_the_same_clip(tmp_path: Path) -
         bench.run_until(bench.is_safe)
         os.utime(path, ns=(1, 1))
         bench.docking.look_now()
-        bench.run_until(lambda: [clip.modified_ns for clip in bench.ledger.clips()] == [1])
-        assert bench.ledger.counts() == {State.ACKNOWLEDGED: 1}
+        bench.run_until(lambda: [clip.modified_ns for clip in bench.ledger.queries.clips()] == [1])
+        assert bench.ledger.queries.counts() == {State.ACKNOWLEDGED: 1}
 
 
 def record_anew(path: Path, data: bytes) -> None:
@@ -701,7 +701,7 @@ def test_another_recording_of_the_same_name_size_and_time_is_one_more_clip_at_an
         bench.acknowledges = False
         path = bench.clip("1.mp4", b"first")
         bench.clip("2.mp4", b"stays")
-        bench.run_until(lambda: bench.ledger.counts() == {State.SPOOLED: 2})
+        bench.run_until(lambda: bench.ledger.queries.counts() == {State.SPOOLED: 2})
         if policy != "delete":
             bench.acknowledges = True
             bench.acknowledge()
@@ -710,12 +710,12 @@ def test_another_recording_of_the_same_name_size_and_time_is_one_more_clip_at_an
         bench.docking.look_now()
         bench.acknowledges = True
         bench.run_until(
-            lambda: bench.docking.looked_at != looked_at and len(bench.ledger.clips()) == 3
+            lambda: bench.docking.looked_at != looked_at and len(bench.ledger.queries.clips()) == 3
         )
         bench.acknowledge()
         bench.docking.look_now()
         bench.run_until(bench.is_safe)
-        first, stays, other = bench.ledger.clips()
+        first, stays, other = bench.ledger.queries.clips()
         assert (first.path, other.path) == (b"1.mp4", b"1.mp4")
         assert not first.present
         assert other.plaintext_sha256 == hashlib.sha256(b"other").hexdigest()
@@ -748,7 +748,7 @@ def test_a_camera_is_not_safe_to_take_before_another_content_that_was_found_on_i
             record_anew(path, b"other")
         log.clear()
         second.run_until(lambda: second.is_safe() and second.media.released > 0)
-        assert [clip.present for clip in second.ledger.clips()] == [False, True]
+        assert [clip.present for clip in second.ledger.queries.clips()] == [False, True]
     events = [line["event"] for line in log]
     assert events.index("clip.spooled") < events.index("camera.safe") < events.index("released")
 
@@ -764,9 +764,9 @@ def test_another_recording_of_the_same_name_size_and_time_in_a_folder_is_seen_at
         bench.run_until(bench.is_safe)
 
         def other_is_brought() -> bool:
-            if len(bench.ledger.clips()) == 1 and path.read_bytes() == b"first":
+            if len(bench.ledger.queries.clips()) == 1 and path.read_bytes() == b"first":
                 record_anew(path, b"other")
-            return bench.ledger.counts() == {State.ACKNOWLEDGED: 2} and bench.is_safe()
+            return bench.ledger.queries.counts() == {State.ACKNOWLEDGED: 2} and bench.is_safe()
 
         bench.run_until(other_is_brought)
 
@@ -840,7 +840,7 @@ def test_a_clip_is_never_lost_to_its_name(bench: Bench, log: list[Any]) -> None:
     bench.media.facts = {f"fact_{number}": "y" * 300 for number in range(200)}
     bench.media.place = "z" * 5000
     bench.run_until(bench.is_safe)
-    (clip,) = bench.ledger.clips()
+    (clip,) = bench.ledger.queries.clips()
     assert clip.state is State.WIPED
     assert len(clip.path) > 70_000
     token = str(clip.manifest)
@@ -867,7 +867,7 @@ def test_a_clip_that_cannot_be_taken_for_now_is_tried_again_soon(
             return bench.is_safe()
 
         bench.run_until(mended)
-        assert bench.ledger.counts() == {State.WIPED: 1}
+        assert bench.ledger.queries.counts() == {State.WIPED: 1}
 
 
 @pytest.mark.parametrize(
@@ -975,7 +975,7 @@ def test_trouble_of_the_spools_disk_is_not_the_cameras(
     with closing(bench.ledger):
         bench.clip("1.mp4")
         bench.run_until(bench.is_safe)
-        assert bench.ledger.counts() == {State.WIPED: 1}
+        assert bench.ledger.queries.counts() == {State.WIPED: 1}
     assert told(log, "spool.failed")
     assert not told(log, "clip.unreadable")
     assert not told(log, "camera.failed")
@@ -990,11 +990,11 @@ def test_a_clip_whose_ingest_the_ledger_could_not_take_back_is_taken_back_at_the
     camera, number = bench.media.camera, bench.docking.number
     status = path.stat()
     found = FoundFile(b"2.mp4", status.st_size, status.st_mtime_ns, Match("video"))
-    bench.ledger.observe(camera, number, [found])
-    (clip,) = bench.ledger.to_ingest(camera)
-    bench.ledger.begin_ingest(clip, number)
+    bench.ledger.dockings.observe(camera, number, [found])
+    (clip,) = bench.ledger.queries.to_ingest(camera)
+    bench.ledger.ingests.begin(clip, number)
     bench.docking.look_now()
-    bench.run_until(lambda: bench.ledger.counts() == {State.WIPED: 2})
+    bench.run_until(lambda: bench.ledger.queries.counts() == {State.WIPED: 2})
 
 
 def test_a_camera_that_leaves_while_its_clip_is_made_durable_leaves_all_of_it_in_the_spool(
@@ -1023,8 +1023,8 @@ def test_a_camera_that_leaves_while_its_clip_is_made_durable_leaves_all_of_it_in
     with closing(bench.ledger):
         bench.clip("1.mp4")
         asyncio.run(run(bench))
-        assert bench.ledger.counts() == {State.SPOOLED: 1}
-        (clip,) = bench.ledger.clips()
+        assert bench.ledger.queries.counts() == {State.SPOOLED: 1}
+        (clip,) = bench.ledger.queries.clips()
     sha256 = str(clip.ciphertext_sha256)
     names = {path.name for path in bench.spool.folder.glob("[!.]*")}
     assert names == {f"{sha256}.age", f"{sha256}.jws"}
@@ -1049,7 +1049,7 @@ def test_a_clip_that_the_last_look_could_not_see_whole_is_not_wiped(
     bench.docking.look_now()
     bench.run_until(lambda: bench.docking.looked_at is not None and not bench.is_safe())
     assert looks is not None
-    assert bench.ledger.counts() == {State.ACKNOWLEDGED: 1}
+    assert bench.ledger.queries.counts() == {State.ACKNOWLEDGED: 1}
     assert (bench.media.folder / "DCIM" / "1.mp4").exists()
 
 
@@ -1074,7 +1074,7 @@ def test_files_that_look_like_a_wipes_leftovers_and_are_not_stay_as_they_are(
     path = bench.clip("1.mp4")
     with closing(bench.ledger):
         bench.run_until(bench.is_safe)
-        assert bench.ledger.counts() == {State.WIPED: 1}
+        assert bench.ledger.queries.counts() == {State.WIPED: 1}
     assert not path.exists()
     assert [stranger.read_bytes() for stranger in strangers] == [b"mine", b"mine"]
 
@@ -1092,7 +1092,7 @@ def test_a_clip_that_somebody_writes_to_when_it_is_to_go_is_told_and_taken_whole
             file.write(b", and more")
         bench.docking.look_now()
         bench.run_until(bench.is_safe)
-        digests = {clip.plaintext_sha256 for clip in bench.ledger.clips()}
+        digests = {clip.plaintext_sha256 for clip in bench.ledger.queries.clips()}
     assert hashlib.sha256(b"clip, and more").hexdigest() in digests
     assert not path.exists()
     assert "open for writing" in told(log, "wipe.failed")[0]["detail"]
@@ -1105,14 +1105,14 @@ def test_a_clip_that_a_crash_left_held_in_a_shared_folder_is_wiped_in_the_end(
     with closing(bench.ledger):
         path = bench.clip("1.mp4")
         bench.run_until(bench.is_safe)
-        (clip,) = bench.ledger.clips()
-        (begun,) = bench.ledger.begin_wipe([clip], "delete")
+        (clip,) = bench.ledger.queries.clips()
+        (begun,) = bench.ledger.wipes.begin([clip], "delete")
     path.rename(path.with_name(f".dockd-held-{str(clip.clip_id)[:16]}-{begun.wipe_number:016x}"))
     bench = Bench(tmp_path, receiver=bench.receiver)
     bench.media.ours_alone = False
     with closing(bench.ledger):
         bench.run_until(bench.is_safe)
-        assert bench.ledger.counts() == {State.WIPED: 1}
+        assert bench.ledger.queries.counts() == {State.WIPED: 1}
     assert list(bench.media.folder.iterdir()) == []
     assert not told(log, "clip.vanished")
 
@@ -1135,7 +1135,7 @@ def test_a_clip_with_an_earlier_runs_receipt_goes_once_the_receiver_confirms_it(
     bench.run_until(bench.is_safe)
     assert bench.target.asked == 1
     assert not clip.exists()
-    journal = [entry.event for entry in bench.ledger.entries()]
+    journal = [entry.event for entry in bench.ledger.journal.entries()]
     assert journal.index("clip.confirmed") < journal.index("wipe.begun")
 
 
@@ -1208,12 +1208,12 @@ def test_what_an_operator_must_mend_before_clips_are_confirmed_is_told_as_such(
 
 def test_a_clip_that_the_server_has_lost_is_read_again(bench: Bench, log: list[Any]) -> None:
     clip = acknowledged_earlier(bench)
-    (known,) = bench.ledger.clips()
+    (known,) = bench.ledger.queries.clips()
     bench.target.answer = lambda _sealed, _nonce: NotStored()
     bench.confirms_at_once = True
     bench.run_until(bench.is_safe)
     assert not clip.exists()
-    (again,) = bench.ledger.clips()
+    (again,) = bench.ledger.queries.clips()
     assert again.state is State.WIPED
     assert again.ciphertext_sha256 != known.ciphertext_sha256
     (line,) = told(log, "clip.disowned")
@@ -1241,12 +1241,12 @@ def test_a_confirmation_does_for_minutes_only(
 
 def test_a_clip_whose_wipe_had_begun_is_not_disowned(bench: Bench) -> None:
     clip = acknowledged_earlier(bench)
-    (known,) = bench.ledger.clips()
-    bench.ledger.begin_wipe([known], "delete")
+    (known,) = bench.ledger.queries.clips()
+    bench.ledger.wipes.begin([known], "delete")
     clip.unlink()
     bench.target.answer = lambda _sealed, _nonce: NotStored()
     bench.docking.look_now()
-    bench.run_until(lambda: bench.ledger.clips()[0].state is State.WIPED)
+    bench.run_until(lambda: bench.ledger.queries.clips()[0].state is State.WIPED)
 
 
 # What holds while a wipe goes on
@@ -1272,12 +1272,12 @@ def test_an_order_to_hold_wipes_stops_the_one_that_is_under_way(tmp_path: Path) 
         undone = ["wipe.undone"] * 2
         bench.run_until(
             lambda: (
-                bench.ledger.counts() == done
-                and [entry.event for entry in bench.ledger.entries()][-2:] == undone
+                bench.ledger.queries.counts() == done
+                and [entry.event for entry in bench.ledger.journal.entries()][-2:] == undone
             )
         )
         assert len(list(bench.media.folder.iterdir())) == 2
-        assert not any(clip.wipe_number for clip in bench.ledger.clips()[1:])
+        assert not any(clip.wipe_number for clip in bench.ledger.queries.clips()[1:])
 
 
 def let_checks_take(
@@ -1329,7 +1329,7 @@ def test_what_is_asked_for_again_after_long_checks_hides_no_other_clip_that_wait
 ) -> None:
     bench.clip("1.mp4", b"slow")
     acknowledged_earlier(bench, "2.mp4")
-    slow = bench.ledger.clips()[0].clip_id
+    slow = bench.ledger.queries.clips()[0].clip_id
 
     def answer(sealed: Sealed, nonce: str) -> ReceiptAnswer:
         if sealed.clip_id == slow:
@@ -1342,7 +1342,7 @@ def test_what_is_asked_for_again_after_long_checks_hides_no_other_clip_that_wait
 
     async def stand_and_note() -> None:
         await stand()
-        if State.WIPED in bench.ledger.counts():
+        if State.WIPED in bench.ledger.queries.counts():
             standings.append(bench.docking.standing)
 
     bench.target.answer = answer
@@ -1383,12 +1383,12 @@ def test_clips_that_cannot_be_removed_are_tried_ever_more_rarely_or_by_order(
             bench.run_until(
                 lambda: len(looks) > 30 and bench.is_stuck() and bench.shows("wipe.failed")
             )
-            events = [entry.event for entry in bench.ledger.entries()]
+            events = [entry.event for entry in bench.ledger.journal.entries()]
             assert events.count("wipe.begun") == events.count("wipe.undone") == 3
             assert bench.target.asked <= 3
         bench.docking.try_again()
         bench.run_until(bench.is_safe)
-        assert bench.ledger.counts() == {State.WIPED: 3}
+        assert bench.ledger.queries.counts() == {State.WIPED: 3}
 
 
 def test_new_footage_does_not_wait_until_all_kept_clips_are_read_again(
@@ -1404,7 +1404,7 @@ def test_new_footage_does_not_wait_until_all_kept_clips_are_read_again(
     known: list[int] = []
 
     def bring(root: Root, clip: Clip, docking: int) -> FileStat:
-        known.append(sum(one.plaintext_sha256 is not None for one in bench.ledger.clips()))
+        known.append(sum(one.plaintext_sha256 is not None for one in bench.ledger.queries.clips()))
         if len(known) == 1:
             bench.clip("new.mp4", b"new")
             bench.docking.look_now()
@@ -1424,7 +1424,7 @@ def test_who_waits_long_for_some_receipts_gets_the_others_in_turns(
     acknowledged_earlier(bench, "3.mp4")
     monotonic, passed = bench.clock.monotonic, 0.0
     asked: list[str] = []
-    slow = {str(clip.clip_id) for clip in bench.ledger.clips()[:3]}
+    slow = {str(clip.clip_id) for clip in bench.ledger.queries.clips()[:3]}
 
     def answer(sealed: Sealed, nonce: str) -> ReceiptAnswer:
         nonlocal passed
@@ -1440,7 +1440,7 @@ def test_who_waits_long_for_some_receipts_gets_the_others_in_turns(
     def one_is_gone() -> bool:
         if asked:
             bench.docking.look_for_wipe()
-        return State.WIPED in bench.ledger.counts()
+        return State.WIPED in bench.ledger.queries.counts()
 
     bench.run_until(one_is_gone)
     assert asked.index(next(iter(set(asked) - slow))) == 3

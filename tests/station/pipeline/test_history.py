@@ -66,7 +66,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.ledger = Ledger(folder / "ledger.db", Clock())
         for _ in range(5):
-            self.ledger.record("order.resume", uid=0, what="wipes")
+            self.ledger.journal.record("order.resume", uid=0, what="wipes")
         self.witness = Witness()
         self.incidents = Incidents(Clock())
         self.settled = asyncio.Event()
@@ -111,7 +111,7 @@ def log() -> Iterator[list[Any]]:
 
 
 def entry(ledger: Ledger, seq: int) -> JournalHead:
-    return next(one.head for one in ledger.entries(seq - 1))
+    return next(one.head for one in ledger.journal.entries(seq - 1))
 
 
 def test_wipes_wait_until_the_receiver_was_asked(bench: Bench) -> None:
@@ -161,7 +161,7 @@ def test_a_manifest_in_the_spool_that_the_journal_does_not_tell_of_shows_a_step_
 ) -> None:
     """As after the ledger was restored from a backup that is older than the spool."""
     later = make_manifest(STATION, journal=JournalHead(seq=30, hash="3" * 64))
-    bench.ledger.take_in(later, sign(later, STATION))
+    bench.ledger.ingests.take_in(later, sign(later, STATION))
 
     async def script(history: History) -> None:
         await bench.until(lambda: bench.shows() == ["journal.forked"])
@@ -224,7 +224,7 @@ def test_where_there_are_no_receipts_nothing_is_compared(bench: Bench) -> None:
 
     bench.run(script)
     assert bench.witness.asked == 0
-    assert bench.ledger.last_anchor(STATION.kid) == GENESIS
+    assert bench.ledger.journal.last_anchor(STATION.kid) == GENESIS
 
 
 def test_a_journal_that_the_receiver_doubts_is_compared_at_once(

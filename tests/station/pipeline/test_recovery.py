@@ -27,7 +27,8 @@ from dockd.evidence.statements import (
     verify_manifest,
 )
 from dockd.host.files import Files
-from dockd.station.ledger.ledger import Ledger, SealedFacts
+from dockd.station.ledger.ingests import SealedFacts
+from dockd.station.ledger.ledger import Ledger
 from dockd.station.lifecycle import State
 from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match
 from dockd.station.pipeline.recovery import Unknown, recover, renew
@@ -94,13 +95,13 @@ class Disk:
 
     def ingest(self, path: str = PATH, *, another: bool = False) -> Clip:
         """Find a clip, and begin to read it."""
-        docking = self.ledger.begin_docking(CAMERA, "bay 3")
-        self.ledger.observe(
+        docking = self.ledger.dockings.begin(CAMERA, "bay 3")
+        self.ledger.dockings.observe(
             CAMERA, docking, [FoundFile(path.encode(), PLAINTEXT.size, 0, Match("video"))]
         )
-        clips = self.ledger.clips()
+        clips = self.ledger.queries.clips()
         assert len(clips) == 1 + another
-        self.ledger.begin_ingest(clips[-1], docking)
+        self.ledger.ingests.begin(clips[-1], docking)
         return clips[-1]
 
 
@@ -119,8 +120,8 @@ def test_a_sealed_clip_that_a_lost_ledger_knew_is_taken_in_to_be_delivered(
     disk.lose_ledger()
     (line,) = disk.recover()
     assert line["event"] == "clip.taken_in"
-    (clip,) = disk.ledger.clips()
-    assert disk.ledger.to_upload(9, exclude=(), receipts=True) == [clip]
+    (clip,) = disk.ledger.queries.clips()
+    assert disk.ledger.queries.to_upload(9, exclude=(), receipts=True) == [clip]
     assert clip.state is State.SPOOLED
     assert clip.camera == CAMERA
     assert (clip.name, clip.size) == (PATH, PLAINTEXT.size)
@@ -130,9 +131,9 @@ def test_a_sealed_clip_that_a_lost_ledger_knew_is_taken_in_to_be_delivered(
     assert disk.spool.holds(manifest.ciphertext.sha256)
     assert disk.spool.unknown == {}
     # The journal that the manifest names is lost with the ledger.
-    disk.ledger.verify_journal()
+    disk.ledger.journal.verify()
     assert disk.recover() == []
-    assert disk.ledger.clips() == [clip]
+    assert disk.ledger.queries.clips() == [clip]
 
 
 def test_what_waits_in_the_spool_is_signed_anew_when_the_station_has_a_new_key(
@@ -140,21 +141,21 @@ def test_what_waits_in_the_spool_is_signed_anew_when_the_station_has_a_new_key(
 ) -> None:
     manifest, token = disk.seal(EARLIER_KEY)
     disk.recover()
-    (clip,) = disk.ledger.clips()
-    disk.ledger.begin_upload(clip)
-    disk.ledger.remember_upload(clip, "https://evidence.example/files/1")
+    (clip,) = disk.ledger.queries.clips()
+    disk.ledger.uploads.begin(clip)
+    disk.ledger.uploads.remember(clip, "https://evidence.example/files/1")
     renew(disk.ledger, disk.spool, KEY, START, synchronised=None)
-    (clip,) = disk.ledger.clips()
+    (clip,) = disk.ledger.queries.clips()
     renewed = verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
     assert renewed.ciphertext == manifest.ciphertext
     assert renewed.sealed_at == manifest.sealed_at
     assert renewed.previous == GENESIS
-    assert disk.ledger.holds(renewed.journal)
+    assert disk.ledger.journal.holds(renewed.journal)
     assert (clip.state, clip.upload_url) == (State.UPLOADING, None)
     assert disk.spool.manifest(manifest.ciphertext.sha256) == clip.manifest != token
-    disk.ledger.verify_journal()
+    disk.ledger.journal.verify()
     renew(disk.ledger, disk.spool, KEY, START, synchronised=None)
-    assert disk.ledger.clips() == [clip]
+    assert disk.ledger.queries.clips() == [clip]
     assert disk.recover() == []
 
 
@@ -164,14 +165,14 @@ def test_a_manifest_that_a_clock_has_dated_into_the_future_is_signed_anew(disk: 
     )
     disk.recover()
     renew(disk.ledger, disk.spool, KEY, START - timedelta(hours=20), synchronised=True)
-    (clip,) = disk.ledger.clips()
+    (clip,) = disk.ledger.queries.clips()
     assert clip.manifest == token  # a mistaken zone, perhaps
     renew(disk.ledger, disk.spool, KEY, START - timedelta(days=3), synchronised=True)
-    (clip,) = disk.ledger.clips()
+    (clip,) = disk.ledger.queries.clips()
     renewed = verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
     assert renewed.sealed_at == timestamp(START - timedelta(days=3))
     assert renewed.clock == ClockFacts(synchronised=True, camera_ahead_seconds=7.5)
-    *_, entry = disk.ledger.entries()
+    *_, entry = disk.ledger.journal.entries()
     assert (entry.detail["renewed"], entry.detail["former_manifest"]) == (True, token)
 
 
@@ -183,7 +184,7 @@ def test_a_clock_that_nobody_keeps_right_dates_no_manifest_anew(
     sealed, token = disk.seal(key, clock=ClockFacts(synchronised=True))
     disk.recover()
     renew(disk.ledger, disk.spool, KEY, START - timedelta(days=999), synchronised=synchronised)
-    (clip,) = disk.ledger.clips()
+    (clip,) = disk.ledger.queries.clips()
     kept = verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
     assert (kept.sealed_at, kept.clock) == (sealed.sealed_at, sealed.clock)
     assert (clip.manifest == token) == (key is KEY)
@@ -192,10 +193,10 @@ def test_a_clock_that_nobody_keeps_right_dates_no_manifest_anew(
 def test_a_clip_that_was_taken_in_is_never_wiped_by_itself(disk: Disk) -> None:
     disk.seal()
     disk.recover()
-    (clip,) = disk.ledger.clips()
-    disk.ledger.begin_upload(clip)
-    disk.ledger.acknowledge(clip, "receipt", "answer")
-    assert disk.ledger.to_wipe(CAMERA) == []
+    (clip,) = disk.ledger.queries.clips()
+    disk.ledger.uploads.begin(clip)
+    disk.ledger.uploads.acknowledge(clip, "receipt", "answer")
+    assert disk.ledger.queries.to_wipe(CAMERA) == []
     disk.recover()
     assert disk.names() == set()
 
@@ -211,7 +212,7 @@ def test_a_clip_of_another_volume_and_an_odd_name_is_taken_in_as_it_was(disk: Di
     )
     disk.seal(file=file)
     disk.recover()
-    (clip,) = disk.ledger.clips()
+    (clip,) = disk.ledger.queries.clips()
     assert clip.path == b"/p2/a\\b\xff\n.mp4"
     assert clip.name == name
     assert (clip.match.kind, clip.match.event) == ("sidecar", True)
@@ -220,13 +221,13 @@ def test_a_clip_of_another_volume_and_an_odd_name_is_taken_in_as_it_was(disk: Di
 
 def test_a_crash_right_before_the_ledger_knew_leaves_one_clip(disk: Disk) -> None:
     clip = disk.ingest()
-    _, token = disk.seal(journal=disk.ledger.head())
+    _, token = disk.seal(journal=disk.ledger.journal.head())
     assert disk.recover() == []
-    (only,) = disk.ledger.clips()
+    (only,) = disk.ledger.queries.clips()
     assert only.id == clip.id
     assert (only.state, only.present, only.manifest) == (State.SPOOLED, True, token)
     assert only.stat is None  # so that a wipe reads it again
-    disk.ledger.verify_journal()
+    disk.ledger.journal.verify()
 
 
 def test_a_crash_right_before_the_ledger_knew_a_clip_of_a_very_long_path_leaves_one_clip(
@@ -242,15 +243,15 @@ def test_a_crash_right_before_the_ledger_knew_a_clip_of_a_very_long_path_leaves_
     )
     manifest, _ = disk.seal(file=file)
     disk.recover()
-    (only,) = disk.ledger.clips()
+    (only,) = disk.ledger.queries.clips()
     assert (only.id, only.path) == (clip.id, path.encode())
     # And after the loss of the ledger, once the camera is read again.
     disk.lose_ledger()
     disk.recover()
     clip = disk.ingest(path, another=True)
     facts = SealedFacts(manifest.clip_id, FileStat(1000, 0, 0, 0, 5), PLAINTEXT, PLAINTEXT)
-    assert disk.ledger.rejoin(clip, facts, manifest.recipients) is not None
-    (only,) = disk.ledger.clips()
+    assert disk.ledger.ingests.rejoin(clip, facts, manifest.recipients) is not None
+    (only,) = disk.ledger.queries.clips()
     assert (only.path, only.present) == (path.encode(), True)
 
 
@@ -258,7 +259,7 @@ def test_a_crash_while_another_clip_is_read_leaves_that_to_be_read_again(disk: D
     disk.ingest("DCIM/other.mp4")
     disk.seal()
     disk.recover()
-    assert disk.ledger.counts() == {State.FOUND: 1, State.SPOOLED: 1}
+    assert disk.ledger.queries.counts() == {State.FOUND: 1, State.SPOOLED: 1}
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ def test_a_ciphertext_whose_manifest_does_not_tell_stays_and_is_told(disk: Disk,
         disk.spool.path(sha256).write_bytes(b"cut")
     before = disk.names()
     disk.recover()
-    assert disk.ledger.clips() == []
+    assert disk.ledger.queries.clips() == []
     assert disk.names() == before
     assert list(disk.spool.unknown) == [sha256]
     assert disk.spool.used == 0
@@ -326,18 +327,18 @@ def test_unknown_ciphertext_is_told_and_shown_until_it_is_taken_away(disk: Disk)
 
 
 def test_a_ledger_from_before_an_ingest_reads_the_clip_once(disk: Disk) -> None:
-    docking = disk.ledger.begin_docking(CAMERA, "bay 3")
+    docking = disk.ledger.dockings.begin(CAMERA, "bay 3")
     file = FoundFile(PATH.encode(), PLAINTEXT.size, 0, Match("video"))
-    disk.ledger.observe(CAMERA, docking, [file])
+    disk.ledger.dockings.observe(CAMERA, docking, [file])
     manifest, _ = disk.seal()
     disk.recover()
-    assert disk.ledger.counts() == {State.FOUND: 1, State.SPOOLED: 1}
-    (clip,) = disk.ledger.to_ingest(CAMERA)
-    disk.ledger.begin_ingest(clip, docking)
+    assert disk.ledger.queries.counts() == {State.FOUND: 1, State.SPOOLED: 1}
+    (clip,) = disk.ledger.queries.to_ingest(CAMERA)
+    disk.ledger.ingests.begin(clip, docking)
     facts = SealedFacts(manifest.clip_id, FileStat(1000, 0, 0, 0, 5), PLAINTEXT, PLAINTEXT)
-    twin = disk.ledger.rejoin(clip, facts, manifest.recipients)
+    twin = disk.ledger.ingests.rejoin(clip, facts, manifest.recipients)
     assert twin is not None
-    (only,) = disk.ledger.clips()
+    (only,) = disk.ledger.queries.clips()
     assert (only.id, only.present) == (twin.id, True)
 
 
@@ -347,7 +348,7 @@ def test_a_spool_of_an_earlier_dockd_gets_its_manifests(disk: Disk) -> None:
     facts = SealedFacts(
         manifest.clip_id, FileStat(1000, 0, 0, 0, 5), PLAINTEXT, manifest.ciphertext
     )
-    disk.ledger.spooled(clip, facts, token)
+    disk.ledger.ingests.spooled(clip, facts, token)
     disk.recover()
     assert disk.spool.manifest(manifest.ciphertext.sha256) == token
 
@@ -386,7 +387,7 @@ def test_a_manifest_that_cannot_be_read_leaves_its_ciphertext_unknown_and_the_ot
     assert list(disk.spool.unknown) == [bad.ciphertext.sha256]
     monkeypatch.undo()
     disk.recover()
-    assert {clip.ciphertext_sha256 for clip in disk.ledger.clips()} == {
+    assert {clip.ciphertext_sha256 for clip in disk.ledger.queries.clips()} == {
         good.ciphertext.sha256,
         bad.ciphertext.sha256,
     }
@@ -414,7 +415,7 @@ def test_a_new_key_on_a_full_disk_signs_in_the_ledger_and_at_a_later_start_in_th
     with structlog.testing.capture_logs() as log:
         renew(disk.ledger, disk.spool, KEY, START, synchronised=True)
     assert [line["event"] for line in log] == ["spool.failed"]
-    (clip,) = disk.ledger.clips()
+    (clip,) = disk.ledger.queries.clips()
     assert verify_manifest(str(clip.manifest), {KEY.kid: KEY.verify_key})
     assert disk.spool.manifest(manifest.ciphertext.sha256) == old
     disk.recover()
@@ -424,9 +425,9 @@ def test_a_new_key_on_a_full_disk_signs_in_the_ledger_and_at_a_later_start_in_th
 def test_what_cannot_be_removed_or_set_aside_keeps_no_station_from_starting(disk: Disk) -> None:
     disk.seal()
     disk.recover()
-    (clip,) = disk.ledger.clips()
-    disk.ledger.begin_upload(clip)
-    disk.ledger.acknowledge(clip, "receipt", "answer")
+    (clip,) = disk.ledger.queries.clips()
+    disk.ledger.uploads.begin(clip)
+    disk.ledger.uploads.acknowledge(clip, "receipt", "answer")
     lost, _ = disk.seal(data=b"lost")
     disk.recover()
     disk.spool.path(lost.ciphertext.sha256).write_bytes(b"cut")
@@ -441,8 +442,8 @@ def test_what_cannot_be_removed_or_set_aside_keeps_no_station_from_starting(disk
     log = disk.recover(Failing())
     assert {line["event"] for line in log} == {"spool.failed"}
     assert disk.names() == before
-    assert disk.ledger.counts() == {State.ACKNOWLEDGED: 1, State.SPOOLED: 1}
+    assert disk.ledger.queries.counts() == {State.ACKNOWLEDGED: 1, State.SPOOLED: 1}
     assert not disk.spool.holds(lost.ciphertext.sha256)
     disk.recover()
-    assert disk.ledger.counts() == {State.ACKNOWLEDGED: 1, State.FOUND: 1}
+    assert disk.ledger.queries.counts() == {State.ACKNOWLEDGED: 1, State.FOUND: 1}
     assert all(name.endswith((".damaged", ".jws")) for name in disk.names())

@@ -31,7 +31,9 @@ from dockd.host.files import Files
 from dockd.station.config import TargetConfig
 from dockd.station.control.metrics import Metrics
 from dockd.station.control.troubles import of_incident
-from dockd.station.ledger.ledger import Ledger, SealedFacts
+from dockd.station.ledger.ingests import SealedFacts
+from dockd.station.ledger.ledger import Ledger
+from dockd.station.ledger.queries import Queries
 from dockd.station.lifecycle import State
 from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match
 from dockd.station.pipeline.activity import Activity
@@ -51,8 +53,8 @@ HOUR = 3600.0
 Answer = ReceiptAnswer | Exception
 
 
-class FailingLedger(Ledger):
-    """A ledger that a test can keep from being read."""
+class FailingQueries(Queries):
+    """Queries that a test can keep from being answered."""
 
     readable = True
 
@@ -117,7 +119,8 @@ class Bench:
     def __init__(self, folder: Path, **config: Any) -> None:
         clock = virtual.VirtualClock()
         self.station, self.receiver = SigningKey.generate(), SigningKey.generate()
-        self.ledger = FailingLedger(folder / "ledger.db", clock)
+        self.ledger = Ledger(folder / "ledger.db", clock)
+        self.ledger.queries = self.queries = FailingQueries(self.ledger.database)
         self.server = Server(clock, self.receiver)
         self.activity = Activity(clock, Metrics())
         self.server.health = TargetHealth(
@@ -125,7 +128,7 @@ class Bench:
         )
         self.spool = Spool(folder / "spool", budget=2**30, reserve=0, files=Files(), clock=clock)
         self.spool.recover({})
-        self.docking = self.ledger.begin_docking(CAMERA, "bay 1")
+        self.docking = self.ledger.dockings.begin(CAMERA, "bay 1")
         self.found: list[FoundFile] = []
         self.doubts: list[float] = []
         """When the receiver has said that the journal contradicts itself."""
@@ -148,7 +151,7 @@ class Bench:
     def bring(self, name: str) -> str:
         """Spool a new clip; returns its clip id."""
         self.found.append(FoundFile(name.encode(), 1000, 0, Match("video")))
-        self.ledger.observe(CAMERA, self.docking, self.found)
+        self.ledger.dockings.observe(CAMERA, self.docking, self.found)
         return self.read(name)
 
     def read(self, name: str) -> str:
@@ -171,9 +174,9 @@ class Bench:
             return sign(manifests[0], self.station)
 
         clip_id = derive_clip_id(CAMERA.id, plaintext.sha256)
-        self.ledger.begin_ingest(clip, self.docking)
+        self.ledger.ingests.begin(clip, self.docking)
         facts = SealedFacts(clip_id, FileStat(1000, 0, 0, 0, 0), plaintext, ciphertext)
-        self.ledger.spooled(clip, facts, signed(self.ledger.head()))
+        self.ledger.ingests.spooled(clip, facts, signed(self.ledger.journal.head()))
         self.give_receipts_with(self.receiver, name, manifests[0])
         self.uploader.look_again()
         return clip_id
@@ -183,7 +186,7 @@ class Bench:
         self.server.receipts[manifest.clip_id] = sign(receipt, key)
 
     def clip(self, name: str) -> Clip:
-        (clip,) = [one for one in self.ledger.clips() if one.name == name]
+        (clip,) = [one for one in self.ledger.queries.clips() if one.name == name]
         return clip
 
     def failing(self) -> list[Incident]:
@@ -222,7 +225,7 @@ def play(
     async def main() -> None:
         bench = Bench(folder, **config)
         with closing(bench.ledger):
-            bench.ledger.readable = readable
+            bench.queries.readable = readable
             working = asyncio.ensure_future(bench.uploader.run())
             try:
                 await script(bench)
@@ -482,7 +485,7 @@ def test_a_ledger_that_cannot_be_read_is_told_as_what_it_is_until_it_can(
         (failing,) = bench.failing()
         assert failing.event == "ledger.failed"
         assert failing.error.hint == "look at the disk"
-        bench.ledger.readable = True
+        bench.queries.readable = True
         await asyncio.sleep(60)
         assert bench.failing() == []
 

@@ -43,12 +43,15 @@ def shown_counts(rows: Iterable[tuple[str, int]]) -> dict[StateName, int]:
     return counts
 
 
-class Questions(Database):
+class Queries:
     """What is known of cameras, clips and orders."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
 
     def pauses(self) -> list[Pause]:
         """Return the orders to hold something."""
-        with self._reading():
+        with self._db.reading():
             rows = self._db.execute("SELECT * FROM pauses ORDER BY what").fetchall()
         return [Pause(**dict(row)) for row in rows]
 
@@ -65,19 +68,19 @@ class Questions(Database):
 
     def known_clip(self, number: int) -> Clip | None:
         """Return one clip by its number in this ledger, if there is such a clip."""
-        return next(iter(self._clips("clips.id = ?", number)), None)
+        return next(iter(self.select("clips.id = ?", number)), None)
 
     def clips(self) -> list[Clip]:
         """Return every clip, oldest first."""
-        return self._clips("1")
+        return self.select("1")
 
     def newest_receipt(self) -> Clip | None:
         """Return the newest clip that has a receipt, if there is one."""
-        return next(iter(self._clips("receipt IS NOT NULL ORDER BY id DESC LIMIT 1")), None)
+        return next(iter(self.select("receipt IS NOT NULL ORDER BY id DESC LIMIT 1")), None)
 
     def to_ingest(self, camera: Camera) -> list[Clip]:
         """Return a docked camera's unread clips: event-flagged first, then oldest."""
-        return self._clips(
+        return self.select(
             f"camera = ? AND {_LIVE} AND state = 'found' ORDER BY event DESC, recorded_at, id",
             camera.id,
         )
@@ -91,7 +94,7 @@ class Questions(Database):
             receipts: whether the target gives receipts; where it doesn't, an upload that is
                 complete has nothing left to ask for.
         """
-        clips = self._clips(
+        clips = self.select(
             f"state IN {listed(ON_ITS_WAY)} AND (? OR state != 'uploaded')"
             " ORDER BY event DESC, recorded_at, id LIMIT ?",
             receipts,
@@ -105,7 +108,7 @@ class Questions(Database):
 
     def to_wipe(self, camera: Camera) -> list[Clip]:
         """Return a docked camera's acknowledged clips that are still on it."""
-        return self._clips(f"camera = ? AND {_LIVE} AND state IN {listed(UNWIPED)}", camera.id)
+        return self.select(f"camera = ? AND {_LIVE} AND state IN {listed(UNWIPED)}", camera.id)
 
     def unwiped(self, camera: Camera) -> int:
         """Return how many acknowledged clips of a docked camera are still on it."""
@@ -113,7 +116,7 @@ class Questions(Database):
 
     def wiping(self, camera: Camera) -> list[Clip]:
         """Return those whose wipe was begun; without their signed statements."""
-        return self._clips(f"camera = ? AND {_LIVE} AND state = 'wiping'", camera.id, slim=True)
+        return self.select(f"camera = ? AND {_LIVE} AND state = 'wiping'", camera.id, slim=True)
 
     def read_before(self, camera: Camera) -> list[Clip]:
         """Return a docked camera's clips that were read, and are still on it.
@@ -121,7 +124,7 @@ class Questions(Database):
         They come without their signed statements.
         """
         where = f"camera = ? AND {_LIVE} AND state IN {listed(READ)}"
-        return self._clips(where, camera.id, slim=True)
+        return self.select(where, camera.id, slim=True)
 
     def stuck(self, camera: Camera) -> int:
         """Return how many clips of a docked camera wait for a person."""
@@ -129,13 +132,13 @@ class Questions(Database):
 
     def to_resync(self) -> list[Clip]:
         """Return the clips that an order can give another try: on a camera or in the spool."""
-        return self._clips(
+        return self.select(
             f"state IN {listed(RESYNCABLE)} AND (present OR state IN {listed(IN_SPOOL)})"
         )
 
     def cameras_named(self, name: str) -> set[str]:
         """Return the ids of the known cameras with an id or a serial."""
-        with self._reading():
+        with self._db.reading():
             rows = self._db.execute(
                 "SELECT id FROM cameras WHERE id = ? OR serial = ?", (name, name)
             ).fetchall()
@@ -143,7 +146,7 @@ class Questions(Database):
 
     def in_spool(self) -> list[Clip]:
         """Return the clips whose ciphertext the spool has to hold."""
-        return self._clips(f"state IN {listed(IN_SPOOL)}")
+        return self.select(f"state IN {listed(IN_SPOOL)}")
 
     def is_delivered(self, ciphertext_sha256: str) -> bool:
         """Say whether a ciphertext is one whose clip has its receipt."""
@@ -156,26 +159,24 @@ class Questions(Database):
 
     def counts(self) -> dict[State, int]:
         """Return how many clips are in each state."""
-        with self._reading():
+        with self._db.reading():
             rows = self._db.execute("SELECT state, count(*) FROM clips GROUP BY state").fetchall()
         return {State(state): count for state, count in rows}
 
-    def _live(self, camera: Camera) -> dict[bytes, Clip]:
-        live = self._clips(f"camera = ? AND {_LIVE}", camera.id, slim=True)
+    def live(self, camera: Camera) -> dict[bytes, Clip]:
+        """Return the clips that are on a camera by their paths, without their statements."""
+        live = self.select(f"camera = ? AND {_LIVE}", camera.id, slim=True)
         return {clip.path: clip for clip in live}
 
     def _count(self, where: str, *arguments: object) -> int:
-        with self._reading():
+        with self._db.reading():
             (count,) = self._db.execute(
                 f"SELECT count(*) FROM clips WHERE {where}",  # noqa: S608  # literals
                 arguments,
             ).fetchone()
         return int(count)
 
-    def _is_ingesting(self, clip: Clip) -> bool:
-        return self._count("id = ? AND state = 'ingesting'", clip.id) > 0
-
-    def _clips(self, where: str, *arguments: object, slim: bool = False) -> list[Clip]:
+    def select(self, where: str, *arguments: object, slim: bool = False) -> list[Clip]:
         """Return the clips for which something holds.
 
         Args:
@@ -183,7 +184,7 @@ class Questions(Database):
             arguments: what its question marks stand for.
             slim: leave out their signed statements, nearly all that a clip takes of memory.
         """
-        with self._reading():
+        with self._db.reading():
             rows = self._db.execute(
                 f"SELECT {_SLIM if slim else 'clips.*'}"  # noqa: S608  # literals
                 ", cameras.profile, cameras.serial"
