@@ -150,7 +150,7 @@ def receiver_keys(paths: Sequence[Path], own: SigningKey) -> list[VerifyKey]:
     for path, key in zip(paths, keys, strict=True):
         if key.kid == own.kid:
             raise KeyFileError(
-                f"{path} is this station's own key, and has to be a receiver's",
+                f"{path} is this station's own key, but must be a receiver's",
                 hint="fetch the receiver's .pub; see docs/configure.md, Keys",
             )
     return keys

@@ -1,4 +1,4 @@
-"""What is plugged in or mounted here, and what the profiles make of it."""
+"""Plugged-in devices and folders, and which profiles they match."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from dockd.station.check.subject import Subject
 from dockd.station.config import FolderConfig
 from dockd.station.model import Camera, display_path
 
-LEFT_ALONE = "write rules for them, or of kind ignore; dockd profile test shows what fits"
+LEFT_ALONE = "write rules for them, or rules of kind ignore; dockd profile test shows what matches"
 _NAMED = 3
 _MOST_LOOKED_AT = 10_000
 _SECONDS = 10.0
@@ -33,7 +33,7 @@ _MANAGER = "/org/freedesktop/UDisks2/Manager"
 
 
 def check(subject: Subject) -> Findings:
-    """Say of each folder and each USB storage device which camera it is, if it is one."""
+    """Report which camera each folder and USB storage device is, if any."""
     yield from _shared_names(subject)
     for folder in subject.config.folders:
         yield from fenced(f"folder {folder.path}", _folder(folder, subject))
@@ -53,15 +53,15 @@ def check(subject: Subject) -> Findings:
 
 
 def _shared_names(subject: Subject) -> Findings:
-    """Say which bays can't be told apart by their name."""
+    """Report bays with the same name."""
     config = subject.config
     names = [folder.bay for folder in config.folders if folder.bay]
     names += [bay.name for bay in config.bays]
     for name, count in Counter(names).items():
         if count > 1:
             yield warning(
-                f"{count} folders or ports are called bay {name}: people can't tell which is meant",
-                "give each folders.bay and bays.name a name of its own",
+                f"{count} folders or ports are named bay {name}: they can't be told apart",
+                "make folders.bay and bays.name unique",
             )
 
 
@@ -69,8 +69,7 @@ def _folder(folder: FolderConfig, subject: Subject) -> Findings:
     camera = f"{folder.profile}:{folder.serial}"
     if not can_be(subject.uid):
         yield warning(
-            f"{folder.path}: {camera}: what the service's user {subject.uid} may read there"
-            " was not checked",
+            f"{folder.path}: {camera}: access by the service's user {subject.uid} was not checked",
             "run dockd check as root, or as that user",
         )
         return
@@ -78,54 +77,54 @@ def _folder(folder: FolderConfig, subject: Subject) -> Findings:
         is_there = as_user(subject.uid, folder.path.is_dir)
     except PermissionError:
         yield error(
-            f"{folder.path} can't be looked at by the service's user {subject.uid}",
-            f"let that user into the folders above: setfacl -m u:{subject.uid}:x on each of them",
+            f"{folder.path} can't be accessed by the service's user {subject.uid}",
+            f"grant that user access to its parent folders: setfacl -m u:{subject.uid}:x on each",
         )
         return
     if is_there:
         yield from _files(folder, subject)
         yield from _writers(folder, subject)
     else:
-        yield ok(f"{folder.path} is not there: {camera} is not docked")
+        yield ok(f"{folder.path} does not exist: {camera} is not docked")
 
 
 def _files(folder: FolderConfig, subject: Subject) -> Findings:
-    """Say what the profile makes of the files of a camera that is a folder."""
+    """Report how the profile classifies the files of a folder camera."""
     profile = next(one for one in subject.config.profiles if one.name == folder.profile)
     try:
         seen = as_user(subject.uid, lambda: examined(folder.path, Profile(profile)))
     except PermissionError as refused:
         yield error(
             f"{refused.filename or folder.path} can't be read by the service's user {subject.uid}",
-            f"let that user in: setfacl -R -m u:{subject.uid}:rwX {folder.path}",
+            f"grant access: setfacl -R -m u:{subject.uid}:rwX {folder.path}",
         )
         return
     said = f"{folder.path}: {folder.profile}:{folder.serial}, {seen.said()}"
     yield error(said, LEFT_ALONE) if seen.left_alone.suspect else ok(said)
     for path, problem in islice(seen.failures.items(), _NAMED):
         yield error(
-            f"{folder.path}: {display_path(path)} can't be looked at by the service's user:"
+            f"{folder.path}: {display_path(path)} can't be accessed by the service's user:"
             f" {problem.strerror}",
-            advice(problem, "look at the disk that the folder is on, and at dmesg"),
+            advice(problem, "check the disk of the folder; see dmesg"),
         )
     shut = as_user(subject.uid, lambda: _shut(folder.path, Profile(profile)))
     if shut.unreadable:
         yield error(
             f"{folder.path}: {shut.unreadable} can't be read by the service's user {subject.uid}",
-            f"let that user in: setfacl -R -m u:{subject.uid}:rwX {folder.path}",
+            f"grant access: setfacl -R -m u:{subject.uid}:rwX {folder.path}",
         )
     if shut.unwritable and subject.config.wipe.policy in {"delete", "overwrite"}:
         yield error(
             f"{shut.unwritable} can't be written by the service's user {subject.uid}, so that its"
             " clips can't be wiped",
-            f"let that user in: setfacl -R -m u:{subject.uid}:rwX {folder.path};"
+            f"grant access: setfacl -R -m u:{subject.uid}:rwX {folder.path};"
             ' or wipe.policy = "keep"',
         )
 
 
 @dataclass(frozen=True)
 class _Shut:
-    """What of a camera that is a folder can't be used."""
+    """What is inaccessible of a folder camera."""
 
     unreadable: str
     """The first clip that can't be read."""
@@ -151,7 +150,7 @@ def _shut(folder: Path, profile: Profile) -> _Shut:
 
 
 def _writers(folder: FolderConfig, subject: Subject) -> Findings:
-    """Say where nobody can tell whether a file is still being written."""
+    """Report where open files can't be detected."""
     why = ""
     if networks := filesystem_types(folder.path) & NETWORK_TYPES:
         why = f"on {', '.join(sorted(networks))}"
@@ -160,13 +159,13 @@ def _writers(folder: FolderConfig, subject: Subject) -> Findings:
     if why:
         seconds = max(folder.quiet_seconds, folder.settle_seconds)
         yield ok(
-            f"{folder.path}: dockd can't see writers {why}: a file is taken after quiet_seconds,"
+            f"{folder.path}: dockd can't detect writers {why}: a file is read after quiet_seconds,"
             f" {seconds:.0f} s, without a change"
         )
 
 
 def _foreign(folder: FolderConfig, uid: int) -> str:
-    """Return a file that is somebody else's, if one of the first is."""
+    """Return a file of another user, if one of the first is."""
     try:
         for listed in islice(walk(Root(folder.path), {}), _MOST_LOOKED_AT):
             if listed.status.st_uid != uid:
@@ -177,7 +176,7 @@ def _foreign(folder: FolderConfig, uid: int) -> str:
 
 
 async def _marked(devices: Sequence[Device], bus_address: str | None) -> Mapping[str, bool]:
-    """Return which volumes udisks2 has seen the udev rule's mark on; empty if it is mute."""
+    """Return which volumes udisks2 knows as tagged by the udev rule; empty without udisks2."""
     marked = {}
     try:
         async with connected(bus_address) as bus:
@@ -204,11 +203,11 @@ def _device(place: str, device: Device, verdict: Verdict, marked: Mapping[str, b
             if unmarked:
                 return error(
                     f"{place}: {verdict.id} is not marked by the udev rule ({', '.join(unmarked)})",
-                    "udevadm control --reload, and put the camera in again",
+                    "udevadm control --reload, then reconnect the camera",
                 )
             return ok(f"{place}: {verdict.id}")
         case CameraRefusedError():
             return failure(verdict)
         case None:
             kind = f"{device.vendor}:{device.product} {device.model}".rstrip()
-            return ok(f"{place}: {kind} fits no profile, and is left alone")
+            return ok(f"{place}: {kind} matches no profile, and is left alone")

@@ -1,4 +1,4 @@
-"""Where the service's secrets are when somebody else looks: systemd's credentials.
+"""Where the service's secrets are for other processes: systemd's credentials.
 
 ``LoadCredential=`` of dockd.service shows the service what is in /etc/credstore; the
 service's own folder of them is there only while it runs (systemd.exec(5), CREDENTIALS).
@@ -11,11 +11,11 @@ _SHOWN = "run/credentials"
 _STORE = "etc/credstore"
 _UNIT = "dockd.service"
 _STORED_AS = "dockd."
-"""What a secret's name begins with in /etc/credstore, which all services share."""
+"""The prefix of a secret's name in /etc/credstore, which all services share."""
 
 
 def adopt(root: Path) -> None:
-    """See the running service's credentials, unless this process has its own.
+    """Use the running service's credentials, unless this process has its own.
 
     They are known by an environment variable, which is set for this process.
     """
@@ -25,7 +25,7 @@ def adopt(root: Path) -> None:
 
 
 def located(path: Path, root: Path) -> Path:
-    """Return where a secret lies: as configured, else where the next start takes it from.
+    """Return the path of a secret: as configured, else where the next start takes it from.
 
     Raises:
         PermissionError: only root can say.
@@ -34,10 +34,10 @@ def located(path: Path, root: Path) -> Path:
     if path.exists() or not os.access(stored.parent, os.F_OK):
         return path
     if not os.access(stored.parent, os.X_OK):
-        raise PermissionError(f"{stored.parent} is for root alone")
+        raise PermissionError(f"{stored.parent} is accessible only to root")
     return stored if stored.exists() else path
 
 
 def is_credential(path: Path, root: Path) -> bool:
-    """Say whether systemd shows a secret to the service, whoever owns the file."""
+    """Return whether systemd passes a secret to the service, regardless of the file's owner."""
     return any(path.is_relative_to(root / folder) for folder in (_SHOWN, _STORE))

@@ -1,4 +1,4 @@
-"""The whole examination: every check in its order, none of which can keep the next from it."""
+"""All checks in order; the failure of one does not affect the next."""
 
 import os
 import pwd
@@ -29,14 +29,14 @@ _CHECKS: dict[str, Callable[[Subject], Findings]] = {
 
 
 def examine(config_path: Path, machine: Machine) -> Iterator[tuple[str, Finding]]:
-    """Yield what each check finds, under the check's name; nothing is changed."""
+    """Yield the findings of each check, with the check's name; nothing is changed."""
     credentials.adopt(machine.root)
     try:
         config = configuration.load(config_path)
     except DockdError as problem:
-        yield "configuration", failure(problem, "the other checks need it mended first")
+        yield "configuration", failure(problem, "fix it first; the other checks depend on it")
         return
-    yield "configuration", ok(f"{config_path} has no mistakes")
+    yield "configuration", ok(f"{config_path} is valid")
     is_service = config_path.absolute() == machine.root / _SERVICE_CONFIG
     subject = Subject(config, machine, _uid(config, is_service=is_service))
     if can_be(subject.uid) and (shut := as_user(subject.uid, lambda: unreadable(config_path))):
@@ -44,7 +44,7 @@ def examine(config_path: Path, machine: Machine) -> Iterator[tuple[str, Finding]
             "configuration",
             error(
                 f"{config_path} can't be read by the service's user {subject.uid}: {shut.strerror}",
-                f"chmod a+r {config_path}, and let that user into the folders above",
+                f"chmod a+r {config_path}, and grant access to its parent folders",
             ),
         )
     for name, check in _CHECKS.items():
@@ -53,7 +53,7 @@ def examine(config_path: Path, machine: Machine) -> Iterator[tuple[str, Finding]
 
 
 def _uid(config: Config, *, is_service: bool) -> int:
-    """Return whom the daemon of a configuration runs as.
+    """Return the user that the daemon of a configuration runs as.
 
     That of the service's is the unit's user, even if the state belongs to somebody else by
     mistake; of another, the owner of the state is as good a guess as there is.

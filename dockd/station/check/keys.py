@@ -1,4 +1,4 @@
-"""Keys and secrets: there, usable, and readable by nobody else."""
+"""Keys and secrets: present, usable, and readable by nobody else."""
 
 import stat
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _KEYS = "see docs/configure.md, Keys"
 
 
 def check(subject: Subject) -> Findings:
-    """Look at every key that the configuration names."""
+    """Check every key that the configuration names."""
     config = subject.config
     yield from _shut(subject)
     yield from _secret(
@@ -41,7 +41,7 @@ def check(subject: Subject) -> Findings:
 
 
 def _shut(subject: Subject) -> Findings:
-    """Say which of the files that the configuration names the service can't read."""
+    """Report configured files that the service can't read."""
     config, root = subject.config, subject.machine.root
     named = {
         "station.key_file": config.station.key_file,
@@ -59,7 +59,7 @@ def _shut(subject: Subject) -> Findings:
     ]
     if not can_be(subject.uid):
         yield warning(
-            f"whether the service's user {subject.uid} can read all of it was not checked",
+            f"access by the service's user {subject.uid} was not checked",
             "run dockd check as root, or as that user",
         )
         return
@@ -69,12 +69,12 @@ def _shut(subject: Subject) -> Findings:
             yield error(
                 f"{name}: {path} can't be read by the service's user {subject.uid}:"
                 f" {problem.strerror}",
-                f"chown {subject.uid} {path}, and let that user into the folders above",
+                f"chown {subject.uid} {path}, and grant access to its parent folders",
             )
 
 
 def _is_missing(path: Path) -> bool:
-    """Say whether there is no such file; one that can't be looked at is told as unreadable."""
+    """Return whether the file does not exist; an inaccessible one is reported as unreadable."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -89,7 +89,7 @@ def _earlier(path: Path) -> Finding:
         key = VerifyKey.load(path, "station")
     except KeyFileError as problem:
         return failure(problem, _KEYS)
-    return ok(f"station.earlier_keys: what {key.kid} has signed counts as this station's ({path})")
+    return ok(f"station.earlier_keys: manifests signed by {key.kid} are accepted ({path})")
 
 
 def _secret(subject: Subject, name: str, path: Path, use: Callable[[Path], str]) -> Findings:
@@ -97,7 +97,7 @@ def _secret(subject: Subject, name: str, path: Path, use: Callable[[Path], str])
         path = located(path, subject.machine.root)
     except PermissionError as refused:
         yield warning(
-            f"{name}: can't be looked at while the service is stopped: {refused}",
+            f"{name}: can't be checked while the service is stopped: {refused}",
             "run dockd check as root",
         )
         return
@@ -109,30 +109,30 @@ def _secret(subject: Subject, name: str, path: Path, use: Callable[[Path], str])
     owner = path.stat().st_uid
     if owner != subject.uid and not (owner == 0 and is_credential(path, subject.machine.root)):
         yield error(
-            f"{name}: {path} belongs to user {owner}, the service runs as {subject.uid}",
+            f"{name}: {path} is owned by user {owner}, but the service runs as {subject.uid}",
             f"chown {subject.uid} {path}, or make it a credential: see docs/install.md",
         )
 
 
 def _read(path: Path) -> str:
     read_secret_file(path)
-    return "is for its owner alone"
+    return "is readable only by its owner"
 
 
 def _token(path: Path) -> str:
     read_token(path)
-    return "holds a token, for its owner alone"
+    return "holds a token, readable only by its owner"
 
 
 def _recipients(texts: tuple[str, ...]) -> Finding:
     number = len(parse_recipients(texts))
     if number == 1:
         return warning(
-            "encryption.recipients: clips are sealed to one identity; once that is lost, so are"
-            " they",
-            "add a second recipient, whose identity is kept in another place",
+            "encryption.recipients: clips are encrypted to one identity; if it is lost, they are"
+            " lost as well",
+            "add a second recipient, and store its identity elsewhere",
         )
-    return ok(f"encryption.recipients: clips are sealed to {number} identities")
+    return ok(f"encryption.recipients: clips are encrypted to {number} identities")
 
 
 def _own_kid(subject: Subject) -> str | None:
@@ -150,13 +150,13 @@ def _pinned(path: Path, own: str | None) -> Finding:
         return failure(problem, _KEYS)
     if key.kid == own:
         return error(
-            f"target.receiver_keys: {path} is this station's own key, and has to be a receiver's",
+            f"target.receiver_keys: {path} is this station's own key, but must be a receiver's",
             f"fetch the receiver's .pub; {_KEYS}",
         )
     if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return error(
-            f"target.receiver_keys: {path} can be replaced by others than its owner, and with it"
-            " what a wipe relies on",
+            f"target.receiver_keys: {path} can be replaced by other users, and with it"
+            " the basis of wipes",
             f"chmod 644 {path}, and compare its key, {key.kid}, with the receiver's",
         )
-    return ok(f"target.receiver_keys: receipts of {key.kid} count ({path})")
+    return ok(f"target.receiver_keys: receipts signed by {key.kid} are accepted ({path})")

@@ -1,4 +1,4 @@
-"""What lets an unprivileged service mount cameras: the udev rule, udisks2, polkit."""
+"""What allows an unprivileged service to mount cameras: the udev rule, udisks2, polkit."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from dockd.station.check.subject import Subject
 
 _UDEV_RULE = "90-dockd.rules"
 _UDEV_FOLDERS = ("etc/udev", "run/udev", "usr/local/lib/udev", "usr/lib/udev", "lib/udev")
-"""As udev(7) lists them: the first that has a name counts."""
+"""In the order of udev(7): the first file of a name applies."""
 _INSTALL = "make install; see docs/install.md"
 _SECONDS = 10.0
 
@@ -25,9 +25,9 @@ _REMOVABLE = {"drive.removable.bus": "usb"}
 
 
 def check(subject: Subject) -> Findings:
-    """See that the udev rule is there, and that udisks2 and polkit answer and let dockd mount."""
+    """Check the udev rule, and that udisks2 and polkit respond and allow dockd to mount."""
     if not subject.uses_usb:
-        yield ok("no profile is for USB")
+        yield ok("no profile has USB devices")
         return
     yield _udev_rule(subject.machine.root)
     yield from asyncio.run(_ask_the_bus(subject))
@@ -40,8 +40,8 @@ def _udev_rule(root: Path) -> Finding:
         return error(f"the udev rule {_UDEV_RULE} is not installed", _INSTALL)
     # An empty file, or a link to /dev/null, is how an administrator switches a rule off.
     if "UDISKS_SYSTEM" not in rule.read_text(errors="replace"):
-        return error(f"{rule} marks no device", f"remove it, or: {_INSTALL}")
-    return ok(f"{rule} marks USB storage for dockd")
+        return error(f"{rule} tags no device", f"remove it, or: {_INSTALL}")
+    return ok(f"{rule} tags USB storage for dockd")
 
 
 async def _ask_the_bus(subject: Subject) -> list[Finding]:
@@ -58,30 +58,33 @@ async def _udisks(bus: Connection) -> Finding:
         facts = await bus.properties(_UDISKS, manager, f"{_UDISKS}.Manager", seconds=_SECONDS)
     except DBusError as problem:
         remedy = "apt-get install udisks2; systemctl status udisks2"
-        return error(f"udisks2 does not answer: {problem.text}", remedy)
+        return error(f"udisks2 does not respond: {problem.text}", remedy)
     return ok(f"udisks2 {facts['Version']} answers")
 
 
 async def _polkit(bus: Connection, subject: Subject) -> list[Finding]:
-    """Ask whether the service's user may mount what the udev rule has marked."""
+    """Check whether the service's user may mount what the udev rule has tagged."""
     try:
         facts = await bus.properties(_POLKIT, _AUTHORITY, f"{_POLKIT}.Authority", seconds=_SECONDS)
     except DBusError as problem:
         remedy = "apt-get install polkitd; systemctl status polkit"
-        return [error(f"polkit does not answer: {problem.text}", remedy)]
+        return [error(f"polkit does not respond: {problem.text}", remedy)]
     answers = ok(f"polkit {facts['BackendVersion']} answers")
     user = _name(subject.uid)
     if os.geteuid() != 0:
         # A rule looks at the device, and polkit takes word of that from root only.
-        said = f"whether {user} may mount cameras, polkit tells root only"
+        said = f"whether {user} may mount cameras is only visible to root"
         return [answers, warning(said, "run dockd check as root")]
     try:
         allowed = await _is_allowed(bus, subject.uid)
     except DBusError as problem:
-        return [answers, warning(f"polkit does not say: {problem.text}", "systemctl status polkit")]
+        return [
+            answers,
+            warning(f"polkit failed: {problem.text}", "systemctl status polkit"),
+        ]
     if not allowed:
-        return [answers, error(f"polkit does not let {user} mount cameras", _INSTALL)]
-    return [answers, ok(f"polkit lets {user} mount cameras")]
+        return [answers, error(f"polkit does not allow {user} to mount cameras", _INSTALL)]
+    return [answers, ok(f"polkit allows {user} to mount cameras")]
 
 
 async def _is_allowed(bus: Connection, uid: int) -> bool:

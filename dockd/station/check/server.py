@@ -1,4 +1,4 @@
-"""The server: reached, trusted, speaking tus, taking the token, signing with a pinned key.
+"""The server: reachable, trusted, supports tus, accepts the token, signs with a pinned key.
 
 What is sent to it changes nothing there: OPTIONS, a HEAD of an upload that does not exist,
 and the question for a receipt that it has given before.
@@ -34,7 +34,7 @@ from dockd.station.targets.tus import RECEIPT_WAIT_SECONDS, TUS_VERSION, Abiliti
 
 _EXPIRES_SOON = timedelta(days=30)
 _SKEW = timedelta(seconds=10)
-"""What the way there and the Date header's whole seconds don't account for."""
+"""More than latency and the whole seconds of the Date header explain."""
 _EXPIRED = 10
 """X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL's x509_vfy.h."""
 _NO_UPLOAD = "dockd-check"
@@ -42,14 +42,14 @@ _NO_CLIP = "0" * 64
 
 
 def check(subject: Subject) -> Findings:
-    """Ask the server what can be asked without an upload."""
+    """Check the server as far as possible without an upload."""
     target, clock = _with_located_secrets(subject), subject.machine.clock
     if target.client_certificate is not None:
         yield _client_certificate(target.client_certificate, clock.now())
     if target.receipts_url is None:
         yield warning(
-            "the server gives no receipts, so nothing is ever wiped",
-            "set target.receipts_url, unless that is meant",
+            "the server issues no receipts, so nothing is ever wiped",
+            "set target.receipts_url, unless this is intended",
         )
     try:
         yield from asyncio.run(_ask_server(target, clock, _own(subject)))
@@ -77,14 +77,14 @@ def _client_certificate(path: Path, now: datetime) -> Finding:
 
 @dataclass(frozen=True)
 class _Own:
-    """What this station knows, to hold the server's words against."""
+    """What this station knows, to compare the server's responses with."""
 
     ledger: Path
     clock: Clock
     clip: Clip | None
-    """One that the server has given a receipt for."""
+    """A clip for which the server has issued a receipt."""
     kid: str | None
-    """The key that this station signs with."""
+    """The key with which this station signs."""
 
     def holds(self, head: JournalHead) -> bool:
         """Say whether the journal has an entry; blocks.
@@ -97,7 +97,7 @@ class _Own:
 
 
 def _own(subject: Subject) -> _Own:
-    """Read what can be read; what can't is told by checks of its own."""
+    """Read what is readable; other checks report the rest."""
     path, clock = subject.config.ledger_path, subject.machine.clock
     clip = kid = None
     with suppress(KeyFileError):
@@ -119,7 +119,7 @@ async def _ask_server(target: TargetConfig, clock: Clock, own: _Own) -> list[Fin
 
 
 class _Server:
-    """Conversations with one server."""
+    """Requests to one server."""
 
     def __init__(self, target: TargetConfig, client: httpx.AsyncClient, clock: Clock) -> None:
         self._target = target
@@ -138,7 +138,7 @@ class _Server:
         return await ask(self._client, request, self._clock)
 
     async def look_over(self, own: _Own) -> AsyncIterator[Finding]:
-        """Yield what there is to say of the server.
+        """Yield the findings about the server.
 
         Raises:
             TransientError: there was no answer.
@@ -148,7 +148,9 @@ class _Server:
         yield _speaks(url, options)
         now = self._clock.now()
         if self._tls is not None:
-            yield ok(f"{self._tls.version()}: the server's certificate has its name and is trusted")
+            yield ok(
+                f"{self._tls.version()}: the certificate matches the server's name and is trusted"
+            )
             peer = self._tls.getpeercert() or {}
             ends = ssl.cert_time_to_seconds(str(peer["notAfter"]))
             yield _expiry("the server's certificate", datetime.fromtimestamp(ends, UTC), now)
@@ -167,7 +169,7 @@ class _Server:
                 yield await self._anchor(receipts_url, own, own.kid)
 
     async def _anchor(self, url: str, own: _Own, kid: str) -> Finding:
-        """Hold the journal against the newest anchor of it that the server has."""
+        """Compare the journal with the server's newest anchor."""
         nonce = fresh_nonce(Randomness())
         reply = await self._ask("GET", f"{url}anchors/{kid}", {"Dockd-Nonce": nonce})
         if reply.status != 200:
@@ -177,22 +179,22 @@ class _Server:
             token = reply.body.decode("ascii", "replace")
             head = verify_anchor(token, keys, nonce=nonce, kid=kid).journal
             if head is None:
-                return ok("the server has no manifest that this station's key has signed")
+                return ok("the server has no manifest signed by this station's key")
             if await in_thread(own.holds, head):
-                return ok(f"the journal holds entry {head.seq}, the newest that the server knows")
+                return ok(f"the journal has entry {head.seq}, the newest known to the server")
         except (StatementError, LedgerError) as problem:
             return failure(problem)
         return error(
-            f"the server knows an entry {head.seq} of the journal that is not here: the ledger was"
-            " set back, or another station uses this key",
-            "see journal.forked in docs/operate.md; wipes are held",
+            f"the server knows an entry {head.seq} that is not in the journal: the ledger was"
+            " rolled back, or another station uses this key",
+            "see journal.forked in docs/operate.md; wipes are suspended",
         )
 
     async def _receipt(self, url: str, clip: Clip | None) -> Finding:
         if clip is None or clip.manifest is None:
             return ok(
-                "no clip has a receipt yet: that the server signs with a pinned key, and knows"
-                " this station's, shows with the first"
+                "no clip has a receipt yet: the first will show that the server signs with a pinned"
+                " key and has enrolled this station"
             )
         nonce = fresh_nonce(Randomness())
         headers = {
@@ -205,8 +207,8 @@ class _Server:
             return ok(f"the server has clip {clip.id}, and is reading it back")
         if reply.problem.code == "clip-not-stored":
             return error(
-                f"the server no longer has clip {clip.id}, for which it gave a receipt",
-                "find out what happened to its store before any camera is wiped",
+                f"the server no longer has clip {clip.id}, for which it issued a receipt",
+                "investigate its store before any camera is wiped",
             )
         if reply.status != 200:
             return failure(to_error(reply))
@@ -217,10 +219,10 @@ class _Server:
             answer = reply.headers.get("Dockd-Answer", "")
             verify_answer(answer, keys, nonce=nonce, receipt_token=token)
         except StatementError as problem:
-            return failure(problem, "check target.receiver_keys, and who answers there")
+            return failure(problem, "check target.receiver_keys, and which server responds there")
         return ok(
-            f"the receipt of clip {clip.id}, asked for again, is signed by the pinned key"
-            f" {receipt.receiver.kid}; which key signs the next shows with it"
+            f"the receipt of clip {clip.id}, requested again, is signed by the pinned key"
+            f" {receipt.receiver.kid}; the next receipt may be signed by another"
         )
 
 
@@ -230,18 +232,18 @@ def _speaks(url: str, reply: Reply) -> Finding:
     except TransientError as problem:
         return failure(problem)
     if "Tus-Version" in reply.headers:
-        return ok(f"{url} answers, and speaks tus {TUS_VERSION}")
+        return ok(f"{url} responds, and supports tus {TUS_VERSION}")
     if reply.is_redirect or reply.status >= 400:
         return failure(to_error(reply))
     return warning(
-        f"{url} answers, but does not say that it speaks tus",
-        "check target.url, and that a proxy before it lets OPTIONS through",
+        f"{url} responds, but does not announce tus",
+        "check target.url, and that a reverse proxy lets OPTIONS through",
     )
 
 
 def _let_in(what: str, reply: Reply, *, known: bool) -> Finding:
     if known:
-        return ok(f"the server lets this station in, as far as {what} go")
+        return ok(f"the server accepts this station for {what}")
     return failure(to_error(reply))
 
 
@@ -249,7 +251,7 @@ def _skew(reply: Reply, now: datetime) -> Finding:
     try:
         there = parsedate_to_datetime(reply.headers.get("Date", ""))
     except ValueError:
-        return ok("the server does not tell its time")
+        return ok("the server does not send its time")
     skew = now - there.astimezone(UTC)
     if abs(skew) > _SKEW:
         apart = (
@@ -257,16 +259,16 @@ def _skew(reply: Reply, now: datetime) -> Finding:
         )
         return warning(
             f"this station's clock is {apart} the server's",
-            "see which of them is wrong: timedatectl, on both",
+            "check which is wrong: run timedatectl on both",
         )
-    return ok("this station's clock and the server's agree")
+    return ok("the clocks of station and server agree")
 
 
 def _expiry(what: str, ends: datetime, now: datetime) -> Finding:
     days = (ends - now).days
-    renew = "renew it, then restart the service that shows it: see docs/operate.md, Rotation"
+    renew = "renew it, then restart the service that uses it: see docs/operate.md, Rotation"
     if ends <= now:
-        return error(f"{what} has expired on {ends:%Y-%m-%d}", renew)
+        return error(f"{what} expired on {ends:%Y-%m-%d}", renew)
     if ends - now < _EXPIRES_SOON:
         return warning(f"{what} expires in {days} days, on {ends:%Y-%m-%d}", renew)
     return ok(f"{what} is valid until {ends:%Y-%m-%d}, {days} days")

@@ -1,4 +1,4 @@
-"""Ledger, spool and the disks that they are on."""
+"""Ledger, spool and their disks."""
 
 import contextlib
 import os
@@ -18,17 +18,17 @@ _RUN_AS_SERVICE = "run dockd check as root, or as the user whom the service runs
 
 
 def check_ledger(subject: Subject) -> Findings:
-    """Read the whole ledger: SQLite's own check, then the journal's chain."""
+    """Check the whole ledger: SQLite's integrity check, then the journal's chain."""
     path, state = subject.config.ledger_path, subject.config.station.state
     if not os.access(state, os.F_OK):
-        yield ok(f"there is no {state} yet; the first start makes it")
+        yield ok(f"there is no {state} yet; the first start creates it")
         return
     if not os.access(state, os.R_OK | os.X_OK):
-        yield warning(f"{state} can't be looked into", _RUN_AS_SERVICE)
+        yield warning(f"{state} can't be read", _RUN_AS_SERVICE)
         return
     yield from _writable(subject, state, _files(state))
     if not path.exists():
-        yield ok(f"there is no {path} yet; the first start makes it")
+        yield ok(f"there is no {path} yet; the first start creates it")
         return
     try:
         ledger = Ledger(path, subject.machine.clock, read_only=True)
@@ -39,11 +39,11 @@ def check_ledger(subject: Subject) -> Findings:
         if faults := ledger.database.faults():
             yield error(
                 f"{path} is damaged: {'; '.join(faults)}",
-                "stop dockd, keep the file, and restore the last backup: see docs/operate.md",
+                "stop dockd, keep the file, and restore the latest backup: see docs/operate.md",
             )
             return
         head = ledger.journal.verify()
-        yield ok(f"{path} is whole, and so is the journal's chain of {head.seq} entries")
+        yield ok(f"{path} is intact, and so is the journal's chain of {head.seq} entries")
     except JournalBrokenError as problem:
         yield failure(problem, "see docs/operate.md, The journal is broken")
     except LedgerError as problem:
@@ -53,7 +53,7 @@ def check_ledger(subject: Subject) -> Findings:
 
 
 def check_spool(subject: Subject) -> Findings:
-    """See that ciphertext can be written, and that the disk holds what the budget allows."""
+    """Check that ciphertext can be written, and that the disk has space for the budget."""
     config = subject.config
     folder = config.spool_folder
     try:
@@ -62,7 +62,7 @@ def check_spool(subject: Subject) -> Findings:
         place = folder if folder.is_dir() else _existing(folder)
         free = subject.machine.files.free_bytes(place)
     except PermissionError as refused:
-        yield warning(f"{refused.filename} can't be looked into", _RUN_AS_SERVICE)
+        yield warning(f"{refused.filename} can't be read", _RUN_AS_SERVICE)
         return
     yield from _writable(subject, place, files)
     used = sum(sizes)
@@ -73,29 +73,29 @@ def check_spool(subject: Subject) -> Findings:
     if free <= reserve:
         yield error(
             f"{folder}: the disk is full ({said}; {shown_size(reserve)} stay in reserve)",
-            "free some disk, or see why uploads are slow; ingest waits meanwhile",
+            "free disk space, or check why uploads are slow; ingest waits",
         )
     elif used >= budget:
         yield error(
-            f"{folder}: the budget is used up ({said})",
-            "see why uploads are slow, or raise spool.budget; ingest waits meanwhile",
+            f"{folder}: the budget is exhausted ({said})",
+            "check why uploads are slow, or raise spool.budget; ingest waits",
         )
     elif used + free - reserve < budget:
         yield warning(
-            f"{folder}: the disk is full before the budget is used up ({said})",
-            "free some disk, or lower spool.budget to what there is",
+            f"{folder}: the disk is full before the budget is exhausted ({said})",
+            "free disk space, or lower spool.budget to what is available",
         )
     else:
         yield ok(f"{folder}: {said}")
 
 
 def _existing(folder: Path) -> Path:
-    """Return the nearest folder above one that is not there."""
+    """Return the nearest existing parent of a folder."""
     return next(parent for parent in folder.parents if parent.is_dir())
 
 
 def _files(folder: Path) -> dict[Path, os.stat_result]:
-    """Return the files of a folder; one that the daemon removes meanwhile is left out."""
+    """Return the files of a folder, without those that the daemon removes meanwhile."""
     files = {}
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -109,7 +109,7 @@ def _writable(subject: Subject, folder: Path, files: Mapping[Path, os.stat_resul
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         yield error(
             f"{folder} is on a file system that is mounted read-only",
-            "look for disk errors with dmesg, then mount it read-write",
+            "check dmesg for disk errors, then mount it read-write",
         )
         return
     shut = _shut(subject, {folder: folder.stat(), **files})

@@ -1,4 +1,4 @@
-"""What the doctor looks over: a configuration, and the machine that it is for."""
+"""The subject of the checks: a configuration and its machine."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,25 +12,25 @@ from dockd.station.config import Config
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that a station runs on; a test replaces its parts."""
+    """The machine of the station; a test replaces its parts."""
 
     clock: Clock = field(default_factory=Clock)
     files: Files = field(default_factory=Files)
     udev: Udev = field(default_factory=SystemUdev)
     bus_address: str | None = None
-    """The D-Bus to ask on instead of the system's."""
+    """The D-Bus to use instead of the system's."""
     root: Path = Path("/")
-    """Below which rules, and what systemd keeps of the service, are looked for."""
+    """The root for rules and for what systemd keeps of the service."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked over."""
+    """What is checked."""
 
     config: Config
     machine: Machine
     uid: int
-    """The user whom the service runs as."""
+    """The user that the service runs as."""
 
     @property
     def uses_usb(self) -> bool:

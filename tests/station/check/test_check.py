@@ -191,7 +191,7 @@ def test_a_daemon_that_does_not_answer_is_an_error(
         mute.listen()
         found = worst(patient.findings(daemon.check_daemon))
     assert found.level is Level.ERROR
-    assert "does not answer" in found.what
+    assert "does not respond" in found.what
 
 
 def test_a_running_station_is_looked_over_beside_its_daemon(tmp_path: Path) -> None:
@@ -205,5 +205,5 @@ def test_a_running_station_is_looked_over_beside_its_daemon(tmp_path: Path) -> N
         found = list(examine(config, Machine()))
         assert station.stop() == 0
     said = "\n".join(finding.what for _, finding in found)
-    assert "the daemon runs as process" in said
+    assert "the daemon is running as process" in said
     assert healthy(finding for name, finding in found if name in {"ledger", "server", "daemon"})

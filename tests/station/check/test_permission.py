@@ -85,7 +85,7 @@ def test_a_station_that_may_mount_cameras_is_told_so(installed: Patient, bus: Bu
 def test_a_polkit_that_lets_another_user_mount_is_an_error(installed: Patient, bus: Bus) -> None:
     found = worst(asked(installed, bus, Udisks(), Polkit(allowed=installed.uid + 1)))
     assert found.level is Level.ERROR
-    assert "polkit does not let" in found.what
+    assert "polkit does not allow" in found.what
 
 
 @as_root
@@ -154,7 +154,7 @@ def test_what_is_plugged_in_is_held_against_the_profiles(installed: Patient, bus
     assert nameless.level is Level.ERROR
     assert "no serial number" in nameless.what
     assert stick.level is Level.OK
-    assert "fits no profile" in stick.what
+    assert "matches no profile" in stick.what
 
 
 def test_a_camera_that_the_udev_rule_has_not_marked_is_an_error(

@@ -77,12 +77,12 @@ def test_a_server_that_is_as_it_should_be_is_told_in_full(
     assert healthy(findings)
     said = "\n".join(finding.what for finding in findings)
     for part in (
-        "speaks tus 1.0.0",
+        "supports tus 1.0.0",
         "TLSv1.3",
         "90 days",
-        "this station's clock and the server's agree",
-        "as far as uploads go",
-        "as far as receipts go",
+        "the clocks of station and server agree",
+        "the server accepts this station for uploads",
+        "the server accepts this station for receipts",
         "no clip has a receipt yet",
     ):
         assert part in said
@@ -191,7 +191,7 @@ def test_another_kind_of_server_is_told_from_one_of_tus(patient: Patient) -> Non
         finally:
             page.shutdown()
             thread.join()
-    assert "does not say that it speaks tus" in findings[0].what
+    assert "does not announce tus" in findings[0].what
     assert worst(findings).level is Level.ERROR
 
 
@@ -227,7 +227,7 @@ def about_the_journal(site: Site) -> Finding:
 def test_a_journal_that_the_server_knows_is_held_against_its_anchor(site: Site) -> None:
     found = about_the_journal(site)
     assert found.level is Level.OK
-    assert "the newest that the server knows" in found.what
+    assert "the newest known to the server" in found.what
 
 
 def test_a_journal_that_began_anew_is_an_error(site: Site) -> None:
@@ -235,7 +235,7 @@ def test_a_journal_that_began_anew_is_an_error(site: Site) -> None:
     Ledger(site.folder / "camden" / "ledger.db", Clock()).close()
     found = about_the_journal(site)
     assert found.level is Level.ERROR
-    assert "that is not here" in found.what
+    assert "that is not in the journal" in found.what
 
 
 def test_a_receipt_that_was_given_is_asked_for_again_and_verified(site: Site) -> None:
