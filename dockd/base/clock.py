@@ -1,4 +1,7 @@
-"""Time as a seam: reading clocks, and waiting."""
+"""Time as a seam: reading clocks, and waiting.
+
+Waits and time limits run on the event loop's own clock; a simulation brings a loop as well.
+"""
 
 import asyncio
 import math
@@ -94,7 +97,7 @@ class Timeout:
         await self._timeout.__aexit__(kind, error, trace)
 
     def restart(self, seconds: float | None) -> None:
-        """Set the limit to so many seconds from now; None: no limit. Expired, it stays so."""
+        """Set the limit to some seconds from now; None: no limit. Once expired, it stays so."""
         if self._timeout is not None and not self._timeout.expired():
             now = asyncio.get_running_loop().time()
             self._timeout.reschedule(None if seconds is None else now + seconds)

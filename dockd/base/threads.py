@@ -61,7 +61,7 @@ class Pool:
         self._running: set[int] = set()
         """The threads on which a call runs now."""
         self.abandoned = False
-        """Whether nobody waits for its calls any more; see :func:`left_behind`."""
+        """Whether its calls are no longer awaited; see :func:`left_behind`."""
         _pools.add(self)
 
     @property
@@ -93,7 +93,7 @@ class Pool:
 
 
 def left_behind() -> int:
-    """Return how many calls that nobody waits for still run; Python waits for them at its exit."""
+    """Return how many abandoned calls still run; Python waits for them when it exits."""
     return sum(pool.running for pool in list(_pools) if pool.abandoned)
 
 

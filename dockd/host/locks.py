@@ -1,4 +1,4 @@
-"""One process at a time: a lock file that the kernel frees with whoever holds it."""
+"""One process at a time: a lock file, which the kernel frees when its holder ends."""
 
 import contextlib
 import fcntl
