@@ -146,7 +146,7 @@ class Transition:
     kind: str
     """Of the journal's entry."""
     event: str | None = None
-    """Of the log, where that tells of it clip by clip."""
+    """Of the log, if it has one for each clip."""
     present: bool | None = None
     """Whether it is on its camera from then on, and was not before; None: as it was."""
 

@@ -13,18 +13,18 @@ Kind = Literal["video", "sidecar"]
 
 
 class Standing(StrEnum):
-    """What whoever stands before a docked camera wants to know."""
+    """Camera status for the officer."""
 
     WORKING = "working"
-    """Something is to be done yet: leave it docked."""
+    """Work is pending: leave it docked."""
     SAFE = "safe"
-    """Nothing on it waits for anything: it can be taken."""
+    """Nothing is pending: safe to take."""
     STUCK = "stuck"
-    """What could be done is done; the rest waits for a person."""
+    """Done as far as possible; the rest needs operator action."""
 
 
 class Doing(StrEnum):
-    """What is done with a docked camera at the moment."""
+    """What dockd is doing with a docked camera."""
 
     NOTHING = "nothing"
     """It waits: for its clips' receipts, for the next look, or to be taken."""
@@ -51,7 +51,7 @@ Pausable = Literal["uploads", "wipes"]
 
 @dataclass(frozen=True)
 class Pause:
-    """A person's order to hold something."""
+    """An operator's order to pause something."""
 
     what: Pausable
     reason: str
@@ -160,7 +160,7 @@ class Clip:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return a text of at most so many characters: its beginning, an ellipsis and its end."""
+    """Return a text of at most ``limit`` characters: its beginning, an ellipsis and its end."""
     if len(text) <= limit:
         return text
     tail = (limit - 1) // 2

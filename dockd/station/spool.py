@@ -232,7 +232,7 @@ class Spool:
         if not marker.exists():
             if expected and not any(self.path(sha256).exists() for sha256 in expected):
                 raise SpoolError(
-                    f"{self.folder} holds none of the {len(expected)} ciphertexts that it should",
+                    f"{self.folder} holds none of the {len(expected)} expected ciphertexts",
                     hint="mount the spool's disk, or set spool.path right; only if all of them are"
                     f" lost for good: touch {marker}",
                 )
@@ -342,10 +342,10 @@ class Spool:
         )
         if free + self.used - size < self.reserve:
             return SpoolDiskFullError(
-                detail, hint="free some disk: it is not clips on their way that fill it"
+                detail, hint="free disk space: other files than clips fill it"
             )
         return SpoolFullError(
-            detail, hint="uploads make room; if they stand still, look at target.down"
+            detail, hint="uploads make room; if they have stopped, check target.down"
         )
 
     def free(self) -> int:
@@ -473,7 +473,7 @@ class Spool:
             self._going.discard(sha256)
         self._freed.set()
         if self._wanted is not None and not self._in_line:
-            with contextlib.suppress(SpoolError):  # whoever wants the room asks for himself
+            with contextlib.suppress(SpoolError):  # a waiting clip asks by itself
                 shortage = await self._ask(self._shortage, self._wanted)
                 if shortage is None and not self._in_line:
                     self._wanted = None
@@ -484,7 +484,7 @@ class Spool:
         cause = error.__cause__
         why = cause.strerror if isinstance(cause, OSError) else error.detail
         told = SpoolError(
-            f"{self.folder}: what nobody needs any more can't be removed: {why}",
+            f"{self.folder}: delivered ciphertext can't be removed: {why}",
             hint="check the disk that holds the spool; dockd tries again",
         )
         self._incidents.failed(events.spool_failed(), told)
@@ -543,7 +543,7 @@ class Spool:
             if error.errno in _FULL:
                 raise (SpoolFullError if self._sizes else SpoolDiskFullError)(
                     f"the disk under {self.folder} is full",
-                    hint="free some disk; ingest goes on by itself",
+                    hint="free disk space; ingest resumes by itself",
                 ) from error
             raise SpoolError(
                 f"{error.filename or self.folder}: {error.strerror}",

@@ -98,7 +98,7 @@ def test_an_empty_mount_point_is_not_taken_for_the_spool(tmp_path: Path) -> None
     sha256 = store(spool, b"ciphertext")
     expected = {sha256: len(b"ciphertext")}
     (tmp_path / "disk").rename(tmp_path / "elsewhere")
-    with pytest.raises(SpoolError, match="holds none of the 1 ciphertexts") as caught:
+    with pytest.raises(SpoolError, match="holds none of the 1 expected ciphertexts") as caught:
         open_spool(tmp_path / "disk", expected=expected)
     assert "mount" in caught.value.hint
     shutil.rmtree(tmp_path / "disk")
@@ -499,7 +499,7 @@ def test_a_spool_that_uploads_empty_is_full_and_one_that_other_files_fill_needs_
         assert not waiting.room
         assert shown(incidents) == ["spool.disk_full"]
         assert of_incident(incidents.shown()[0]).needs_person
-        assert "free some disk" in incidents.shown()[0].error.hint
+        assert "free disk space" in incidents.shown()[0].error.hint
         await waiting.cancel()
 
     run(main)

@@ -19,7 +19,7 @@ from dockd.station.pipeline.pauses import Pauses
 from dockd.station.pipeline.upload import Uploader
 from dockd.station.spool import Spool
 
-_RESTORE = "restore it from the server's backup: dockd show tells what is known of it"
+_RESTORE = "restore it from the server's backup; dockd show has its details"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Scope:
 
 @dataclass
 class _Outcome:
-    """What became of an order, clip by clip."""
+    """An order's outcome, clip by clip."""
 
     number: int
     at: str
@@ -44,8 +44,8 @@ class _Outcome:
         self._refuse(what, hint, camera=clip.camera.id, clip=clip.id, path=clip.name)
 
     def refuse_camera(self, camera: str) -> None:
-        what = f"camera {camera} is not docked, and can't be looked at"
-        self._refuse(what, "dock it: that is as good as an order", camera=camera)
+        what = f"camera {camera} is not docked and can't be scanned"
+        self._refuse(what, "dock it: docking scans it again", camera=camera)
 
     def _refuse(
         self, what: str, hint: str, *, camera: str, clip: int | None = None, path: str | None = None
@@ -110,7 +110,7 @@ class Orders:
             try:
                 await self._take_up(clip, order, outcome)
             except (LedgerError, TransitionError, NotFoundError) as error:
-                outcome.refuse(clip, error.message, "look at its state, and order it again")
+                outcome.refuse(clip, error.message, "check its state and order it again")
         if order.camera is not None and not scope.dockings:
             outcome.refuse_camera(order.camera)
         self._uploader.wake()
@@ -161,7 +161,7 @@ class Orders:
         )
 
     async def _take_up(self, clip: Clip, order: ResyncOrder, outcome: _Outcome) -> None:
-        """Give a clip another try, as far as the order goes and the clip is still to be had."""
+        """Retry a clip, as far as the order covers it and the clip still exists."""
         match clip.state:
             case State.UNREADABLE if order.failed or order.clip is not None:
                 await self._read_again(clip, outcome)
@@ -194,7 +194,7 @@ class Orders:
     # Hold, go on
 
     async def pause(self, order: PauseOrder, uid: int) -> list[PauseView]:
-        """Hold uploads or wipes; returns what is held now.
+        """Pause uploads or wipes; returns what is paused.
 
         Raises:
             ApiError: the order would be over already.
@@ -202,14 +202,14 @@ class Orders:
         """
         if order.until is not None and order.until <= timestamp(self._clock.now()):
             raise ApiError(
-                422, "order-invalid", f"{order.until} is past", hint="name a moment to come"
+                422, "order-invalid", f"{order.until} is past", hint="name a future time"
             )
         whats = sorted(set(order.what))
         await self._pauses.pause(whats, reason=order.reason, until=order.until, uid=uid)
         return self.held()
 
     async def resume(self, order: ResumeOrder, uid: int) -> list[PauseView]:
-        """Go on with uploads or wipes; returns what still is held.
+        """Resume uploads or wipes; returns what is still paused.
 
         Raises:
             LedgerError: the order can't be kept.
@@ -218,7 +218,7 @@ class Orders:
         return self.held()
 
     def held(self) -> list[PauseView]:
-        """Return what is held."""
+        """Return what is paused."""
         return [pause_view(pause) for pause in self._pauses.current()]
 
 

@@ -70,7 +70,7 @@ class Reader:
             LedgerError: the reader is closed.
         """
         if not self._is_open:
-            raise LedgerError("the daemon is about to end", hint="ask again when it is back")
+            raise LedgerError("the daemon is shutting down", hint="retry when it is running again")
         return await self._thread.run(function)
 
     # On the thread

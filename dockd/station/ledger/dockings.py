@@ -17,7 +17,7 @@ from dockd.station.model import Camera, Clip, FileStat, FoundFile, whole_path
 _AT_ONCE = 1000
 """Files of a look that are entered in one transaction."""
 _TURN = 0.001
-"""Seconds between two of those, in which whoever waits for the ledger gets it."""
+"""Seconds between two of those, in which other threads get the ledger."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Dockings:
             )
             docking = int(cursor.lastrowid or 0)
             self._journal.append("camera.docked", camera.id, None, docking=docking, place=place)
-            # By name, size and time alone, nobody can tell that it is the same recording.
+            # Name, size and time alone don't prove that it is the same recording.
             for clip in self._queries.select(
                 "camera = ? AND present AND state = 'unreadable'", camera.id
             ):

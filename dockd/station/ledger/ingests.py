@@ -212,7 +212,7 @@ class Ingests:
         """Note that a clip's ciphertext is gone or damaged: back to found, to be read again.
 
         Raises:
-            TransitionError: nobody needs its ciphertext here.
+            TransitionError: its ciphertext is not needed here.
         """
         with self._db.transaction():
             self._clips.change(

@@ -22,20 +22,22 @@ _STATEMENTS = {"former_manifest": "str?", "former_receipt": "str?", "former_answ
 _LEFT = {"path": "str", "state": "str"}
 
 KINDS: Mapping[str, Kind] = {
-    "camera.docked": Kind("A camera is in the dock.", _DOCKING),
-    "camera.undocked": Kind("A camera left.", {"docking": "int"}),
-    "clip.found": Kind("A look at a camera saw a new clip.", {"path": "str", "size": "int"}),
-    "clip.vanished": Kind("A clip is gone from its camera by another hand than dockd's.", _LEFT),
-    "clip.replaced": Kind("Another content is at a clip's path on its camera.", _LEFT),
+    "camera.docked": Kind("A camera was docked.", _DOCKING),
+    "camera.undocked": Kind("A camera was undocked.", {"docking": "int"}),
+    "clip.found": Kind("A scan of a camera found a new clip.", {"path": "str", "size": "int"}),
+    "clip.vanished": Kind("A clip is gone from its camera, and dockd did not remove it.", _LEFT),
+    "clip.replaced": Kind("The file at a clip's path on its camera has other content.", _LEFT),
     "clip.ingesting": Kind("A clip is being read.", {}),
-    "clip.ingest_interrupted": Kind("Reading broke off; the clip is read again.", {"error": "str"}),
+    "clip.ingest_interrupted": Kind(
+        "Reading was interrupted; the clip is read again.", {"error": "str"}
+    ),
     "clip.unreadable": Kind(
         "A clip can't be read, or is too large.", {"error": "str", "detail": "str"}
     ),
     "clip.spooled": Kind(
         "A clip's ciphertext is durable in the spool, and its manifest is signed; `recovered`"
-        " where it was found there, and the ledger didn't know it, `renewed` where it was"
-        " signed anew: by a new key, or because a clock had dated it into the future." + _FORMER,
+        " if the ledger did not know it, `renewed` if it was signed again: by a new key, or"
+        " because its time was in the future." + _FORMER,
         {
             "clip_id": "str",
             "plaintext_sha256": "str",
@@ -47,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
         },
     ),
     "clip.rejoined": Kind(
-        "A clip that was read is one that waits in the spool already, by its number.",
+        "A clip that was read is already in the spool, under this number.",
         {"into": "int"},
     ),
     "clip.returned": Kind("A clip in the spool is on its camera again.", {"docking": "int"}),
@@ -57,25 +59,24 @@ KINDS: Mapping[str, Kind] = {
     ),
     "clip.uploading": Kind("A clip is on its way to the target.", {}),
     "clip.uploaded": Kind("The target has all bytes of a clip.", {}),
-    "clip.rejected": Kind("The server never will store a clip.", {"detail": "str"}),
-    "receipt.refused": Kind("A receipt releases nothing.", {"problem": "str"}),
-    "wipe.refused": Kind("A check before a wipe did not hold.", {"problem": "str"}),
+    "clip.rejected": Kind("Permanently rejected by the server.", {"detail": "str"}),
+    "receipt.refused": Kind("An invalid receipt; it releases no wipe.", {"problem": "str"}),
+    "wipe.refused": Kind("A check before a wipe failed.", {"problem": "str"}),
     "clip.taken_up": Kind(
-        "An order, by the number of its entry, or a new docking gives a clip another try; a receipt"
-        " that it had counts no longer." + _FORMER,
+        "A clip is retried because of an order, given by the number of its entry, or a new docking;"
+        " a receipt that it had is void." + _FORMER,
         {"order": "int?", "docking": "int?", "before": "str"} | _STATEMENTS,
     ),
     "order.resync": Kind(
-        "A person, by uid, ordered to look again now: at a clip, at the camera that is named,"
-        " or at everything.",
+        "An operator, by uid, requested a resync of a clip, of the named camera, or of everything.",
         {"uid": "int", "named": "str?", "failed": "bool", "reupload": "bool"},
     ),
     "order.pause": Kind(
-        "A person, by uid, ordered to hold uploads or wipes.",
+        "An operator, by uid, paused uploads or wipes.",
         {"uid": "int", "what": "str", "reason": "str", "until": "str?"},
     ),
     "order.resume": Kind(
-        "A person, by uid, ordered to go on with uploads or wipes.",
+        "An operator, by uid, resumed uploads or wipes.",
         {"uid": "int", "what": "str"},
     ),
     "clip.acknowledged": Kind(
@@ -83,7 +84,7 @@ KINDS: Mapping[str, Kind] = {
         {"clip_id": "str", "receipt_sha256": "str", "answer_sha256": "str?"},
     ),
     "clip.confirmed": Kind(
-        "The receiver stands by the receipt of a clip that is to be wiped; further times in a row"
+        "The receiver confirmed the receipt of a clip that is to be wiped; repeated confirmations"
         " are not entered." + _FORMER,
         {
             "receipt_sha256": "str",
@@ -93,11 +94,12 @@ KINDS: Mapping[str, Kind] = {
         },
     ),
     "clip.disowned": Kind(
-        "The receiver has lost a clip that it had given a receipt for; it is read again." + _FORMER,
+        "The receiver has lost a clip that it had issued a receipt for; the clip is read again."
+        + _FORMER,
         {"receipt_sha256": "str"} | _STATEMENTS,
     ),
     "wipe.begun": Kind("A clip is about to be removed from its camera.", {"policy": "str"}),
-    "wipe.undone": Kind("A wipe that was cut short has left this clip as it was.", {}),
+    "wipe.undone": Kind("An interrupted wipe has left this clip as it was.", {}),
     "wipe.damaged": Kind(
         "After a wipe, files that were not to go were gone or changed.", {"paths": "list[str]"}
     ),

@@ -35,7 +35,7 @@ class Orders:
 
     def send_again(self, clip: Clip, order: int) -> None:
         """Have a clip uploaded again out of the spool: rejected → spooled; see `read_again`."""
-        self._take_up(clip, Happening.SENT_AGAIN, order)
+        self._take_up(clip, Happening.SENT_AGAIN, order, receipt=None, answer=None)
 
     def restart_upload(self, clip: Clip, order: int) -> None:
         """Forget what a target has of a clip that is on its way; see `read_again`."""
@@ -49,7 +49,7 @@ class Orders:
             self._clips.change(clip, happening, detail, upload_url=None, **columns)
 
     def pause(self, pauses: Sequence[Pause]) -> None:
-        """Keep an order to hold something; it replaces an earlier one."""
+        """Keep an order to pause something; it replaces an earlier one."""
         with self._db.transaction():
             for pause in pauses:
                 self._db.execute(
@@ -61,14 +61,14 @@ class Orders:
                 self._journal.append("order.pause", None, None, **detail, uid=pause.uid)
 
     def resume(self, whats: Sequence[Pausable], uid: int) -> None:
-        """Keep an order to go on."""
+        """Keep an order to resume."""
         with self._db.transaction():
             for what in whats:
                 self._db.execute("DELETE FROM pauses WHERE what = ?", (what,))
                 self._journal.append("order.resume", None, None, what=what, uid=uid)
 
     def forget_pause(self, pause: Pause) -> None:
-        """Drop an order that is over; one that has replaced it stays."""
+        """Drop an order that has expired; one that has replaced it stays."""
         with self._db.transaction():
             self._db.execute(
                 "DELETE FROM pauses WHERE what = ? AND since = ?", (pause.what, pause.since)

@@ -127,7 +127,7 @@ class Queries:
         return self.select(where, camera.id, slim=True)
 
     def stuck(self, camera: Camera) -> int:
-        """Return how many clips of a docked camera wait for a person."""
+        """Return how many clips of a docked camera need operator action."""
         return self._count(f"camera = ? AND {_LIVE} AND state IN {listed(STUCK)}", camera.id)
 
     def to_resync(self) -> list[Clip]:

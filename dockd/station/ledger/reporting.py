@@ -156,7 +156,7 @@ class Reporting:
             state: only those that are shown in this state.
             since: only those found at this moment or later.
             before: only those with a smaller number.
-            limit: at most so many.
+            limit: how many, at most.
         """
         conditions = ["1"]
         if camera is not None:

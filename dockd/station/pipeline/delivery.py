@@ -212,7 +212,7 @@ class Delivery:
         )
 
     async def reject(self, error: RejectedError) -> None:
-        """Leave the clip to a person; raises LedgerError."""
+        """Leave the clip for operator action; raises LedgerError."""
         await to_the_end(self._means.ledger.uploads.reject, self.clip, error.event, error.message)
         events.clip_rejected(error, **self.about)
 

@@ -70,7 +70,7 @@ def recover(ledger: Ledger, spool: Spool, station: str, keys: Sequence[VerifyKey
 def renew(
     ledger: Ledger, spool: Spool, key: SigningKey, now: datetime, *, synchronised: bool | None
 ) -> None:
-    """Sign manifests of what waits in the spool anew, where they are no good any more; blocks.
+    """Sign manifests of what waits in the spool again, where they are no longer valid; blocks.
 
     Those that another key than today's has signed: whatever made an operator give the station a
     new key, the receiver may take the old one's word no more, and a journal that was set back

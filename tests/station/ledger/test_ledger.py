@@ -1,3 +1,4 @@
+import re
 import sqlite3
 import stat
 import threading
@@ -46,6 +47,7 @@ from dockd.station.lifecycle import (
 )
 from dockd.station.model import Camera, Clip, FileStat, FoundFile, Match, Pause
 from tests.clocks import FakeClock
+from tests.pages import ROOT
 from tests.support import ALICE, BOB, fill, make_manifest, small_disk
 
 CAMERA = Camera("generic", "CAM-0001")
@@ -306,6 +308,17 @@ def test_what_is_in_the_table_happens_as_it_says(
 
 def rows_of(ledger: Ledger) -> list[tuple[object, ...]]:
     return [tuple(row) for row in ledger.database.execute("SELECT * FROM clips")]
+
+
+def test_states_are_written_in_one_place() -> None:
+    for module in (ROOT / "dockd" / "station" / "ledger").glob("*.py"):
+        if module.name in {"clips.py", "schema.py"}:
+            continue
+        source = module.read_text()
+        assert "INSERT INTO clips" not in source, module
+        assert "DELETE FROM clips" not in source, module
+        for written in re.findall(r"UPDATE clips SET (.*?) WHERE", source, re.DOTALL):
+            assert not re.search(r"\b(state|present|since)\b", written), module
 
 
 def test_what_happens_to_a_clip_that_is_not_there_is_not_found(
