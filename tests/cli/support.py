@@ -241,5 +241,5 @@ def _json(view: View) -> Response:
 
 
 def refuse(code: int, detail: str, hint: str = "") -> Response:
-    """An answer that is an error."""
+    """An error response."""
     return JSONResponse({"error": "not-found", "detail": detail, "hint": hint}, code)

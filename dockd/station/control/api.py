@@ -1,4 +1,4 @@
-"""The control API, as it is offered on the Unix socket."""
+"""The control API on the Unix socket."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,21 +21,21 @@ from dockd.station.control.requests import ClipQuery, PauseOrder, ResumeOrder, R
 from dockd.station.control.views import CLIPS_AT_ONCE, Status
 
 QUIET_SECONDS = 10.0
-"""How often a watcher hears of the daemon when nothing changes."""
+"""The interval of comments to a client when nothing changes."""
 _LONGEST_ORDER = 64 * 1024
 """Bytes."""
 _PATIENCE = 20.0
-"""Seconds after which the answer no longer waits for an order to be carried out."""
+"""Seconds that a response waits for an order to be carried out."""
 
 OrderT = TypeVar("OrderT", bound=BaseModel)
 
 
 class Api:
-    """What the control API does; a station that has begun its work plugs in here."""
+    """The control API; a station registers its orders here once its work has begun."""
 
     def __init__(self, feed: StatusFeed, reader: Reader) -> None:
         self.orders: Orders | None = None
-        """Carries orders out; None before the work has begun, and after its end."""
+        """Carries out orders; None before the work begins, and after it ends."""
         self._feed = feed
         self._reader = reader
         self._streams = streaming.Streams()
@@ -115,11 +115,11 @@ class Api:
     @property
     def _ready(self) -> Orders:
         if self.orders is None:
-            raise ApiError(503, "starting", "the station is not at work", hint="try again soon")
+            raise ApiError(503, "starting", "the station is not ready", hint="retry in a moment")
         return self.orders
 
     async def _carried_out(self, order: Awaitable[Any]) -> Any:
-        """Wait for an order, which goes on whatever becomes of whoever gave it."""
+        """Wait for an order, which continues even if its client disconnects."""
         task = asyncio.ensure_future(order)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -139,7 +139,7 @@ async def _openapi(_request: Request) -> Response:
 
 
 def _uid(request: Request) -> int:
-    """Return who asks, as the kernel says."""
+    """Return the client's uid, as given by the kernel."""
     uid: int = request.state.uid
     return uid
 

@@ -1,4 +1,4 @@
-"""Keeps the station's status up to date, and hands it to whoever watches."""
+"""Keeps the station's status up to date, and gives it to clients."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -13,48 +13,48 @@ from dockd.station.control.snapshot import Parts, compose
 from dockd.station.control.views import Status
 
 _WATCHED = 0.25
-"""Seconds between two statuses while somebody watches."""
+"""Seconds between two statuses while a client follows."""
 _UNWATCHED = 5.0
 _PATIENCE = 1.0
-"""Seconds that ledger and disk get to answer before a status goes out without them."""
+"""Seconds to wait for ledger and disk before a status is sent without them."""
 _SHARE = 4
-"""Reading the ledger may take one part in so many of the time."""
+"""Reading the ledger may take 1/4 of the time."""
 _FREE_NEWS = 64 * 2**20
-"""Bytes by which the free disk space has to change to be told by itself."""
+"""The change of free disk space, in bytes, that counts as a change by itself."""
 _NOTHING = Facts(clips={}, cameras={}, stuck=[], oldest_unacknowledged=None)
 
 Read = tuple[Facts, int]
-"""What the ledger knows, and the free bytes of the spool's disk."""
+"""The ledger's facts, and the free bytes of the spool's disk."""
 
 
 class StatusFeed:
-    """The status of a station, from when its parts are there."""
+    """The status of a station, once its parts exist."""
 
     def __init__(self) -> None:
         self._parts: Parts | None = None
         self._read: Read = (_NOTHING, 0)
         self._reading: asyncio.Future[Read] | None = None
         self._status: Status | None = None
-        """The status as of the last look, once somebody watches."""
+        """The latest status, once a client follows."""
         self._watchers = 0
         self._wanted = asyncio.Event()
         self._begun = self._ended = 0
-        """How many times the status was made anew."""
+        """How often the status was refreshed."""
         self._refreshed = asyncio.Event()
         self._stopping = False
 
     def current(self) -> Status:
-        """Return the status now; clips and totals are as they were a moment ago.
+        """Return the current status; clips and totals may be a moment old.
 
         Raises:
             ApiError: the work has not begun.
         """
         if self._parts is None or not self._ended:
-            raise ApiError(503, "starting", "the work has not begun", hint="look again in a moment")
+            raise ApiError(503, "starting", "the work has not begun", hint="retry in a moment")
         return compose(self._parts, *self._read)
 
     async def fresh(self) -> Status:
-        """Return the status now, clips and totals too, unless the ledger or the disk hangs.
+        """Return the current status, including clips and totals, unless ledger or disk hang.
 
         Raises:
             ApiError: the work has not begun.
@@ -66,7 +66,7 @@ class StatusFeed:
         return self.current()
 
     async def changes(self) -> AsyncGenerator[Status, None]:
-        """Yield the status now, then whenever it differs; a slow reader misses some."""
+        """Yield the current status, then each change; a slow reader misses some."""
         seen: Status | None = None
         with self._watching():
             while not self._stopping:
@@ -106,7 +106,7 @@ class StatusFeed:
             )
 
     def stop(self) -> None:
-        """End what watches."""
+        """End all streams."""
         self._stopping = True
         self._tell()
 
@@ -118,7 +118,7 @@ class StatusFeed:
         """Read ledger and disk.
 
         Raises:
-            DockdError: they can't be read, or don't answer; the next look finds their answer.
+            DockdError: they can't be read, or don't respond; the next refresh uses their response.
         """
         if self._reading is None:
             docked = parts.docked()
@@ -128,14 +128,14 @@ class StatusFeed:
         await asyncio.wait({self._reading}, timeout=_PATIENCE)
         if not self._reading.done():
             raise LedgerError(
-                "ledger or spool have not answered yet", hint="look at their disk; see dmesg"
+                "ledger or spool have not responded yet", hint="check their disk; see dmesg"
             )
         reading, self._reading = self._reading, None
         self._read = reading.result()
 
 
 def _is_same(one: Status | None, other: Status) -> bool:
-    """Say whether nothing has changed; other people's use of the disk is not news at once."""
+    """Return whether nothing has changed; small changes of free disk space don't count."""
     if one is None or abs(one.spool.free - other.spool.free) > _FREE_NEWS:
         return False
     spool = replace(one.spool, free=other.spool.free)

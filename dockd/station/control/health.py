@@ -1,4 +1,4 @@
-"""Health for supervisors and load balancers: is the process alive, has its work begun."""
+"""Health checks for supervisors and load balancers: liveness and readiness."""
 
 from collections.abc import Callable
 

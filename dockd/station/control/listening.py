@@ -1,4 +1,4 @@
-"""Where the control API listens: a Unix socket for a group, and a port for what may be seen."""
+"""Listeners: a Unix socket for a group, and a port for the public app."""
 
 import contextlib
 import socket
@@ -20,7 +20,7 @@ _UCRED = struct.Struct("3i")
 
 @dataclass(frozen=True)
 class Listener:
-    """A socket that is bound, and its address as people write it."""
+    """A bound socket, and its address as text."""
 
     socket: socket.socket
     address: str
@@ -28,7 +28,7 @@ class Listener:
 
 @contextlib.contextmanager
 def unix_listener(path: Path, randomness: Randomness | None = None) -> Iterator[Listener]:
-    """Listen on a socket file with mode 0660, which takes the place of a dead daemon's.
+    """Listen on a socket file with mode 0660; replaces the socket of a dead daemon.
 
     The group is that of the process, or the folder's where its set-group-ID bit is set.
 
@@ -63,7 +63,7 @@ def unix_listener(path: Path, randomness: Randomness | None = None) -> Iterator[
 
 
 def _refuse_living(path: Path) -> None:
-    """Make sure that nobody listens.
+    """Make sure that no other process listens.
 
     Raises:
         OSError: somebody does.
@@ -97,7 +97,7 @@ def tcp_listener(host: str, port: int) -> Iterator[Listener]:
 
 
 class PeerProtocol(BoundedProtocol):
-    """HTTP over a Unix socket; requests know who asks, as ``request.state.uid``."""
+    """HTTP over a Unix socket; ``request.state.uid`` is the client's."""
 
     def on_message_begin(self) -> None:
         """Expect the headers, of a request by whoever has connected."""

@@ -198,7 +198,7 @@ def _gauges(status: Status) -> Iterator[Metric]:
     yield _gauge(
         "dockd_spool_disk_reserve_bytes", "What the spool leaves free of its disk.", spool.reserve
     )
-    yield _gauge("dockd_spool_waiting", "Whether ingest waits for room.", spool.waiting)
+    yield _gauge("dockd_spool_waiting", "Whether ingest waits for space.", spool.waiting)
     if target.reachable is not None:
         yield _gauge("dockd_target_reachable", "Whether the server answers.", target.reachable)
     if target.last_success is not None:

@@ -34,44 +34,46 @@ def document() -> dict[str, Any]:
             "description": "Offered on the daemon's Unix socket. Errors are a Problem.",
         },
         "paths": {
-            "/v1/status": {"get": _answer("How the station is.", views.Status)},
+            "/v1/status": {"get": _answer("The status of the station.", views.Status)},
             "/v1/events": {
                 "get": _operation(
-                    "The same at once and on every change, at most four times a second: events"
+                    "The status at once and on every change, at most four times a second: events"
                     " named status whose data is a Status; a comment at least every 10 seconds.",
                     {"text/event-stream": {"schema": {"type": "string"}}},
                 )
             },
             "/v1/clips": {
                 "get": _answer(
-                    "Clips, the newest first, at most 1000; with the header Dockd-More: true,"
-                    " there are more, of smaller numbers (before).",
+                    "Clips, the newest first, at most 1000; if the header Dockd-More is true,"
+                    " there are more, with smaller numbers (before).",
                     views.ClipView,
                     many=True,
                 )
                 | {"parameters": _parameters()}
             },
             "/v1/clips/{name}": {
-                "get": _answer("All that is known of a clip.", views.ClipStory)
+                "get": _answer("Everything known about a clip.", views.ClipStory)
                 | {
                     "parameters": [
                         {
                             "name": "name",
                             "in": "path",
                             "required": True,
-                            "description": "Its number, its clip id or the beginning of it, its"
-                            " path or its file's name; 409 where several are called that.",
+                            "description": "Its number, its clip id or a prefix of it, its"
+                            " path or its file name; 409 if it is ambiguous.",
                             "schema": {"type": "string"},
                         }
                     ]
                 }
             },
             "/v1/resync": {
-                "post": _answer("Look again now.", views.ResyncAnswer, order=requests.ResyncOrder)
+                "post": _answer(
+                    "Resync: rescan and retry now.", views.ResyncAnswer, order=requests.ResyncOrder
+                )
             },
             "/v1/pause": {
                 "post": _answer(
-                    "Hold uploads or wipes; what is held.",
+                    "Pause uploads or wipes; returns what is paused.",
                     views.PauseView,
                     many=True,
                     order=requests.PauseOrder,
@@ -79,7 +81,7 @@ def document() -> dict[str, Any]:
             },
             "/v1/resume": {
                 "post": _answer(
-                    "Go on with uploads or wipes; what still is held.",
+                    "Resume uploads or wipes; returns what is still paused.",
                     views.PauseView,
                     many=True,
                     order=requests.ResumeOrder,
@@ -118,8 +120,8 @@ def _operation(summary: str, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "summary": summary,
         "responses": {
-            "200": {"description": "It is so.", "content": content},
-            "default": {"description": "It is not done, and why.", "content": problem},
+            "200": {"description": "Success", "content": content},
+            "default": {"description": "Error response", "content": problem},
         },
     }
 

@@ -1,6 +1,6 @@
-"""The bay display and the technicians' page: their routes, and what they show of a status.
+"""The bay display and the technicians' page: their routes, and their data.
 
-Everything here is read-only, names no clip, and holds no secret.
+Everything here is read-only, without clip names and secrets.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -24,18 +24,18 @@ from dockd.station.control.views import BayTile, CameraView, Display, Stage, Sta
 FOLDER: Traversable = resources.files("dockd.station.control") / "display"
 """The pages' files."""
 QUIET_SECONDS = 4.0
-"""How often a page hears of its daemon when nothing changes; it waits three times as long."""
+"""The interval of events when nothing changes; a page waits three times as long."""
 
 
 class Feed(Protocol):
-    """Where the station's status comes from."""
+    """The source of the station's status."""
 
     def current(self) -> Status:
-        """Return the status now."""
+        """Return the current status."""
         ...
 
     def changes(self) -> AsyncIterator[Status]:
-        """Yield the status now, then each that differs."""
+        """Yield the current status, then each different one."""
         ...
 
 
@@ -49,10 +49,10 @@ def routes(
     """Return the routes of the pages, of their files and of the data that they show.
 
     Args:
-        feed: tells the station's status.
-        columns: how many tiles of the bay display stand beside each other; 0: as they fit.
-        folder: where the pages' files are.
-        quiet_seconds: how often a page hears of its daemon when nothing changes.
+        feed: the source of the station's status.
+        columns: columns of the bay display; 0: as many as fit.
+        folder: the folder of the pages' files.
+        quiet_seconds: the interval of events when nothing changes.
     """
     assets = Assets(folder)
     streams = streaming.Streams()

@@ -1,4 +1,4 @@
-"""How the control API refuses a request."""
+"""Error responses of the control API."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from dockd.station.control.views import Problem
 
 
 class ApiError(Exception):
-    """A request that is not answered, and why."""
+    """A refused request, and why."""
 
     def __init__(self, status: int, error: str, detail: str, *, hint: str = "") -> None:
         super().__init__(detail)
@@ -22,7 +22,7 @@ class ApiError(Exception):
 
 
 def unknown(what: str, *, hint: str) -> ApiError:
-    """Return the refusal of something that is not there."""
+    """Return the error for something that does not exist."""
     return ApiError(404, "unknown", what, hint=hint)
 
 
@@ -38,7 +38,7 @@ async def _failed(_request: Request, error: Exception) -> Response:
 
 async def _unforeseen(_request: Request, _error: Exception) -> Response:
     # What it was, is in the log: it may name what is not for everybody who asks.
-    hint = "report it with what the daemon's log says of it (library.complained)"
+    hint = "report it with the daemon's log (library.complained)"
     return _answer(UnforeseenError(hint=hint), 500)
 
 
@@ -57,7 +57,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     problem = Problem(
         error="method-not-allowed" if error.status_code == 405 else "unknown",
         detail=f"there is no {request.method} {request.scope['path']}",
-        hint="openapi.json on the control socket lists what there is",
+        hint="see openapi.json on the control socket",
     )
     return _json(problem, error.status_code, error.headers)
 

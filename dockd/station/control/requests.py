@@ -11,13 +11,13 @@ _Moment = Annotated[str, Field(pattern=MOMENT_PATTERN), AfterValidator(MomentFor
 
 
 class Request(BaseModel):
-    """What a client asks for; unknown members are refused."""
+    """A client's request; unknown members are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ClipQuery(Request):
-    """Which clips are asked for; nothing set means the newest of all."""
+    """A query for clips; without members, the newest of all."""
 
     camera: str | None = None
     """A serial or a camera's id."""
@@ -25,26 +25,26 @@ class ClipQuery(Request):
     since: _Moment | None = None
     """Found at or after this moment."""
     before: int | None = Field(default=None, ge=1, le=2**63 - 1)
-    """Only clips of smaller numbers: where the answer before this one ended."""
+    """Only clips with smaller numbers: for the next page."""
     limit: int = Field(default=1000, ge=1, le=1_000_000)
-    """An answer has at most 1000, and Dockd-More says whether there are more: ask again with the
-    smallest number of this one as ``before``."""
+    """A response has at most 1000, and Dockd-More says whether there are more: pass the smallest
+    number of this one as ``before``."""
 
 
 class ResyncOrder(Request):
-    """What to look at again now; nothing set means everything that is docked."""
+    """A resync; without members, of all docked cameras."""
 
     camera: str | None = None
     """A serial, a camera's id, or a bay."""
     clip: int | None = Field(default=None, ge=1, le=2**63 - 1)
     failed: bool = False
-    """Take up rejected and unreadable clips again."""
+    """Retry rejected and unreadable clips."""
     reupload: bool = False
-    """The server lost what it had: send it again, receipts and all."""
+    """The server lost data: upload it again."""
 
 
 class PauseOrder(Request):
-    """Hold uploads, wipes, or both."""
+    """Pause uploads, wipes, or both."""
 
     what: list[Literal["uploads", "wipes"]] = Field(min_length=1)
     reason: str = Field(min_length=1, max_length=200)
@@ -52,6 +52,6 @@ class PauseOrder(Request):
 
 
 class ResumeOrder(Request):
-    """Let uploads, wipes, or both go on."""
+    """Resume uploads, wipes, or both."""
 
     what: list[Literal["uploads", "wipes"]] = Field(min_length=1)

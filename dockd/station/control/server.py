@@ -1,4 +1,4 @@
-"""Serves the control API and the bay display, beside the station's work."""
+"""Serves the control API and the bay display, concurrently with the station's work."""
 
 import asyncio
 import contextlib
@@ -29,22 +29,22 @@ from dockd.station.control.reading import Reader
 from dockd.station.control.snapshot import Parts
 
 GRACE_SECONDS = 1.0
-"""How long answers may take to end once a stop was asked for."""
+"""The time for responses to finish when shutting down."""
 _MOST_CONNECTIONS = 64
 """On each listener."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _Offer = tuple[AbstractContextManager[Listener], ASGIApp, type[BoundedProtocol]]
-"""Where something is offered, what, and how it is spoken."""
+"""An address, an application, and its protocol."""
 
 
 class Control:
-    """What can be asked of a station, and ordered."""
+    """The control API, the bay display and metrics of a station."""
 
     def __init__(
         self, config: Config, counted: Metrics, incidents: Incidents, randomness: Randomness
     ) -> None:
-        """Make it; nothing listens yet.
+        """Create it without listening yet.
 
         Args:
             config: the station's.
@@ -62,7 +62,7 @@ class Control:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Listen for as long as the context lasts; what can't be listened on is told."""
+        """Listen within the context; addresses that can't be listened on are logged."""
         servers: list[_Server] = []
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._reader.aclose)
@@ -90,7 +90,7 @@ class Control:
             yield tcp_listener(*self._config.address), self._display(), BoundedProtocol
 
     def _display(self) -> ASGIApp:
-        """Return what is offered on the port: to be read only, no clip's name, no secret."""
+        """Return the read-only public app: no clip names, no secrets."""
         hosts = ["*"]
         if self._config.address is not None and self._config.address[0] in _LOOPBACK:
             # A web page from elsewhere may make its own name point here (DNS rebinding).
@@ -109,7 +109,7 @@ class Control:
         return None if self._api.orders is not None else "the work has not begun"
 
     async def work(self, parts: Parts, orders: Orders) -> None:
-        """Tell of a station that is at work, and take orders for it, until cancelled."""
+        """Serve the status of a station and accept orders for it, until cancelled."""
         # Closed where it fails and is begun again.
         self._reader.open()
         self._api.orders = orders
@@ -122,7 +122,7 @@ class Control:
 
 
 class _Server(BoundedServer):
-    """A server of one listener, which tells where that is."""
+    """A server of one listener, which logs its address."""
 
     def __init__(
         self,
@@ -135,19 +135,19 @@ class _Server(BoundedServer):
         self._listener = listener
 
     async def serve_listener(self) -> None:
-        """Serve until ``should_exit``; what ends it before is told, and ends nothing else."""
+        """Serve until ``should_exit``; an error is logged, and affects nothing else."""
         try:
             await self.serve(sockets=[self._listener.socket])
         except Exception as error:  # noqa: BLE001  # the work goes on without
             events.control_failed(UnforeseenError.of(error))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         await super().startup(sockets)
         events.control_listens(address=self._listener.address)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let answers end, for a while; a client that reads no more holds nothing up."""
+        """Wait a while for responses to finish; a client that no longer reads does not block it."""
         asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abort)
         await super().shutdown(sockets)
 

@@ -1,4 +1,4 @@
-"""Server-sent events, the side that sends; ``event_stream`` has the side that reads.
+"""Server-sent events: the server's side; ``event_stream`` is the client's.
 
 Source: HTML Living Standard (WHATWG), section 9.2 "Server-sent events".
 """
@@ -16,7 +16,7 @@ from dockd.station.control.problems import ApiError
 from dockd.station.control.views import Status, View
 
 MOST = 48
-"""Streams of a listener at once; the rest of its connections is for short questions."""
+"""Concurrent streams of a listener; its other connections are for short requests."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -45,11 +45,11 @@ class Streams:
         when_quiet: Callable[[Status], bytes],
         quiet_seconds: float,
     ) -> Response:
-        """Answer with what changes, for as long as the client listens.
+        """Answer with changes for as long as the client is connected.
 
         Args:
             request: what is answered; a HEAD gets no events.
-            changes: yields the status at once, then each that differs.
+            changes: yields the status at once, then each different one.
             encode: makes an event of a status.
             when_quiet: makes the sign of life that is sent when nothing has changed for a
                 while.
@@ -61,14 +61,17 @@ class Streams:
 
     @contextmanager
     def one_more(self) -> Iterator[None]:
-        """Count a stream for as long as the context lasts.
+        """Count a stream within the context.
 
         Raises:
-            ApiError: there are as many as there may be.
+            ApiError: the limit is reached.
         """
         if self._open >= MOST:
             raise ApiError(
-                503, "busy", f"{MOST} already follow the station", hint="end one of them"
+                503,
+                "busy",
+                f"the limit of {MOST} event streams is reached",
+                hint="close one of them",
             )
         self._open += 1
         try:
@@ -78,7 +81,7 @@ class Streams:
 
 
 class _Stream(StreamingResponse):
-    """The answer that is one of a listener's streams while it is sent."""
+    """A response that counts as one of a listener's streams while it is sent."""
 
     def __init__(self, streams: Streams, events: AsyncIterator[bytes]) -> None:
         super().__init__(events, media_type="text/event-stream", headers=HEADERS)

@@ -50,53 +50,53 @@ class View:
 
 
 class Verdict(StrEnum):
-    """How a station is, in one word; ``dockd status`` has an exit code for each."""
+    """The state of a station in one word; ``dockd status`` has an exit code for each."""
 
     WELL = "well"
-    """Nothing is under way, and there is no trouble."""
+    """Nothing in progress, and no trouble."""
     WORKING = "working"
-    """Clips are on their way, or something is tried again, by itself."""
+    """Clips are in progress, or something is being retried."""
     NEEDS_PERSON = "needs-person"
-    """Something goes on only when somebody does something."""
+    """Needs operator action."""
 
 
 class Stage(StrEnum):
-    """What goes on with a docked camera."""
+    """Camera stage."""
 
     LOOKING = "looking"
     READING = "reading"
     UPLOADING = "uploading"
     WAITING = "waiting"
-    """Its clips wait: for the server, for room in the spool, for a pause to end."""
+    """Its clips wait for the server, for space in the spool, or for a pause to end."""
     WIPING = "wiping"
     DONE = "done"
     """Safe to take."""
     STUCK = "stuck"
-    """What could be done is done; the rest waits for a person."""
+    """Everything possible is done; the rest needs operator action."""
     FAILING = "failing"
-    """It can't be worked on right now, and is tried again."""
+    """It can't be processed now, and is retried."""
     REFUSED = "refused"
-    """It matches a profile, but is not taken."""
+    """It matches a profile, but is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble(View):
-    """Something that keeps something else from going on."""
+    """Something that blocks a clip, a camera or the station."""
 
     event: str
-    """The name of the log event that tells of it."""
+    """The name of its log event."""
     needs_person: bool
-    """Whether it never ends by itself."""
+    """Whether it needs operator action."""
     what: str
-    """What happened, in a sentence."""
+    """What happened, in one sentence."""
     hint: str
     """What a person can do."""
     since: Moment
     next_try: Moment | None = None
-    """When dockd tries again by itself; None where it doesn't, or at the next look."""
+    """When dockd retries; None: never, or at the next scan."""
     failures: int = 1
     count: int = 1
-    """How many troubles it stands for: of very many alike, the last shown stands for the rest."""
+    """The number of troubles it represents: among very many, the last one represents the rest."""
     camera: str | None = None
     clip: int | None = None
     path: str | None = None
@@ -104,7 +104,7 @@ class Trouble(View):
 
 @dataclass(frozen=True, kw_only=True)
 class Work(View):
-    """A clip that is being read or sent right now."""
+    """A clip that is being read or sent now."""
 
     clip: int
     camera: str
@@ -114,18 +114,18 @@ class Work(View):
     total: int
     """Bytes, as is ``done``."""
     rate: float
-    """Bytes a second, of late."""
+    """Recent throughput, in bytes per second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeftAloneView(View):
-    """Files on a camera that no rule of its profile selects or ignores: nobody has read them."""
+    """Files on a camera that match no rule of its profile, and were not read."""
 
     files: int = 0
     size: int = 0
     """Bytes."""
     suspect: int = 0
-    """How many may be recordings, and need a person."""
+    """How many may be recordings, and need operator action."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,38 +140,38 @@ class CameraView(View):
     docking: int | None
     docked_at: Moment
     looked_at: Moment | None = None
-    """When the last complete look at its files began."""
+    """When the last complete scan of its files began."""
     looked_from: int | None = None
-    """The journal's newest entry then; a resync is over once it is no older than the order."""
+    """The journal's newest entry then; a resync is done once it is no older than the order."""
     stage: Stage
     safe_to_take: bool
     clips: dict[StateName, int]
     """Live clips of this camera by state."""
     bytes_total: int
-    """Of the clips that this docking has to bring to the server."""
+    """Of the clips to upload in this docking."""
     bytes_done: int
-    """Of these, how many are there, an upload under way counted by its offset."""
+    """Of these, how many are uploaded; an upload in progress counts by its offset."""
     seconds_left: float | None
-    """Until it is safe to take, as far as can be told."""
+    """Estimated time until it is safe to take."""
     left_alone: LeftAloneView = LeftAloneView()
     troubles: list[Trouble]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PauseView(View):
-    """An order to hold uploads or wipes."""
+    """A pause of uploads or wipes."""
 
     what: Literal["uploads", "wipes"]
     reason: str
     since: Moment
     until: Moment | None
     by: int
-    """The uid of who ordered it."""
+    """The uid of the user who requested it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpoolView(View):
-    """The spool and the disk that it is on."""
+    """The spool and its disk."""
 
     used: int
     budget: int
@@ -179,7 +179,7 @@ class SpoolView(View):
     """Free bytes of the disk."""
     reserve: int
     waiting: bool
-    """Whether ingest waits for room."""
+    """Whether ingest waits for space."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,37 +188,37 @@ class TargetView(View):
 
     url: str
     reachable: bool | None
-    """None: nothing was sent to it yet."""
+    """None: not contacted yet."""
     last_success: Moment | None
     gives_receipts: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogView(View):
-    """The log, which the work doesn't wait for."""
+    """The log, which does not delay the work."""
 
     lines_lost: int = 0
-    """Since the daemon began."""
+    """Since the daemon started."""
     failing: str | None = None
-    """Why lines can't be written now; None where they can."""
+    """Why lines can't be written now; None: they can."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StationView(View):
-    """Who answers."""
+    """The station that responds."""
 
     id: str
     version: str
     since: Moment
-    """When its work began: at its start, or with the configuration that it was reloaded with."""
+    """When its work began: at its start, or with a reloaded configuration."""
     pid: int
     process_since: Moment | None = None
-    """When the process began."""
+    """When the process started."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status(View):
-    """All of it: what ``dockd status --json`` prints."""
+    """The output of ``dockd status --json``."""
 
     v: Literal[1] = 1
     at: Moment
@@ -229,16 +229,16 @@ class Status(View):
     bays: list[str]
     """The configured bays, occupied or not, in the order of the configuration."""
     clips: dict[StateName, int]
-    """All clips that the ledger knows, by state."""
+    """All clips in the ledger, by state."""
     oldest_unacknowledged: Moment | None
     work: list[Work]
     troubles: list[Trouble]
-    """Everything that is stuck, cameras' troubles among it; what needs a person first."""
+    """All troubles, including those of cameras; those that need operator action first."""
     pauses: list[PauseView]
     spool: SpoolView
     target: TargetView
     rates: dict[Literal["ingest", "upload"], float]
-    """Bytes a second over the whole station, of late."""
+    """Recent throughput of the whole station, in bytes per second."""
     log: LogView = LogView()
 
 
@@ -255,15 +255,15 @@ class ClipView(View):
     size: int
     state: StateName
     present: bool
-    """Whether it still is on its camera, as far as is known."""
+    """Whether it is still on its camera, as far as known."""
     found: Moment
     since: Moment
-    """Since when it has been in this state."""
+    """When it entered this state."""
     trouble: Trouble | None = None
 
 
 CLIPS_AT_ONCE = 1000
-"""Clips in one answer, at most: what it costs the daemon is bounded, whoever asks for how many."""
+"""The maximum of clips in one response, which bounds its cost to the daemon."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +278,7 @@ class JournalLine(View):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipStory(View):
-    """All that is known of one clip: what ``dockd show`` prints."""
+    """Everything known about one clip: the output of ``dockd show --json``."""
 
     v: Literal[1] = 1
     clip: ClipView
@@ -291,7 +291,7 @@ class ClipStory(View):
 
 @dataclass(frozen=True, kw_only=True)
 class ResyncAnswer(View):
-    """What an order was applied to."""
+    """The result of a resync."""
 
     v: Literal[1] = 1
     order: int
@@ -300,7 +300,7 @@ class ResyncAnswer(View):
     clips: list[int]
     """The clips whose state it changed."""
     refused: list[Trouble]
-    """What could not be done, and why."""
+    """What was refused, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,17 +318,17 @@ class BayTile(View):
     """Bytes, as is ``done``."""
     seconds_left: float | None
     left_alone: int = 0
-    """Files on the camera that nobody has read; with any, a tile is not green."""
+    """Files on the camera that were not read; with any, a tile is not green."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Display(View):
-    """What the bay display shows."""
+    """The data of the bay display."""
 
     v: Literal[1] = 1
     at: Moment
     version: str
-    """Of dockd; a page of another version loads itself anew."""
+    """The version of dockd; a page of another version reloads itself."""
     station: str
     verdict: Verdict
     tiles: list[BayTile]
@@ -336,12 +336,12 @@ class Display(View):
     paused: list[PauseView]
     target_reachable: bool | None
     columns: int = 0
-    """Of the dock; 0: as they fit the screen."""
+    """Columns of the dock; 0: as many as fit the screen."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem(View):
-    """An answer that is an error."""
+    """An error response."""
 
     error: str
     """A stable name."""

@@ -13,7 +13,7 @@ class TargetHealth:
 
     def __init__(self, url: str, clock: Clock, incidents: Incidents) -> None:
         self.reachable: bool | None = None
-        """None: nothing was sent to it yet."""
+        """None: not contacted yet."""
         self.last_success: datetime | None = None
         self.successes = 0
         """Clips that have gone through."""
