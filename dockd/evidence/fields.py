@@ -39,11 +39,11 @@ SecretPath = Annotated[Path, Field(strict=False), AfterValidator(_resolve_secret
 def _endpoint(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError("an address starts with https:// or http:// and names a host")
+        raise ValueError("an address must start with https:// or http:// and have a host")
     if not {"@", "?", "#"}.isdisjoint(value):
-        raise ValueError("an address has no user, query or fragment; credentials come from files")
+        raise ValueError("an address has no user, query or fragment; credentials are in files")
     if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
-        raise ValueError("plain http:// is for loopback only; use https://")
+        raise ValueError("http:// is allowed for loopback only; use https://")
     return value if value.endswith("/") else value + "/"
 
 
@@ -62,7 +62,7 @@ def _resolve_socket(value: object, info: ValidationInfo) -> object:
     folder: Path = (info.context or {}).get("folder", Path())
     path = folder / value
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        raise ValueError(f"a socket's path has at most {_LONGEST_SOCKET_PATH} bytes: {path}")
+        raise ValueError(f"a socket's path may have at most {_LONGEST_SOCKET_PATH} bytes: {path}")
     return path
 
 

@@ -78,10 +78,10 @@ def verify(token: str, keys: Mapping[str, VerifyKey], refused: type[StatementErr
     if statement.header.get("alg") != "EdDSA":
         raise refused("it is not signed with EdDSA", reason="algorithm")
     if "crit" in statement.header or "b64" in statement.header:
-        raise refused("it needs an extension that dockd does not know", reason="extension")
+        raise refused("it requires an unknown extension", reason="extension")
     key = keys.get(statement.kid)
     if key is None:
-        raise refused("it is signed by a key that is not known here", reason="unknown-key")
+        raise refused("it is signed by an unknown key", reason="unknown-key")
     try:
         key.public.verify(statement.signature, statement.signed)
     except InvalidSignature as error:
@@ -112,7 +112,7 @@ def load_json(data: bytes) -> dict[str, Any]:
 
 def _text_only(header: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(header.get("kid", ""), str):
-        raise ValueError("the kid is no text")  # noqa: TRY004  # what callers expect
+        raise ValueError("the kid is not a string")  # noqa: TRY004  # what callers expect
     return header
 
 
@@ -122,14 +122,14 @@ def _decode(part: str) -> bytes:
     except binascii.Error as error:
         raise ValueError("not base64url") from error
     if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != part:
-        raise ValueError("not base64url as an encoder makes it")
+        raise ValueError("not canonical base64url")
     return data
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a member stands twice")
+        raise ValueError("duplicate member")
     for name, value in pairs:
         _check_text(name)
         _check_text(value)
@@ -145,7 +145,7 @@ def _check_text(value: object) -> None:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _integer(digits: str) -> int:

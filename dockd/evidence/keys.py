@@ -74,7 +74,7 @@ class VerifyKey:
         except (ValueError, UnsupportedAlgorithm) as error:
             raise KeyFileError(f"{name} is not a PEM public key", hint=_instead(pem)) from error
         if not isinstance(key, Ed25519PublicKey):
-            raise KeyFileError(f"{name} is not an Ed25519 key", hint="make one with dockd keygen")
+            raise KeyFileError(f"{name} is not an Ed25519 key", hint="use dockd keygen")
         return cls.of(key)
 
     @classmethod
@@ -126,7 +126,7 @@ class SigningKey:
                 f"{path} is not an unencrypted PEM private key", hint=_instead(pem)
             ) from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise KeyFileError(f"{path} is not an Ed25519 key", hint="make one with dockd keygen")
+            raise KeyFileError(f"{path} is not an Ed25519 key", hint="use dockd keygen")
         return cls._of(key)
 
     @classmethod
@@ -160,8 +160,8 @@ def _check_role(pem: bytes, name: str, role: Role | None) -> None:
     found = _ROLE.search(pem)
     if role is not None and found is not None and found[1] != role.encode():
         raise KeyFileError(
-            f"{name} is a {found[1].decode()}'s key, and has to be a {role}'s",
-            hint=f"dockd keygen {role} makes one; see docs/configure.md, Keys",
+            f"{name} is a {found[1].decode()}'s key, but must be a {role}'s",
+            hint=f"dockd keygen {role} generates one; see docs/configure.md, Keys",
         )
 
 
@@ -223,12 +223,12 @@ def read_token(path: Path) -> str:
     if _TOKEN.fullmatch(text):
         return text
     if not text:
-        raise KeyFileError(f"{path} is empty", hint="it holds the token, and nothing else")
+        raise KeyFileError(f"{path} is empty", hint="it must contain the token, and nothing else")
     stray = texts.stray_characters(text)
     what = "several lines" if "\n" in text else stray or "characters that no token has"
     raise KeyFileError(
-        f"{path} holds no bearer token, but {what}",
-        hint="it is one line of letters, digits and - . _ ~ + / =",
+        f"{path} does not contain a bearer token, but {what}",
+        hint="a token is one line of letters, digits and - . _ ~ + / =",
     )
 
 
@@ -275,7 +275,7 @@ def read_secret_file(path: Path) -> bytes:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     guarded = credentials is not None and path.is_relative_to(credentials)
     if not guarded and path.stat().st_mode & 0o077:
-        raise KeyFileError(f"{path} can be read by others than its owner", hint=f"chmod 600 {path}")
+        raise KeyFileError(f"{path} is readable by other users", hint=f"chmod 600 {path}")
     return data
 
 

@@ -28,7 +28,7 @@ def _moment(text: str) -> str:
 
 def _one(value: int) -> int:
     if value != 1:
-        raise ValueError("it is of another version")
+        raise ValueError("incompatible version")
     return value
 
 
@@ -268,7 +268,7 @@ def verify_receipt(token: str, keys: Iterable[VerifyKey], manifest_token: str) -
         raise ReceiptRefusedError("it names other recipients", reason="recipients")
     if is_sealed_later(manifest, _time(receipt.stored_at)):
         raise ReceiptRefusedError(
-            f"it says that the clip was stored at {receipt.stored_at}, before it was sealed at"
+            f"it states that the clip was stored at {receipt.stored_at}, before it was sealed at"
             f" {manifest.sealed_at}",
             reason="stored-before-sealed",
         )
@@ -374,7 +374,7 @@ def _parse(
         raise refused(f"{place}: {first['msg'].lower()}", reason="content") from error
     # The defaults are for those who make one; who reads one has to be told.
     if not {"typ", "v"} <= parsed.model_fields_set:
-        raise refused("it does not say its type and version", reason="content")
+        raise refused("it does not state its type and version", reason="content")
     return parsed
 
 

@@ -73,7 +73,7 @@ def prove(exhibits: Exhibits) -> Iterator[Verification]:
             yield _failed("receipt", exhibits.receipt, error)
             return
         detail = (
-            f"{receipt.receiver.id} re-read and kept the upload of {receipt.station.id}"
+            f"{receipt.receiver.id} read back and stored the upload of {receipt.station.id}"
             f" at {receipt.stored_at}"
         )
         yield Verification("receipt", holds=True, detail=detail)
@@ -84,7 +84,7 @@ def prove(exhibits: Exhibits) -> Iterator[Verification]:
     if exhibits.clip is not None and exhibits.identities:
         yield _plaintext(exhibits.clip, exhibits.identities, manifest)
     else:
-        detail = "not checked, no identity was given"
+        detail = "not checked: no identity given"
         yield Verification("plaintext", holds=True, detail=detail, checked=False)
     heads = _heads(manifest)
     for path in exhibits.anchors:
@@ -172,8 +172,8 @@ def _journal(path: Path, heads: Sequence[JournalHead], telling: _Telling) -> Ver
         return Verification("journal", holds=False, detail=f"it has no {missing} for this clip")
     witnessed = max(head.seq for head in heads)
     detail = (
-        f"unbroken up to entry {end.seq}, witnessed by signed anchors up to entry {witnessed};"
-        f" of this clip it tells up to entry {telling.last}, which is"
+        f"intact up to entry {end.seq}, anchored by signed manifests up to entry {witnessed};"
+        f" the last entry about this clip is {telling.last},"
         f" {'within' if telling.last <= witnessed else 'beyond'} that"
     )
     return Verification("journal", holds=True, detail=detail)

@@ -364,7 +364,7 @@ def test_what_belongs_together_is_verified(dockd: Shell, case: list[str]) -> Non
 def test_it_is_said_that_nobody_has_opened_the_clip(dockd: Shell, case: list[str]) -> None:
     said = dockd(*case[: case.index("--identity")])
     assert (said.code, said.err) == (0, "")
-    assert said.out.splitlines()[-1] == "-      plaintext: not checked, no identity was given"
+    assert said.out.splitlines()[-1] == "-      plaintext: not checked: no identity given"
 
 
 def test_what_does_not_belong_together_ends_with_65(

@@ -83,7 +83,7 @@ def test_a_camera_with_files_that_nobody_has_read_is_not_green(pages: Pages) -> 
     left = LeftAloneView(files=3, size=100)
     with serving(status(camera("1", Stage.DONE), camera("2", Stage.DONE, left_alone=left))) as one:
         page = pages.open(one.url)
-        assert texts_of(page, ".instruction") == ["Safe to take", "Not all was read"]
+        assert texts_of(page, ".instruction") == ["Safe to take", "Not all files read"]
         assert texts_of(page, ".stage") == ["Everything is stored", "3 files not read"]
         first, second = page.locator(".tile").evaluate_all(f"tiles => tiles.map({SHOWN})")
         assert first["colour"] != second["colour"]
@@ -324,7 +324,7 @@ def test_an_unreachable_server_and_a_station_in_need_are_shown(pages: Pages) -> 
     shown = replace(many(6), target=target, verdict=Verdict.NEEDS_PERSON)
     with serving(shown) as daemon:
         assert notices(pages.open(daemon.url)) == [
-            "The server can't be reached. It is tried again until it answers.",
+            "The server is unreachable. Retrying until it responds.",
             "A technician is needed.",
         ]
 

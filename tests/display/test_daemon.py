@@ -125,7 +125,7 @@ def test_an_unreachable_server_is_shown_until_it_answers(
     site.fill("CAM-1", {"a.mp4": b"a"})
     dock.start(dock.configure("CAM-1"))
     page = pages.open(dock.url)
-    notice = page.get_by_text("The server can't be reached. It is tried again until it answers.")
+    notice = page.get_by_text("The server is unreachable. Retrying until it responds.")
     expect(notice).to_be_visible()
     expect(tile(page, "CAM-1").locator(".instruction")).to_have_text("Leave it docked")
     keep_screenshot(page, "daemon-unreachable")
@@ -169,7 +169,7 @@ def test_a_clip_that_can_not_be_read_calls_a_technician_who_reads_why(
         page.get_by_role("link", name="For technicians").click()
         trouble = page.locator("#troubles li")
         expect(trouble).to_contain_text("dockd resync --failed")
-        expect(trouble).to_contain_text("waits for a person")
+        expect(trouble).to_contain_text("needs operator action")
         keep_screenshot(page, "daemon-stuck-technician")
         body = page.locator("body").inner_text()
         assert not any(part in body for part in ("PC1", "20260115", ".mp4"))
@@ -211,7 +211,7 @@ def test_a_camera_that_can_not_be_worked_on_is_shown_as_failing(
     with closing(sqlite3.connect(site.folder / "camden" / "ledger.db")) as other:
         other.execute("BEGIN IMMEDIATE")
         site.fill("CAM-1", {"a.mp4": b"a"})
-        expect_tile(page, "CAM-1", "Leave it docked", "Failed, trying again")
+        expect_tile(page, "CAM-1", "Leave it docked", "Failed, retrying")
     expect_tile(page, "CAM-1", "Safe to take", "Everything is stored")
     assert site.on_camera("CAM-1") == []
 

@@ -34,7 +34,7 @@ def test_a_trouble_is_told_with_its_cause_and_its_remedy(pages: Pages) -> None:
         assert "BWC-00451, clip 4711" in first
         assert "Clip 4711: the server refused it: 413 Content Too Large" in first
         assert "What to do: raise max_clip_size" in first
-        assert "waits for a person" in first
+        assert "needs operator action" in first
         assert "5 tries · next try at" in second
 
 
@@ -69,7 +69,7 @@ def test_server_spool_clips_and_pauses_are_told(pages: Pages) -> None:
         assert "line under repair" in section(page, "Pauses")
         target = replace(shown.target, reachable=False, gives_receipts=False, last_success=None)
         daemon.show(replace(shown, target=target, pauses=[]))
-        expect(page.locator("#server")).to_contain_text("The server can't be reached.")
+        expect(page.locator("#server")).to_contain_text("The server is unreachable.")
         expect(page.locator("#server")).to_contain_text("No: nothing is cleared")
         expect(page.locator("#pauses")).to_have_text("Nothing is paused.")
 
@@ -80,7 +80,7 @@ def test_an_idle_station_says_that_all_is_well(pages: Pages) -> None:
         page = open_page(pages, daemon.url)
         expect(page.locator("#verdict")).to_have_text("All is well.")
         expect(page.locator("#troubles")).to_have_text("Nothing is stuck.")
-        expect(page.locator("#server")).to_contain_text("Nothing was sent yet")
+        expect(page.locator("#server")).to_contain_text("Not contacted yet")
 
 
 def test_nothing_is_well_or_safe_over_files_that_nobody_has_read(pages: Pages) -> None:
@@ -88,10 +88,12 @@ def test_nothing_is_well_or_safe_over_files_that_nobody_has_read(pages: Pages) -
     shown = status(camera("Bay 1", Stage.DONE, left_alone=left), verdict=Verdict.WELL)
     with serving(shown) as daemon:
         page = open_page(pages, daemon.url)
-        expect(page.locator("#verdict")).to_have_text("Nothing is stuck, but not all was read.")
+        expect(page.locator("#verdict")).to_have_text(
+            "Nothing is stuck, but not all files were read."
+        )
         expect(page.locator("#verdict")).not_to_have_attribute("data-verdict", "well")
         row = page.get_by_role("region", name="Cameras").get_by_role("row").nth(1)
-        expect(row).to_contain_text("Not all was read")
+        expect(row).to_contain_text("Not all files read")
         expect(row).not_to_contain_text("Safe to take")
 
 

@@ -233,7 +233,7 @@ def test_a_key_says_whose_it_is_and_openssl_reads_it_all_the_same(
     assert VerifyKey.load(public, role) == VerifyKey.load(public) == key.verify_key
     other: Role = "station" if role == "receiver" else "receiver"
     for load in (lambda: SigningKey.load(private, other), lambda: VerifyKey.load(public, other)):
-        with pytest.raises(KeyFileError, match=f"is a {role}'s key, and has to be a {other}'s"):
+        with pytest.raises(KeyFileError, match=f"is a {role}'s key, but must be a {other}'s"):
             load()
     assert OKPKey.import_key(public.read_bytes()).thumbprint() == key.kid
     made = subprocess.run(

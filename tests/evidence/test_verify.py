@@ -130,7 +130,7 @@ def test_what_belongs_together_is_proved(case: Case) -> None:
     details = " ".join(finding.detail for finding in prove(case.exhibits))
     for told in (case.manifest.clip_id, "camden-07", "evidence-1", content(PLAINTEXT).sha256):
         assert told in details
-    assert "unbroken up to entry 4" in details
+    assert "intact up to entry 4" in details
 
 
 def test_what_is_not_handed_in_is_not_checked(case: Case) -> None:
@@ -138,7 +138,7 @@ def test_what_is_not_handed_in_is_not_checked(case: Case) -> None:
     assert [finding.what for finding in prove(alone) if finding.checked] == ["manifest"]
     case.exhibits = replace(case.exhibits, identities=())
     (unseen,) = [finding for finding in prove(case.exhibits) if not finding.checked]
-    assert (unseen.what, unseen.detail) == ("plaintext", "not checked, no identity was given")
+    assert (unseen.what, unseen.detail) == ("plaintext", "not checked: no identity given")
     case.exhibits = replace(case.exhibits, receipt=None)
     found = [finding.what for finding in prove(case.exhibits) if finding.checked]
     assert found == ["manifest", "ciphertext", "journal"]
@@ -147,7 +147,7 @@ def test_what_is_not_handed_in_is_not_checked(case: Case) -> None:
 def test_a_manifest_by_nobody_known_ends_the_proof(case: Case) -> None:
     case.exhibits = replace(case.exhibits, station_keys=[STRANGER.verify_key])
     assert case.findings() == [("manifest", False)]
-    assert "not known here" in case.failure().detail
+    assert "an unknown key" in case.failure().detail
 
 
 def test_a_receipt_that_counts_for_nothing_ends_the_proof(case: Case) -> None:
@@ -202,18 +202,18 @@ def test_a_statement_of_any_size_is_looked_at(case: Case) -> None:
 
 def test_it_is_said_how_far_the_journal_has_a_witness(case: Case) -> None:
     assert case.journal_finding().detail == (
-        "unbroken up to entry 4, witnessed by signed anchors up to entry 1;"
-        " of this clip it tells up to entry 3, which is beyond that"
+        "intact up to entry 4, anchored by signed manifests up to entry 1;"
+        " the last entry about this clip is 3, beyond that"
     )
     case.anchor(case.entries[1].head)
-    assert "up to entry 2; of this clip it tells up to entry 3, which is beyond" in (
+    assert "up to entry 2; the last entry about this clip is 3, beyond" in (
         case.journal_finding().detail
     )
     case.anchor(case.entries[2].head, case.entries[0].head)
     assert ("anchor", True) in case.findings()
     assert case.journal_finding().detail == (
-        "unbroken up to entry 4, witnessed by signed anchors up to entry 3;"
-        " of this clip it tells up to entry 3, which is within that"
+        "intact up to entry 4, anchored by signed manifests up to entry 3;"
+        " the last entry about this clip is 3, within that"
     )
 
 
@@ -228,7 +228,7 @@ def test_a_later_manifest_does_not_witness_what_was_put_behind_the_anchor(case: 
         " it ends at entry 3, but a manifest names entry 4"
     )
     case.exhibits = replace(case.exhibits, anchors=[])
-    assert "up to entry 3, which is beyond that" in case.journal_finding().detail
+    assert "is 3, beyond that" in case.journal_finding().detail
 
 
 def test_an_anchor_by_nobody_known_is_a_finding_and_witnesses_nothing(case: Case) -> None:
@@ -236,7 +236,7 @@ def test_an_anchor_by_nobody_known_is_a_finding_and_witnesses_nothing(case: Case
     case.anchor(case.entries[2].head, key=stranger)
     assert case.failure().what == "anchor"
     assert case.failure().detail.startswith(f"{case.folder}/anchor-0.jws: ")
-    assert "witnessed by signed anchors up to entry 1" in case.journal_finding().detail
+    assert "anchored by signed manifests up to entry 1" in case.journal_finding().detail
 
 
 @pytest.mark.parametrize("branch", ["anchor", "manifest"])

@@ -161,7 +161,7 @@ def test_a_login_before_the_server_is_told_as_that(site: Site, nginx: Nginx) -> 
     digests = site.fill("CAM-1", {"a.mp4": b"a"})
     station = start(site, nginx)
     event = station.wait_for("target.down")
-    assert "asks for a login (Basic)" in event["detail"]
+    assert "requires a login (Basic)" in event["detail"]
     assert "nginx" in event["detail"]
     assert "auth_basic off" in event["hint"]
     nginx.start()

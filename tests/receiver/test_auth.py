@@ -206,5 +206,5 @@ def test_tls_files_that_can_not_be_used_are_named(tmp_path: Path, tls_site: Site
     with pytest.raises(KeyFileError, match="TLS"):
         tls_context(tls_site.config.listen)
     (tmp_path / "localhost.key").chmod(0o644)
-    with pytest.raises(KeyFileError, match="can be read by others"):
+    with pytest.raises(KeyFileError, match="is readable by other users"):
         tls_context(tls_site.config.listen)

@@ -52,7 +52,7 @@ def _decoded_lines(line: bytes, source: IO[bytes]) -> Iterator[bytes]:
     while line and not line.strip():
         line = source.readline(_MAX_LINE)
     if _without_newline(line) != _BEGIN:
-        raise AgeError("its ASCII armor does not begin as it must")
+        raise AgeError("its ASCII armor has no valid beginning")
     size = _FULL_LINE
     while (line := _without_newline(source.readline(_MAX_LINE))) != _END:
         if size < _FULL_LINE:
@@ -62,7 +62,7 @@ def _decoded_lines(line: bytes, source: IO[bytes]) -> Iterator[bytes]:
         yield data
     while rest := source.readline(_MAX_LINE):
         if rest.strip():
-            raise AgeError("something follows its ASCII armor")
+            raise AgeError("unexpected data after its ASCII armor")
 
 
 def _without_newline(line: bytes) -> bytes:

@@ -32,14 +32,14 @@ def decode(text: str) -> tuple[str, bytes]:
         raise ValueError("it mixes upper and lower case")
     hrp, separator, encoded = lower.rpartition("1")
     if not separator or not hrp or len(encoded) < _CHECKSUM_LENGTH:
-        raise ValueError("it is cut short")
+        raise ValueError("it is truncated")
     if not all("!" <= character <= "~" for character in hrp):
         raise ValueError("its prefix has a character that Bech32 doesn't have")
     if not _VALUES.keys() >= set(encoded):
         raise ValueError("it has a character that Bech32 doesn't have")
     values = [_VALUES[character] for character in encoded]
     if _polymod([*_expand(hrp), *values]) != 1:
-        raise ValueError("its checksum doesn't match, so it has a typing mistake or is cut short")
+        raise ValueError("its checksum doesn't match: it is mistyped or truncated")
     return text[: len(hrp)], _join(values[:-_CHECKSUM_LENGTH])
 
 

@@ -129,7 +129,7 @@ class _Lines:
         if not line.endswith(b"\n"):
             if len(self.consumed) + len(line) == MAX_HEADER:
                 raise AgeHeaderError(f"it is longer than {MAX_HEADER} bytes")
-            raise AgeHeaderError("it is cut short")
+            raise AgeHeaderError("it is truncated")
         self.consumed += line
         return line[:-1]
 

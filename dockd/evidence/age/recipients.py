@@ -63,7 +63,7 @@ def parse_identities(text: str) -> list[Identity]:
                 f"line {number} is not an identity: {error}", hint=_IDENTITY_HINT
             ) from error
     if not identities:
-        raise AgeKeyError("there is no identity in it", hint=_IDENTITY_HINT)
+        raise AgeKeyError("it contains no identity", hint=_IDENTITY_HINT)
     return identities
 
 
@@ -74,7 +74,7 @@ def check_together(recipients: Sequence[Recipient]) -> None:
         AgeKeyError: there is none, or only some of them are post-quantum.
     """
     if not recipients:
-        raise AgeKeyError("there is no recipient to seal to", hint=_RECIPIENT_HINT)
+        raise AgeKeyError("there is no recipient", hint=_RECIPIENT_HINT)
     if len({recipient.post_quantum for recipient in recipients}) > 1:
         raise AgeKeyError(
             "post-quantum recipients (age1pq1…) and X25519 recipients (age1…) are mixed, and a "
@@ -88,4 +88,4 @@ def _parse(text: str, types: tuple[type[_Key], ...]) -> _Key:
     for key_type in types:
         if hrp == key_type.hrp:
             return key_type(data)
-    raise ValueError("dockd doesn't know this type of key")
+    raise ValueError("unknown type of key")

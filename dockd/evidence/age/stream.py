@@ -118,14 +118,14 @@ def open_stream(source: IO[bytes], identities: Sequence[Identity]) -> Iterator[b
     header.verify(file_key)
     nonce = _read_full(source, _NONCE_SIZE)
     if len(nonce) != _NONCE_SIZE:
-        raise AgeHeaderError("it is cut short in the payload's nonce")
+        raise AgeHeaderError("it is truncated in the payload's nonce")
     return _open_chunks(source, _payload_cipher(file_key, nonce))
 
 
 def _unwrap(header: Header, identities: Sequence[Identity]) -> bytes:
     types = [stanza.args[0] for stanza in header.stanzas]
     if "scrypt" in types and len(types) > 1:
-        raise AgeHeaderError("it has a passphrase beside another recipient")
+        raise AgeHeaderError("it has a passphrase in addition to another recipient")
     for identity in identities:
         file_key = identity.unwrap(header.stanzas)
         if file_key is not None:
@@ -149,7 +149,7 @@ def _open_chunks(source: IO[bytes], aead: ChaCha20Poly1305) -> Iterator[bytes]:
         yield plaintext
         counter += 1
     if source.read(1):
-        raise AgePayloadError("something follows the final chunk", hint=_DAMAGED_HINT)
+        raise AgePayloadError("unexpected data after the final chunk", hint=_DAMAGED_HINT)
 
 
 def _open_chunk(aead: ChaCha20Poly1305, counter: int, chunk: bytes) -> tuple[bool, bytes]:
@@ -161,7 +161,7 @@ def _open_chunk(aead: ChaCha20Poly1305, counter: int, chunk: bytes) -> tuple[boo
         except InvalidTag:
             continue
     raise AgePayloadError(
-        f"chunk {counter} is damaged, or the file is cut short there", hint=_DAMAGED_HINT
+        f"chunk {counter} is damaged, or the file is truncated there", hint=_DAMAGED_HINT
     )
 
 

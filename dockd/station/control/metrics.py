@@ -61,13 +61,13 @@ class Metrics:
         )
         self._retries = Counter(
             "dockd_retries",
-            "Failures that are tried again, by the name of their log event.",
+            "Failures that are retried, by the name of their log event.",
             ["cause"],
             registry=self.registry,
         )
         self._refused = Counter(
             "dockd_receipts_refused",
-            "Receipts that released nothing.",
+            "Receipts that were refused.",
             ["reason"],
             registry=self.registry,
         )
@@ -139,12 +139,12 @@ def _gauges(status: Status) -> Iterator[Metric]:
     now = _seconds(status.at)
     station, spool, target = status.station, status.spool, status.target
     yield InfoMetricFamily(
-        "dockd_build", "The dockd that runs.", {"version": station.version, "station": station.id}
+        "dockd_build", "The running dockd.", {"version": station.version, "station": station.id}
     )
-    yield _gauge("dockd_start_time_seconds", "When the daemon began.", _seconds(station.since))
+    yield _gauge("dockd_start_time_seconds", "When the daemon started.", _seconds(station.since))
     yield _by(
         "dockd_cameras_docked",
-        "Cameras in the dock: work under way, safe to take, or stuck, failing or refused.",
+        "Cameras in the dock: work in progress, safe to take, or stuck, failing or refused.",
         "standing",
         {str(standing): 0 for standing in Standing} | Tally(map(_standing, status.cameras)),
     )
@@ -161,7 +161,7 @@ def _gauges(status: Status) -> Iterator[Metric]:
     )
     yield _by(
         "dockd_clips",
-        "All clips that the ledger knows.",
+        "All clips in the ledger.",
         "state",
         {str(name): 0 for name in STATE_NAMES} | dict(status.clips),
     )
@@ -173,7 +173,7 @@ def _gauges(status: Status) -> Iterator[Metric]:
     )
     yield _by(
         "dockd_troubles",
-        "What keeps something from going on.",
+        "What blocks clips, cameras or the station.",
         "needs_person",
         {"false": 0, "true": 0}
         | {
@@ -186,25 +186,25 @@ def _gauges(status: Status) -> Iterator[Metric]:
     held = {pause.what for pause in status.pauses}
     yield _by(
         "dockd_paused",
-        "Whether somebody has ordered it to be held.",
+        "Whether it is paused.",
         "what",
         {what: what in held for what in _PAUSABLE},
     )
     yield _gauge(
-        "dockd_spool_used_bytes", "Ciphertext in the spool, written and promised.", spool.used
+        "dockd_spool_used_bytes", "Ciphertext in the spool, written and reserved.", spool.used
     )
-    yield _gauge("dockd_spool_budget_bytes", "The most that the spool may hold.", spool.budget)
+    yield _gauge("dockd_spool_budget_bytes", "The maximum size of the spool.", spool.budget)
     yield _gauge("dockd_spool_disk_free_bytes", "Free bytes of the spool's disk.", spool.free)
     yield _gauge(
         "dockd_spool_disk_reserve_bytes", "What the spool leaves free of its disk.", spool.reserve
     )
     yield _gauge("dockd_spool_waiting", "Whether ingest waits for space.", spool.waiting)
     if target.reachable is not None:
-        yield _gauge("dockd_target_reachable", "Whether the server answers.", target.reachable)
+        yield _gauge("dockd_target_reachable", "Whether the server is reachable.", target.reachable)
     if target.last_success is not None:
         yield _gauge(
             "dockd_last_success_timestamp_seconds",
-            "When the server last took a clip or gave a receipt.",
+            "When the server last accepted a clip or issued a receipt.",
             _seconds(target.last_success),
         )
     lost = CounterMetricFamily("dockd_log_lines_lost", "Lines of the log that were not written.")

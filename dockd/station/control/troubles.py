@@ -68,12 +68,11 @@ _WRITERS_PATIENCE = timedelta(hours=1)
 
 HINTS = {
     ClipTooLargeError.event: "raise spool.budget, then: dockd resync --failed",
-    events.clip_rejected.name: "mend what the server names, then: dockd resync --failed",
+    events.clip_rejected.name: "fix what the server reports, then: dockd resync --failed",
     events.clip_unreadable.name: "copy it by other means, or: dockd resync --failed",
     events.receipt_refused.name: "check target.receiver_keys and the receiver",
-    events.spool_damaged.name: "dock its camera, and look at the disk that holds the spool;"
-    " docs/operate.md says what is left",
-    events.wipe_refused.name: "check target.receiver_keys; docs/operate.md says what it means",
+    events.spool_damaged.name: "dock its camera, and check the spool's disk; see docs/operate.md",
+    events.wipe_refused.name: "check target.receiver_keys; see docs/operate.md",
 }
 """What to do about the errors that the ledger keeps with a clip."""
 
@@ -98,7 +97,7 @@ def _rest(incidents: Sequence[Incident]) -> Trouble:
         event=first.event,
         needs_person=any(map(_needs_person, incidents)),
         what=f"{len(incidents)} more of the same kind",
-        hint="the log has each of them" if camera is None else "dockd clips and the log have each",
+        hint="see the log" if camera is None else "see dockd clips and the log",
         since=timestamp(first.since),
         failures=sum(one.failures for one in incidents),
         count=len(incidents),
@@ -173,8 +172,8 @@ def of_log(health: Health, now: datetime) -> list[Trouble]:
             event=log_lost.name,
             needs_person=now - health.since > _PATIENCE,
             what=f"The log can't be written: {health.detail}; {health.lost} lines are lost",
-            hint="look at what reads dockd's standard error, or at the disk that keeps it;"
-            " a reader that is gone may need dockd to be restarted",
+            hint="check what reads dockd's standard error, or its disk;"
+            " if the reader is gone, restart dockd",
             since=timestamp(health.since),
         )
     ]

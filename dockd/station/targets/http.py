@@ -59,14 +59,14 @@ _PAGE_HINT = (
     " through it, and check target.url"
 )
 _LOGIN_HINT = (
-    "it asks for a login, and the server for a token: let target.url and target.receipts_url"
-    " through without the login (nginx: auth_basic off; auth_request off;)"
+    "it requires a login, and the server a token: exempt target.url and target.receipts_url"
+    " from the login (nginx: auth_basic off; auth_request off;)"
 )
 _HEADER_HINT = (
     "the clip's manifest makes a long header; in nginx:"
     " large_client_header_buffers 4 128k; see docs/configure.md"
 )
-_REDIRECT_HINT = "redirects are not followed; put the final address into the configuration"
+_REDIRECT_HINT = "redirects are not followed; configure the final address"
 _HINTS: Mapping[int, str] = {
     301: _REDIRECT_HINT,
     302: _REDIRECT_HINT,
@@ -75,27 +75,27 @@ _HINTS: Mapping[int, str] = {
     308: _REDIRECT_HINT,
     401: "check target.token_file: the server does not accept this token",
     403: "enrol this station at the server, and check its token and client certificate",
-    404: "check target.url and target.receipts_url: the server knows no such address",
-    405: "a proxy before the server must let HEAD, PATCH, PUT and OPTIONS through",
-    407: "a proxy wants credentials; put them into HTTPS_PROXY in the service's environment",
-    408: "the link is slower than the server allows; lower target.chunk_size",
-    412: "the server does not speak tus 1.0.0; check target.url",
+    404: "check target.url and target.receipts_url: the server has no such address",
+    405: "a reverse proxy must let HEAD, PATCH, PUT and OPTIONS through",
+    407: "the proxy requires credentials; set them in HTTPS_PROXY in the service's environment",
+    408: "the connection is too slow for the server's timeout; lower target.chunk_size",
+    412: "the server does not support tus 1.0.0; check target.url",
     413: "raise the limit; in nginx: client_max_body_size 0; see docs/configure.md",
-    423: "the server still holds an earlier connection of this upload; it will let go",
-    429: "the server is asked too often; lower target.concurrency",
-    502: "the proxy is up and the server behind it is not",
-    503: "the server is busy or being maintained",
-    504: "the proxy is up and the server behind it does not answer",
-    507: "make room on the server's disk",
-    511: "a captive portal wants a login: let the station through it",
+    423: "the server still has an earlier connection of this upload, which will time out",
+    429: "too many requests; lower target.concurrency",
+    502: "the proxy is up, but the server behind it is down",
+    503: "the server is busy or under maintenance",
+    504: "the proxy is up, but the server behind it does not respond",
+    507: "free space on the server's disk",
+    511: "a captive portal requires a login: exempt the station",
 }
-_DEFAULT_HINT = "look into the server's log"
+_DEFAULT_HINT = "check the server's log"
 
 _FAILURES: tuple[tuple[type[Exception], str, str], ...] = (
     (
         ssl.SSLCertVerificationError,
         "its certificate is not trusted",
-        "check target.ca_file, and that target.url has the name in the certificate",
+        "check target.ca_file, and that the certificate has the name in target.url",
     ),
     (
         ssl.SSLError,
@@ -105,14 +105,14 @@ _FAILURES: tuple[tuple[type[Exception], str, str], ...] = (
     (socket.gaierror, "its name can't be resolved", "check target.url and this machine's DNS"),
     (ConnectionRefusedError, "nothing listens there", "start the server, or check target.url"),
     (httpx.ProxyError, "the proxy refused", "check HTTPS_PROXY in the service's environment"),
-    (httpx.ConnectTimeout, "it can't be reached", "check the network and its firewalls"),
+    (httpx.ConnectTimeout, "unreachable", "check the network and its firewalls"),
     (
         httpx.TimeoutException,
-        "it stayed silent",
+        "no response",
         "check the server and the network, or raise target.timeout_seconds",
     ),
-    (httpx.ConnectError, "it can't be reached", "check the network and its firewalls"),
-    (httpx.RemoteProtocolError, "it hung up", "look into the server's log"),
+    (httpx.ConnectError, "unreachable", "check the network and its firewalls"),
+    (httpx.RemoteProtocolError, "it closed the connection", "check the server's log"),
 )
 _PATIENCE = 2
 """How many times the longest silence a whole answer may take."""
@@ -205,14 +205,14 @@ class Reply:
         program = _printable(self.headers.get("Server", "")[:40])
         said = f"something before the server{f' ({program})' if program else ''} {said}"
         if (login := self.login) is not None:
-            return f"{said}: it asks for a login ({login})"
+            return f"{said}: it requires a login ({login})"
         if self.is_redirect:
             return f"{said}, to {_printable(self.headers.get('Location', '')) or 'nowhere'}"
         if self.is_page:
             title = _TITLE.search(self.body)
             words = _printable(title[1].decode("utf-8", "replace")) if title else ""
             return f"{said}: a web page" + (f", {words!r}" if words else "")
-        return f"{said}: {self.problem.detail or 'nothing that was asked for'}"
+        return f"{said}: {self.problem.detail or 'not the expected response'}"
 
     @property
     def is_redirect(self) -> bool:
@@ -359,7 +359,7 @@ async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -
                 await response.aclose()
     except TimeoutError as error:
         raise TargetDownError(
-            f"{request.url.host}: its answer takes too long",
+            f"{request.url.host}: its response takes too long",
             hint="check the server and the network, or raise target.timeout_seconds",
         ) from error
     # httpcore lets ssl.SSLError through when a server refuses the client's certificate.

@@ -46,7 +46,7 @@ def _proxy(name: str, value: str) -> httpx.Proxy:
     scheme, separator, _ = value.partition("://")
     scheme = scheme.lower() if separator else "http"
     if scheme not in _SCHEMES:
-        raise ConfigError(f"{name}: dockd speaks to no proxy by {scheme[:20]}://", hint=_HINT)
+        raise ConfigError(f"{name}: unsupported proxy scheme {scheme[:20]}://", hint=_HINT)
     try:
         parts = urlsplit(value if separator else f"http://{value}")
         host, port = parts.hostname, parts.port
@@ -67,8 +67,8 @@ def _proxy(name: str, value: str) -> httpx.Proxy:
 
 
 def _no_address(name: str, why: str) -> ConfigError:
-    what = "its port is no port's number" if "port" in why.lower() else "it names no host"
-    return ConfigError(f"{name} is no proxy's address: {what}", hint=_HINT)
+    what = "invalid port" if "port" in why.lower() else "it has no host"
+    return ConfigError(f"{name} is not a proxy address: {what}", hint=_HINT)
 
 
 def _is_exempt(url: httpx.URL, environment: Mapping[str, str]) -> bool:
@@ -140,7 +140,7 @@ class _Socks(httpx.AsyncBaseTransport):
             raise
         except Exception as error:
             # httpcore takes what a proxy says for granted.
-            raise httpx.ProxyError(f"it speaks no SOCKS 5: {type(error).__name__}") from error
+            raise httpx.ProxyError(f"it has no SOCKS 5: {type(error).__name__}") from error
 
     async def aclose(self) -> None:
         """Close all connections."""

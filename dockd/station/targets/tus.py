@@ -56,9 +56,9 @@ class Abilities:
             return cls()
         extensions = _listed(reply, "Tus-Extension")
         if TUS_VERSION not in _listed(reply, "Tus-Version"):
-            raise _nonsense(reply, f"it does not speak tus {TUS_VERSION}")
+            raise _nonsense(reply, f"it does not support tus {TUS_VERSION}")
         if "creation" not in extensions:
-            raise _nonsense(reply, "it does not let clients create uploads")
+            raise _nonsense(reply, "it does not allow clients to create uploads")
         max_size = reply.headers.get("Tus-Max-Size", "")
         return cls(
             checksum="checksum" in extensions
@@ -147,7 +147,7 @@ class TusTarget:
             abilities = await self._ask_abilities()
             if abilities.max_size is not None and sealed.size > abilities.max_size:
                 raise RejectedError(
-                    f"it has {sealed.size} bytes, and the server takes {abilities.max_size}",
+                    f"it has {sealed.size} bytes, and the server accepts {abilities.max_size}",
                     hint="raise the server's limit; see docs/operate.md",
                 )
             file = await to_the_end(SpoolFile.open, sealed)
@@ -257,8 +257,8 @@ class _Attempt:
             raise TransientError(
                 f"the server put the upload at {location[:200]!r}, which is not below "
                 f"{self.target.endpoint}",
-                hint="a server behind a proxy must trust its X-Forwarded headers; "
-                "dockd shows its credentials to no other host",
+                hint="a server behind a reverse proxy must trust its X-Forwarded headers; "
+                "dockd sends its credentials to no other host",
             )
         await self.remember(str(self.url))
         self.progress(0)
@@ -351,7 +351,7 @@ def _check_version(reply: Reply) -> None:
 
 def _nonsense(reply: Reply, what: str) -> TransientError:
     return TransientError(
-        f"the server's answer to {reply.method} can't be used: {what}",
+        f"invalid response to {reply.method}: {what}",
         hint="check that target.url is a tus 1.0.0 endpoint, and that a proxy before it "
         "passes all headers on",
         retry_after=reply.retry_after,

@@ -119,7 +119,7 @@ def test_a_secret_given_as_a_recipient_is_refused_and_never_quoted(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "cut short"),
+        ("", "truncated"),
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI", "mixes"),
         (bech32.encode("age", bytes(31)), "31 bytes"),
         (bech32.encode("age", LOW_ORDER_POINT), "low order"),

@@ -248,7 +248,7 @@ def test_a_receipt_by_a_key_that_is_not_pinned_is_an_error(site: Site) -> None:
     (site.folder / "receiver.pub").write_bytes(SigningKey.generate().verify_key.pem())
     found = last(site)
     assert found.level is Level.ERROR
-    assert "not known here" in found.what
+    assert "an unknown key" in found.what
 
 
 def test_a_server_that_has_lost_a_clip_is_an_error(site: Site) -> None:

@@ -121,7 +121,7 @@ def test_a_token_that_cannot_be_used_is_waited_for(
 def test_a_token_that_others_can_read_is_not_sent(sealed: Sealed, token: Path) -> None:
     token.chmod(0o644)
     server = TusServer()
-    with pytest.raises(TransientError, match="can be read by others") as raised:
+    with pytest.raises(TransientError, match="is readable by other users") as raised:
         Station(server, make_config(token_file=str(token))).upload(sealed)
     assert raised.value.hint == f"chmod 600 {token}"
     assert server.requests == []

@@ -125,7 +125,7 @@ def test_a_server_that_stays_silent_is_given_up_after_the_timeout(
         server = WireServer(silent={method})
         async with server.running() as url:
             uploads = Uploads(make_config(url=url, timeout_seconds=0.2))
-            with pytest.raises(TransientError, match="silent") as raised:
+            with pytest.raises(TransientError, match="no response") as raised:
                 await uploads.attempt(sealed)
             assert "target.timeout_seconds" in raised.value.hint
 
@@ -220,7 +220,7 @@ async def saying(words: bytes) -> AsyncIterator[int]:
 def test_something_that_is_not_http_is_waited_for(sealed: Sealed, words: bytes) -> None:
     async def run() -> None:
         async with saying(words) as port:
-            with pytest.raises(TransientError, match=r"hung up|broke"):
+            with pytest.raises(TransientError, match=r"closed the connection|broke"):
                 await Uploads(make_config(url=f"http://127.0.0.1:{port}/")).attempt(sealed)
 
     asyncio.run(run())
@@ -334,7 +334,7 @@ def test_a_certificate_for_another_name_is_not_trusted(
     keys = {"ca_file": write_ca(ca, tmp_path)}
     _, error = upload_by_tls(sealed, server_tls(ca, "other.example"), keys)
     assert error is not None
-    assert "the name in the certificate" in error.hint
+    assert "the certificate has the name" in error.hint
 
 
 def test_the_clients_certificate_is_shown(sealed: Sealed, ca: trustme.CA, tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_silence_behind_tls_is_not_blamed_on_tls(
         server = WireServer(silent={"POST"})
         async with server.running(server_tls(ca)) as url:
             config = make_config(url=url, ca_file=write_ca(ca, tmp_path), timeout_seconds=0.2)
-            with pytest.raises(TransientError, match="stayed silent"):
+            with pytest.raises(TransientError, match="no response"):
                 await Uploads(config).attempt(sealed)
 
     asyncio.run(run())
@@ -429,7 +429,7 @@ def test_a_ca_file_that_holds_no_certificate_is_named(
 def test_a_client_key_that_others_can_read_is_refused(ca: trustme.CA, tmp_path: Path) -> None:
     keys = write_client(ca, tmp_path)
     Path(keys["client_key_file"]).chmod(0o644)
-    with pytest.raises(KeyFileError, match="can be read by others"):
+    with pytest.raises(KeyFileError, match="is readable by other users"):
         open_client(make_config(url="https://evidence.example/files/", **keys))
 
 

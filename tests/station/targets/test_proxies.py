@@ -78,13 +78,13 @@ def test_the_nearest_variable_counts_and_others_do_not() -> None:
     [
         ("ftp://proxy:21", "ftp://"),
         ("socks4://proxy", "socks4://"),
-        ("http://proxy:port", "its port is no port's number"),
-        ("http://proxy:99999", "its port is no port's number"),
-        ("http://proxy:0", "its port is no port's number"),
-        ("http://", "names no host"),
-        ("http://[::1", "names no host"),
-        ("http://pro xy:3128", "names no host"),
-        ("http://user:secret@", "names no host"),
+        ("http://proxy:port", "invalid port"),
+        ("http://proxy:99999", "invalid port"),
+        ("http://proxy:0", "invalid port"),
+        ("http://", "it has no host"),
+        ("http://[::1", "it has no host"),
+        ("http://pro xy:3128", "it has no host"),
+        ("http://user:secret@", "it has no host"),
     ],
 )
 def test_a_proxy_that_can_not_be_used_is_told_by_its_variable_and_without_its_password(

@@ -451,7 +451,7 @@ def test_a_clip_that_is_too_large_for_the_server_is_rejected_before_it_is_sent(
     server: TusServer, station: Station, sealed: Sealed
 ) -> None:
     server.max_size = SIZE - 1
-    with pytest.raises(RejectedError, match=f"{SIZE} bytes, and the server takes {SIZE - 1}"):
+    with pytest.raises(RejectedError, match=f"{SIZE} bytes, and the server accepts {SIZE - 1}"):
         station.upload(sealed)
     assert server.methods() == ["OPTIONS"]
 
