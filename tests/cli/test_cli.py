@@ -436,12 +436,12 @@ def test_a_journal_is_proved_with_the_anchors_that_are_given(
     command = ["verify", "--manifest", tmp_path / "manifest.jws"]
     command += ["--station-key", tmp_path / "station.key.pub"]
     command += ["--journal", tmp_path / "journal.jsonl"]
-    assert "entry 1, which is beyond that" in dockd(*command).out
+    assert "about this clip is 1, beyond that" in dockd(*command).out
     said = dockd(*command, "--anchor", tmp_path / "later.jws", "--anchor", tmp_path / "none.jws")
     assert said.code == 65
     assert "ok     anchor: camden-07 signed entry 1 at 2026-11-21T12:00:00.000Z\n" in said.out
     assert f"FAILED anchor: {tmp_path}/none.jws: No such file or directory\n" in said.out
-    assert "entry 1, which is within that" in said.out
+    assert "about this clip is 1, within that" in said.out
 
 
 def test_a_key_that_is_not_there_ends_with_78(
