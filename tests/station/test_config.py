@@ -154,22 +154,22 @@ profil = "generic"
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ('url = "ftp://evidence.example/"', "starts with https:// or http://"),
-        ('url = "https:///files/"', "names a host"),
-        ('url = "evidence.example/files/"', "starts with https:// or http://"),
-        ('url = "http://evidence.example/"', "plain http:// is for loopback only"),
-        ('url = "http://10.0.0.1/"', "plain http:// is for loopback only"),
-        ('url = "http://localhost.evil.example/"', "plain http:// is for loopback only"),
-        ('url = "https://user@evidence.example/"', "credentials come from files"),
-        ('url = "https://:secret@evidence.example/"', "credentials come from files"),
-        ('url = "https://evidence.example/?token=1"', "credentials come from files"),
+        ('url = "ftp://evidence.example/"', "must start with https:// or http://"),
+        ('url = "https:///files/"', "have a host"),
+        ('url = "evidence.example/files/"', "must start with https:// or http://"),
+        ('url = "http://evidence.example/"', "http:// is allowed for loopback only"),
+        ('url = "http://10.0.0.1/"', "http:// is allowed for loopback only"),
+        ('url = "http://localhost.evil.example/"', "http:// is allowed for loopback only"),
+        ('url = "https://user@evidence.example/"', "credentials are in files"),
+        ('url = "https://:secret@evidence.example/"', "credentials are in files"),
+        ('url = "https://evidence.example/?token=1"', "credentials are in files"),
         ('url = "https://evidence.example/?"', "no user, query or fragment"),
         ('url = "https://evidence.example/#"', "no user, query or fragment"),
         ('url = "https://evidence.example:99999/"', "port out of range"),
         ('url = "https://[::1/"', "invalid IPv6"),
         (
             'url = "https://e.example/"\nreceipts_url = "http://e.example/"\nreceiver_keys = ["k"]',
-            "plain http:// is for loopback only",
+            "http:// is allowed for loopback only",
         ),
         (
             'url = "https://e.example/"\nreceipts_url = "https://e.example/"',
@@ -279,7 +279,7 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
         (PROFILE, "profiles.0.rules: required key is missing"),
         (PROFILE + "rules = []", "profiles.0.rules: "),
         (PROFILE + 'rules = [{ pattern = "", kind = "video" }]', "profiles.0.rules.0.pattern"),
-        (PROFILE + 'rules = [{ pattern = "{a b}", kind = "video" }]', "names no group"),
+        (PROFILE + 'rules = [{ pattern = "{a b}", kind = "video" }]', "without a group's name"),
         (PROFILE + 'rules = [{ pattern = "*", kind = "movie" }]', "'video', 'sidecar'"),
         (
             PROFILE + 'rules = [{ pattern = "{time}", kind = "video", time_format = "%Q" }]',
@@ -295,7 +295,7 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
         ),
         (
             PROFILE + 'rules = [{ pattern = "{time}", kind = "video", time_format = "YYYY" }]',
-            "profiles.0.rules.0.time_format: 'YYYY' reads no time",
+            "profiles.0.rules.0.time_format: 'YYYY' is not a time format",
         ),
         (
             PROFILE + 'rules = [{ pattern = "{officer}_{time}.mp4", kind = "video" }]',
@@ -303,7 +303,7 @@ PROFILE = '[[profiles]]\nname = "generic"\n'
         ),
         (
             PROFILE + 'rules = [{ pattern = "DCIM//*.mp4", kind = "video" }]',
-            "profiles.0.rules.0.pattern: 'DCIM//*.mp4' fits no file",
+            "profiles.0.rules.0.pattern: 'DCIM//*.mp4' matches no file",
         ),
         (
             (PROFILE + 'rules = [{ pattern = "*", kind = "video" }]\n') * 2,

@@ -58,7 +58,7 @@ _SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
 _NO_ROOM = (
     'raise fs.inotify.max_user_instances and max_user_watches (sysctl), or set watch = "polling"'
 )
-_SHUT = "see that the user dockd may read every folder below it: dockd check looks"
+_SHUT = "make sure that the user dockd may read all of its subfolders; see dockd check"
 _AT_MOST_EVERY = 0.1
 _READERS = 64
 _LONG = 600.0
@@ -407,7 +407,7 @@ def identity_of(path: Path) -> Identity | None:
         raise SourceError(
             f"{display_path(os.fsencode(path))}: {error.strerror}",
             hint="check the folder's disk or mount, and that the user dockd may read it;"
-            " dockd tries again",
+            " it is retried",
         ) from error
     if not stat.S_ISDIR(status.st_mode):
         return None

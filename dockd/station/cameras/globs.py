@@ -198,10 +198,10 @@ def parse(pattern: str, *, ignore_case: bool = False) -> Glob:
         element.name for element in elements if isinstance(element, Mark) and element.ends
     )
     if len(set(names)) < len(names):
-        raise ValueError(f"{pattern!r} is not a pattern: it has two groups of one name")
+        raise ValueError(f"{pattern!r} is not a pattern: it has two groups of the same name")
     if not {"", ".", ".."}.isdisjoint(re.sub(r"\{[^{}]*\}", "{}", below).split("/")):
         raise ValueError(
-            f"{pattern!r} fits no file: write the path below the camera's root,"
+            f"{pattern!r} matches no file: write the path below the camera's root,"
             " such as DCIM/*.mp4, without empty parts, . and .."
         )
     return Glob(elements, names)
@@ -222,7 +222,7 @@ class _Parser:
                 continue
             if pattern[position] in "{}":
                 raise ValueError(
-                    f"{pattern!r} has a brace that names no group;"
+                    f"{pattern!r} has a brace without a group's name;"
                     " write {name}, {name:glob} or {name!characters}"
                 )
             yield One(self._literal(pattern[position]))

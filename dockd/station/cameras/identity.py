@@ -86,7 +86,7 @@ def camera_of(device: Device, profile: ProfileConfig) -> Camera:
     if len(serial) > _LONGEST_SERIAL:
         raise CameraRefusedError(
             f"{_described(device)} has a serial number of {len(serial)} characters",
-            hint="see whether it is a camera at all",
+            hint="check whether it is a camera",
         )
     return Camera(profile.name, serial)
 
@@ -100,7 +100,7 @@ def recognise(
     for device, verdict in verdicts.items():
         if isinstance(verdict, Camera) and bearers[verdict] > 1:
             verdicts[device] = CameraRefusedError(
-                f"{bearers[verdict]} devices say that they are {verdict.id}",
+                f"{bearers[verdict]} devices identify themselves as {verdict.id}",
                 hint='leave one of them docked, or set usb.identity = "volume" in their profile',
             )
     return verdicts

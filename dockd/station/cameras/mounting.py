@@ -29,7 +29,7 @@ NOT_ALONE = "unmount it there, and keep automounters away from cameras"
 WRITE_PROTECTED = "look for a lock switch on the card, and check its file system"
 """What a person can do about a volume that is read-only against dockd's will."""
 _NOT_SEEN = "dockd.service must see what the host mounts: docs/install.md"
-_NOT_AS_ASKED = "see which mount options /etc/udisks2/mount_options.conf or udev rules change"
+_NOT_AS_ASKED = "check which mount options /etc/udisks2/mount_options.conf or udev rules change"
 
 
 class Mounter(Protocol):

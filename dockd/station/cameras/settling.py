@@ -7,7 +7,7 @@ from dockd.base.clock import Clock
 from dockd.station.cameras.tree import Root, open_file
 from dockd.station.model import FileStat
 
-_WRITER = "see who writes to it, and end that"
+_WRITER = "find the process that writes to it, and stop it"
 _QUIET = (
     "see who changes it again and again; better, let whoever writes there do so as the user dockd:"
     " docs/configure.md, In folders"
@@ -81,11 +81,11 @@ class Settling:
             return self._writer("it keeps changing", self.settle_seconds - unchanged)
         is_open = self._is_open(root, path) if is_local else None
         if is_open:
-            return self._writer("somebody has it open for writing", self.settle_seconds)
+            return self._writer("another process has it open for writing", self.settle_seconds)
         # Nor does a close that inotify saw: somebody else may have closed it, not its writer.
         if is_open is None and unchanged < self.quiet_seconds:
             what = (
-                "nobody can tell whether it is still being written, so it has to stay unchanged"
+                "open files can't be detected here, so it must stay unchanged"
                 f" for {self.quiet_seconds:.0f} s"
             )
             self.again_in = min(self.again_in, self.quiet_seconds - unchanged)

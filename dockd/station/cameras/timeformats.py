@@ -45,7 +45,7 @@ class TimeFormat:
         """
         self._written = written
         if "%" not in written:
-            raise ValueError(f"{written!r} reads no time; it needs directives such as %Y%m%d")
+            raise ValueError(f"{written!r} is not a time format; use directives such as %Y%m%d")
         self._shape = re.compile("".join(_pieces(written)), re.IGNORECASE)
         for moment in _MOMENTS:
             self._check(moment)
@@ -55,7 +55,7 @@ class TimeFormat:
         try:
             made = datetime.strptime(text, self._written)  # noqa: DTZ007
         except re.error as error:
-            raise ValueError(f"{self._written!r} has a directive twice") from error
+            raise ValueError(f"{self._written!r} has a duplicate directive") from error
         made = made.astimezone(UTC) if made.tzinfo else made.replace(tzinfo=UTC)
         # A format may leave out what is finer, and nothing between.
         if made in itertools.accumulate(_COARSER, _cut, initial=moment):

@@ -59,8 +59,8 @@ _NOT_THERE = {
 _HINTS = [
     (
         re.compile(r"^org\.freedesktop\.UDisks2\.Error\.NotAuthorized"),
-        "see that dockd's udev and polkit rules are installed and loaded, then put the camera "
-        "in again: docs/install.md",
+        "check that dockd's udev and polkit rules are installed and loaded, then reconnect the"
+        " camera: docs/install.md",
     ),
     (
         re.compile(r"^org\.freedesktop\.UDisks2\.Error\.(AlreadyMounted|MountedByOtherUser)"),
@@ -68,11 +68,11 @@ _HINTS = [
     ),
     (
         re.compile(r"^org\.freedesktop\.UDisks2\.Error\.OptionNotPermitted"),
-        "see what /etc/udisks2/mount_options.conf and udev rules allow",
+        "check what /etc/udisks2/mount_options.conf and udev rules allow",
     ),
     (
         re.compile(r"^org\.freedesktop\.UDisks2\.Error\.DeviceBusy"),
-        "see which process has a file on it open: fuser --verbose --mount",
+        "check which process has a file on it open: fuser --verbose --mount",
     ),
     (
         re.compile(
@@ -82,11 +82,11 @@ _HINTS = [
     ),
     (
         re.compile(r"^org\.freedesktop\.DBus\.Error\.(NoServer|Disconnected|AccessDenied)"),
-        "see whether D-Bus runs and lets dockd in: systemctl status dbus",
+        "check whether D-Bus is running and accepts dockd: systemctl status dbus",
     ),
     (
         re.compile(r"^org\.freedesktop\.DBus\.Error\.NoReply"),
-        "take the camera out and put it in again; then systemctl status udisks2",
+        "reconnect the camera; then systemctl status udisks2",
     ),
     (re.compile(r"write-protected"), WRITE_PROTECTED),
     (
@@ -170,7 +170,7 @@ class UdisksMounter:
             if self._clock.monotonic() >= give_up:
                 raise MountError(
                     f"udisks2 does not know {volume.node}",
-                    hint="take the camera out and put it in again; then systemctl status udisks2",
+                    hint="reconnect the camera; then systemctl status udisks2",
                 )
             await self._clock.sleep(_KNOWN_EVERY)
         return block
@@ -178,7 +178,7 @@ class UdisksMounter:
     def _refuse_what_is_not_ours(self, block: _Block, volume: Volume) -> None:
         if foreign := block.points - self._ours(block.points):
             where = ", ".join(sorted(map(shown, foreign)))
-            raise MountError(f"{volume.node} is mounted at {where} by someone else", hint=NOT_ALONE)
+            raise MountError(f"{volume.node} is mounted at {where} elsewhere", hint=NOT_ALONE)
         if block.in_fstab:
             raise MountError(
                 f"{volume.node} is in /etc/fstab", hint="remove its line from /etc/fstab"
@@ -268,7 +268,7 @@ async def _mount(bus: Connection, block: _Block, volume: Volume, options: str) -
         point = await _tell(bus, block.path, f"{_FILESYSTEM}.Mount", options=Variant("s", options))
     except DBusError as error:
         if await _find(bus, volume) is None:
-            raise CameraLostError(f"{volume.node} was taken away") from error
+            raise CameraLostError(f"{volume.node} was unplugged") from error
         raise
     return Path(point)
 

@@ -125,7 +125,7 @@ def test_devices_that_say_they_are_one_camera_are_all_refused(tmp_path: Path) ->
     for double in (first, second):
         refusal = verdicts[double]
         assert isinstance(refusal, CameraRefusedError)
-        assert refusal.detail == "2 devices say that they are bodycam:CAM-0001"
+        assert refusal.detail == "2 devices identify themselves as bodycam:CAM-0001"
     assert verdicts[third] == Camera("bodycam", "CAM-0003")
     assert verdicts[stick] is None
     assert recognise([second], [make_profile()]) == {second: Camera("bodycam", "CAM-0001")}

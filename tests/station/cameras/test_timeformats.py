@@ -63,8 +63,8 @@ def test_a_text_that_could_only_be_guessed_at_is_no_time(written: str, text: str
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ("", "reads no time"),
-        ("YYYYMMDD", "reads no time"),
+        ("", "is not a time format"),
+        ("YYYYMMDD", "is not a time format"),
         ("%H%M%S", "'131415', and that would be read as 1900-01-01 13:14:15"),
         ("%m%d", "1900-11-21"),
         ("%Y%d", "read as 2026-01-21"),
@@ -72,7 +72,7 @@ def test_a_text_that_could_only_be_guessed_at_is_no_time(written: str, text: str
         ("%Y%m%d%I%M", "read as 2026-11-21 01:14"),
         ("%Y%m%d%M%S", "read as 2026-11-21 00:14:15"),
         ("%%Y%%m%%d", "1900"),
-        ("%Y%m%d%d", "twice"),
+        ("%Y%m%d%d", "duplicate"),
         ("%Y%m%d%f%H", "where %f ends"),
         ("%c", "differs from system to system"),
         ("%Y%m%d%Z", "differs from system to system"),

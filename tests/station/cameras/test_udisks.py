@@ -188,7 +188,7 @@ def test_what_somebody_else_has_mounted_is_refused_and_not_touched(
 ) -> None:
     udisks.points = points
     where = os.fsdecode(points[-1])
-    failing = mount_fails(f"/dev/sdb1 is mounted at {where} by someone else", hint="automounters")
+    failing = mount_fails(f"/dev/sdb1 is mounted at {where} elsewhere", hint="automounters")
     run(bus, udisks, failing, FakeClock())
     assert not udisks.worked()
 
@@ -222,8 +222,8 @@ def test_a_device_of_fstab_is_refused(bus: Bus, udisks: Udisks) -> None:
         (f"{ERROR}.Failed", "unknown filesystem type 'exfat'", "kernel"),
         ("org.freedesktop.systemd1.UnitMasked", "Unit is masked.", "systemctl status udisks2"),
         ("org.freedesktop.DBus.Error.Spawn.ChildExited", "status 1", "systemctl status udisks2"),
-        ("org.freedesktop.DBus.Error.NoReply", "the caller went away", "put it in again"),
-        ("org.freedesktop.DBus.Error.AccessDenied", "Rejected send message", "lets dockd in"),
+        ("org.freedesktop.DBus.Error.NoReply", "the caller went away", "reconnect the camera"),
+        ("org.freedesktop.DBus.Error.AccessDenied", "Rejected send message", "accepts dockd"),
     ],
 )
 def test_a_refusal_says_why_and_what_a_person_can_do(
