@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from dockd.base import logs
 from dockd.base.clock import Clock
+from dockd.base.incidents import Incidents
 from dockd.base.randomness import Randomness
 from dockd.base.threads import in_thread
 from dockd.evidence.keys import SigningKey
@@ -44,6 +45,8 @@ class Receiver:
 
     app: Starlette
     uploads: Uploads
+    incidents: Incidents
+    """The failures that go on."""
 
     def stop(self) -> None:
         """End the running requests, keeping every byte that has arrived."""
@@ -78,13 +81,20 @@ async def open_receiver(
         walk = partial(store.manifests, more_time)
         anchors = await in_thread(Anchors, store.path / "anchors.db", walk, clock, randomness)
         stack.push_async_callback(in_thread, anchors.close)
-        uploads = Uploads(store, anchors, stations, notary.receipt, config.store, clock)
+        incidents = Incidents(clock)
+        uploads = Uploads(store, anchors, stations, notary.receipt, config.store, clock, incidents)
         async with uploads.running():
-            yield Receiver(create_app(uploads, stations, notary, config, clock), uploads)
+            app = create_app(uploads, stations, notary, config, clock, incidents)
+            yield Receiver(app, uploads, incidents)
 
 
 def create_app(
-    uploads: Uploads, stations: Stations, notary: Notary, config: Config, clock: Clock
+    uploads: Uploads,
+    stations: Stations,
+    notary: Notary,
+    config: Config,
+    clock: Clock,
+    incidents: Incidents,
 ) -> Starlette:
     """Make the application around the uploads."""
     requests = Requests(max(config.listen.max_connections // 4, 2))
@@ -112,7 +122,7 @@ def create_app(
         }
         return JSONResponse(body, 200 if status == "ok" else 503)
 
-    logged = Refusals(clock).logged
+    logged = Refusals(clock, incidents).logged
 
     async def disk_failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)

@@ -76,7 +76,7 @@ async def _work(config: Config, deadline: Deadline) -> None:
             deadline.begin(0)
             receiver.stop()
 
-        await serve(receiver.app, config.listen, stop)
+        await serve(receiver.app, config.listen, stop, receiver.incidents)
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +103,9 @@ async def _watched(uploads: Uploads) -> AsyncIterator[None]:
             await feeding
 
 
-async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None]) -> None:
+async def serve(
+    app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None], incidents: Incidents
+) -> None:
     """Serve an application until SIGTERM or SIGINT; ``on_stop`` ends its requests.
 
     Raises:
@@ -115,7 +117,7 @@ async def serve(app: ASGIApp, listen: ListenConfig, on_stop: Callable[[], None])
     listener = open_listener(listen)
     server = _Server(
         app,
-        Incidents(Clock()),
+        incidents,
         most_connections=listen.max_connections,
         most_from_one=listen.max_connections_per_address or max(listen.max_connections // 2, 1),
         tls=tls,

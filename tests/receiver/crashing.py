@@ -39,7 +39,12 @@ async def main(path: Path) -> None:
     configure()
     crossings = Crossings.from_environment()
     async with open_receiver(config, files=CrashingFiles(crossings)) as receiver:
-        await serve(crossing_requests(receiver.app, crossings), config.listen, receiver.stop)
+        await serve(
+            crossing_requests(receiver.app, crossings),
+            config.listen,
+            receiver.stop,
+            receiver.incidents,
+        )
 
 
 if __name__ == "__main__":

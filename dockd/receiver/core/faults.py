@@ -20,8 +20,8 @@ Kind = Literal["read", "write"]
 class Faults:
     """The disk's errors, until they are over."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._incidents = Incidents(clock).scope("store")
+    def __init__(self, clock: Clock, incidents: Incidents) -> None:
+        self._incidents = incidents.scope("store")
         self._clock = clock
         self._failing: set[Kind] = set()
         self._failed_at: float | None = None

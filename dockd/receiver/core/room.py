@@ -38,6 +38,7 @@ class Room:
         share: float,
         workers: Workers,
         clock: Clock,
+        incidents: Incidents,
     ) -> None:
         self._store = store
         self._uploads = uploads
@@ -46,7 +47,7 @@ class Room:
         self._workers = workers
         self._clock = clock
         self._beginning: dict[str, int] = {}
-        self._incidents = Incidents(clock).scope("room")
+        self._incidents = incidents.scope("room")
         self._free = 0
         self._asked_at: float | None = None
         """When the free room was asked for, if the disk has not answered since."""

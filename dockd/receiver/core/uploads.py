@@ -51,13 +51,14 @@ class Uploads:
         sign: Sign,
         config: StoreConfig,
         clock: Clock,
+        incidents: Incidents,
     ) -> None:
-        self.faults = Faults(clock)
+        self.faults = Faults(clock, incidents)
         self.workers = Workers(config.verify_concurrency, clock)
         self._store = store
         self._stations = stations
         self._clock = clock
-        self._incidents = Incidents(clock).scope("part")
+        self._incidents = incidents.scope("part")
         self._under_way = UnderWay(timedelta(seconds=config.upload_expiry_seconds), clock)
         self._creating: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = StationSlots(config.verify_concurrency, several=stations.several)
@@ -68,6 +69,7 @@ class Uploads:
             SHARE if stations.several else 1.0,
             self.workers,
             clock,
+            incidents,
         )
         self._verifier = Verifier(
             store,

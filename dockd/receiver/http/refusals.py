@@ -42,8 +42,8 @@ _MOST = 1000
 class Refusals:
     """Logs each kind of refusal for each client once, and again while it continues."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._incidents = Incidents(clock).scope("refusals")
+    def __init__(self, clock: Clock, incidents: Incidents) -> None:
+        self._incidents = incidents.scope("refusals")
         self._clock = clock
         self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
         """When each was refused last, oldest first."""
