@@ -106,12 +106,13 @@ install:
 ifneq ($(WHEELHOUSE),)
 	$(PYTHON) -m venv --without-pip '$(NEW)'
 	'$(NEW)/bin/python' '$(PIP_WHEEL)/pip' install $(PIP_FLAGS) \
-		--no-index --find-links '$(WHEELHOUSE)' dockd
+		--no-compile --no-index --find-links '$(WHEELHOUSE)' dockd
 else
 	$(PYTHON) -m venv '$(NEW)'
-	'$(NEW)/bin/python' -m pip install $(PIP_FLAGS) .
+	'$(NEW)/bin/python' -m pip install --no-compile $(PIP_FLAGS) .
 	'$(NEW)/bin/python' -m pip uninstall --quiet --yes setuptools pip
 endif
+	'$(NEW)/bin/python' -m compileall -q --workers 0 '$(NEW)/lib'
 	find '$(NEW)/bin' -type f -delete
 	rm -rf build '$(DESTDIR)$(APP)' '$(DESTDIR)$(DOC)'
 	mv '$(NEW)' '$(DESTDIR)$(APP)'
