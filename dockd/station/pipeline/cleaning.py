@@ -40,23 +40,23 @@ from dockd.station.pipeline.confirming import Confirmations, Confirmed
 from dockd.station.targets import NotStored, Sealed, Verifying
 
 _ASK_FIRST, _ASK_CAP = 5.0, 60.0
-"""Seconds between two questions for a camera's receipts; they grow with the time it takes."""
+"""Seconds between two requests for a camera's receipts; they grow with the time waited."""
 _TURN = 30.0
-"""Seconds of questions after which a camera's new footage has its turn."""
+"""Seconds of requests after which a camera's new footage is ingested first."""
 _PUT_OFF_FIRST, _PUT_OFF_CAP = 300.0, 86400.0
-"""Seconds until a clip that could not be wiped is tried again; they double."""
+"""Seconds until the wipe of a clip is retried after a failure; they double."""
 _PATIENCE = 300.0
-"""Seconds that the receiver may take to read clips back before somebody should hear of it."""
+"""Seconds that the receiver may take to read clips back before that is reported."""
 _LONGEST_READING = 3600.0
-"""Seconds after which a receiver that reads clips back is not going to come to an end."""
-_SLOW_HINT = "the server reads the clips back; look at its disk"
+"""Seconds after which reading clips back needs operator action."""
+_SLOW_HINT = "the server is still reading the clips back; check its disk"
 _NAMED = 20
-"""Paths that are named where many are harmed."""
+"""Paths that are named, at most, where many files are damaged."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A clip that may go, and the file that was checked for it."""
+    """A clip that may be wiped, and the file that was checked for it."""
 
     clip: Clip
     stat: FileStat
@@ -64,29 +64,29 @@ class Checked:
 
 @dataclass
 class Sweep:
-    """One wipe of one camera: what may go, and what must be there afterwards."""
+    """One wipe of one camera: what may be removed, and what must be there afterwards."""
 
     checked: list[Checked] = field(default_factory=list)
     cut_short: list[Clip] = field(default_factory=list)
-    """Clips that an earlier wipe has left under another name."""
+    """Clips that an interrupted wipe has left under another name."""
     finished: int = 0
-    """How many of those no longer are: the next look finds them gone."""
+    """How many of those were removed; the next scan records them as wiped."""
     strays: list[Clip] = field(default_factory=list)
-    """Clips whose path held something else, or nothing."""
+    """Clips whose path held another file, or none."""
     failed: list[Clip] = field(default_factory=list)
     """Clips that could not be checked or removed now."""
     gone: int = 0
-    """How many of the checked are removed, and their absence read back."""
+    """How many of the checked clips were removed, and their absence verified."""
     others: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    """Size and time of every file that is to stay, where nobody else may remove it."""
+    """Size and time of every file, where only dockd changes the medium."""
 
 
 class HoldsWipes(Protocol):
-    """What may hold all wipes of a station."""
+    """Something that can hold all wipes of a station."""
 
     @property
     def holds_wipes(self) -> bool:
-        """Whether it does."""
+        """Whether wipes are held."""
 
 
 class Cleaning:
@@ -107,14 +107,14 @@ class Cleaning:
         """Wipe by a policy.
 
         Args:
-            ledger: knows what is acknowledged, and is told what was wiped.
-            files: does it.
-            clock: how long failures last.
-            activity: is told of them.
-            policy: what becomes of acknowledged clips.
-            receiver_keys: whose receipts count.
-            confirmations: which of them the receiver has stood by in this run.
-            holds: what may hold all wipes.
+            ledger: has the acknowledged clips, and records what was wiped.
+            files: removes files.
+            clock: measures pauses and how long failures last.
+            activity: takes incidents and counts.
+            policy: what happens to acknowledged clips.
+            receiver_keys: the keys whose receipts are accepted.
+            confirmations: the receipts that the receiver has confirmed in this run.
+            holds: what can hold all wipes.
         """
         self._ledger = ledger
         self._files = files
@@ -126,13 +126,13 @@ class Cleaning:
         self._counting = activity.counting
         self._activity = activity
         self._harmed: dict[str, int] = {}
-        """How many files of a docked camera a wipe has harmed."""
+        """How many files of a docked camera a wipe has damaged."""
         self._unconfirmed: dict[str, float] = {}
         """Cameras with clips that the receiver has still to confirm, and since when."""
         self._asked: dict[str, dict[int, float]] = {}
         """By camera, when the receiver was last asked for each clip."""
         self._put_off: dict[str, dict[int, tuple[float, float]]] = {}
-        """By camera, the clips that could not be wiped: until when they wait, and how long."""
+        """By camera, the clips that could not be wiped: when they are retried, and the pause."""
         self._disowned: set[str] = set()
         self._rehearsed: set[int] = set()
 
@@ -140,7 +140,7 @@ class Cleaning:
         return any(one.holds_wipes for one in self._holds)
 
     async def put_back(self, media: Media, root: Root) -> None:
-        """Give files that a wipe was holding when it was cut short their names again.
+        """Give files that an interrupted wipe was holding their names again.
 
         Raises:
             OSError: one of them could not be renamed.
@@ -151,7 +151,7 @@ class Cleaning:
             await media.threads.run(wipe.put_back, root, clip, self._files)
 
     async def cut_short(self, media: Media, root: Root) -> list[Clip]:
-        """Return the clips that a wipe which was cut short has left under another name."""
+        """Return the clips that an interrupted wipe has left under another name."""
         clips = await in_thread(self._ledger.queries.wiping, media.camera)
         return await media.threads.run(_left_aside, root, clips)
 
@@ -160,11 +160,11 @@ class Cleaning:
     ) -> list[Clip]:
         """Return the clips that may be wiped now.
 
-        None while one of the camera's clips is pending, or an order holds wipes.
+        None while one of the camera's clips is pending, or wipes are held.
 
         Args:
             camera: the camera.
-            is_hidden: says of a clip whether it can't be wiped, as nobody sees it whole.
+            is_hidden: whether a clip can't be wiped, as the last scan could not read it whole.
         """
         if self._policy == "keep" or self._held():
             return []
@@ -179,56 +179,57 @@ class Cleaning:
         asked = [clip for clip in receipts if not self._is_confirmed(clip)]
         await self._confirm(camera, asked)
         if asked:
-            # As they are now: some have another receipt, and some are to be read again.
+            # Read again: some have another receipt now, and some have to be ingested again.
             known = {clip.id for clip in receipts}
             receipts = [clip for clip in await self._acknowledged(camera) if clip.id in known]
         return [clip for clip in receipts if self._is_confirmed(clip)]
 
     @property
     def leaves_clips(self) -> bool:
-        """Whether acknowledged clips stay on a camera by the policy: no wipe will check them."""
+        """Whether the policy leaves acknowledged clips on a camera: no wipe will check them."""
         return self._policy in {"keep", "dry-run"}
 
     def harmed(self, camera: Camera) -> int:
-        """Return how many files a wipe of a docked camera has taken or changed in error."""
+        """Return how many files a wipe of a docked camera has removed or changed in error."""
         return self._harmed.get(camera.id, 0)
 
     async def left(self, camera: Camera) -> int:
-        """Return how many acknowledged clips are still on a camera, and should not be."""
+        """Return how many acknowledged clips are still on a camera and should have been wiped."""
         if self.leaves_clips:
             return 0
         return await in_thread(self._ledger.queries.unwiped, camera)
 
     async def waits(self, camera: Camera) -> bool:
-        """Say whether clips are still on a camera because something holds wipes.
+        """Return whether clips are still on a camera because wipes wait.
 
-        That is an order, a journal that nobody has witnessed, or the receiver's confirmation.
+        They wait while paused, until the receiver has witnessed the journal, and until it has
+        confirmed the clips' receipts.
         """
         holds = self._held() or camera.id in self._unconfirmed
         return holds and await self.left(camera) > 0
 
     def ask_again_in(self, camera: Camera) -> float:
-        """Return the seconds until the receiver is to be asked again for a camera's clips."""
+        """Return the seconds until the receiver is asked for a camera's receipts again."""
         since = self._unconfirmed.get(camera.id)
         if since is None:
             return math.inf
         return min(max(self._clock.monotonic() - since, _ASK_FIRST), _ASK_CAP)
 
     def gave_back(self, camera: Camera) -> bool:
-        """Say, once, whether clips of a camera have to be read again since the server lost them."""
+        """Return, once, whether clips have to be ingested again as the server lost them."""
         found = camera.id in self._disowned
         self._disowned.discard(camera.id)
         return found
 
     def forget(self, camera: Camera) -> None:
-        """Drop what is known of a camera that is gone."""
+        """Drop the state of a camera that is gone."""
         self._unconfirmed.pop(camera.id, None)
         self._asked.pop(camera.id, None)
         self.try_again(camera)
         self._harmed.pop(camera.id, None)
 
     def try_again(self, camera: Camera) -> None:
-        """Put off none of a camera's clips any longer."""
+        """Retry a camera's clips without waiting for their pauses to end."""
         self._put_off.pop(camera.id, None)
 
     def _is_put_off(self, clip: Clip) -> bool:
@@ -236,7 +237,7 @@ class Cleaning:
         return self._clock.monotonic() < until
 
     def _put_off_longer(self, clips: Sequence[Clip]) -> None:
-        """Let clips that could not be wiped wait: each try leaves entries in the journal."""
+        """Retry clips that could not be wiped later: each try adds entries to the journal."""
         now = self._clock.monotonic()
         for clip in clips:
             waits = self._put_off.setdefault(clip.camera.id, {})
@@ -245,10 +246,10 @@ class Cleaning:
             waits[clip.id] = now + pause, pause
 
     async def check(self, media: Media, root: Root, clips: Sequence[Clip], docking: int) -> Sweep:
-        """Check each clip on the camera before any of them goes.
+        """Check each clip on the camera before any of them is removed.
 
         Raises:
-            OSError, LedgerError: it broke off; nothing was removed.
+            OSError, LedgerError: the check was aborted; nothing was removed.
         """
         sweep = Sweep(cut_short=await media.threads.run(_left_aside, root, clips))
         aside = {clip.id for clip in sweep.cut_short}
@@ -265,10 +266,10 @@ class Cleaning:
         return sweep
 
     async def wipe(self, media: Media, sweep: Sweep) -> None:
-        """Remove what was checked, in one window; read back that it is gone, and nothing else.
+        """Remove the checked clips in one window; verify that they are gone, and nothing else.
 
         Raises:
-            OSError, SourceError, LedgerError: it broke off; what was removed is known.
+            OSError, SourceError, LedgerError: the wipe was aborted; the ledger has what it began.
         """
         if self._policy == "dry-run":
             self._rehearse(sweep.checked)
@@ -280,14 +281,14 @@ class Cleaning:
             self._put_off_longer(sweep.failed)
 
     async def _confirm_anew(self, camera: Camera, sweep: Sweep) -> None:
-        """Leave out what the receiver stands by no longer: the checks may have taken hours."""
+        """Confirm receipts again that have aged, as the checks may take hours; drop the others."""
         clips = [one.clip for one in sweep.checked] + sweep.cut_short
         aged = [clip for clip in clips if not self._is_confirmed(clip)]
         if not aged:
             return
         confirmed, waiting = await self._ask_for(camera, aged)
         if waiting is not None:
-            self._wait(camera, waiting, clips=len(aged), gets_on=confirmed)
+            self._wait(camera, waiting, clips=len(aged), progressed=confirmed)
         known = await self._acknowledged(camera)
         good = {clip.id: clip for clip in known if self._is_confirmed(clip)}
         sweep.checked = [
@@ -296,7 +297,7 @@ class Cleaning:
         sweep.cut_short = [good[clip.id] for clip in sweep.cut_short if clip.id in good]
 
     def _may_go(self, clip: Clip) -> bool:
-        """Say whether a clip may go at this very moment: an order, or time, may have its say."""
+        """Return whether a clip may be removed now: wipes may be held, or its receipt aged."""
         return not self._held() and self._is_confirmed(clip)
 
     async def _open_window(self, media: Media, sweep: Sweep) -> None:
@@ -312,7 +313,7 @@ class Cleaning:
             clips = [one.clip for one in going]
             begun = await to_the_end(self._ledger.wipes.begin, clips, self._policy)
             for clip, one in zip(begun, going, strict=True):
-                # What was begun and stays is undone in the ledger by the next look.
+                # The next scan undoes in the ledger what was begun and is still there.
                 if self._may_go(clip) and await self._remove(
                     media, root, Checked(clip, one.stat), sweep
                 ):
@@ -333,7 +334,7 @@ class Cleaning:
         return self._confirmations.holds(clip)
 
     async def _confirm(self, camera: Camera, clips: Sequence[Clip]) -> None:
-        """Have the receiver confirm receipts that it has not just given, as far as time allows."""
+        """Have the receiver confirm receipts that it has not just issued, as time allows."""
         confirmed, waiting = await self._ask_for(camera, clips)
         if waiting is None:
             self._unconfirmed.pop(camera.id, None)
@@ -342,14 +343,14 @@ class Cleaning:
             else:
                 self._activity.docking(camera).close(events.wipe_unconfirmed)
         else:
-            self._wait(camera, waiting, clips=len(clips), gets_on=confirmed)
+            self._wait(camera, waiting, clips=len(clips), progressed=confirmed)
 
     def _wait(
-        self, camera: Camera, waiting: WipeUnconfirmedError, *, clips: int, gets_on: bool
+        self, camera: Camera, waiting: WipeUnconfirmedError, *, clips: int, progressed: bool
     ) -> None:
-        """Note that the receiver is to be asked again; tell if that goes on for long."""
+        """Note that the receiver has to be asked again; report it if that takes long."""
         now = self._clock.monotonic()
-        if gets_on:
+        if progressed:
             self._unconfirmed[camera.id] = now
         since = self._unconfirmed.setdefault(camera.id, now)
         if now - since >= _LONGEST_READING:
@@ -361,12 +362,12 @@ class Cleaning:
     async def _ask_for(
         self, camera: Camera, clips: Sequence[Clip]
     ) -> tuple[bool, WipeUnconfirmedError | None]:
-        """Return whether any clip is confirmed now, and why another is not yet, if one isn't."""
+        """Return whether any clip was confirmed, and why another was not yet, if one wasn't."""
         waiting: WipeUnconfirmedError | None = None
         confirmed = False
         began = self._clock.monotonic()
         asked = self._asked.setdefault(camera.id, {})
-        # Who takes long to answer for some clips keeps the others from no turn of theirs.
+        # The longest unasked first, so that slow answers for some clips don't starve the others.
         for clip in sorted(clips, key=lambda clip: asked.get(clip.id, -math.inf)):
             now = self._clock.monotonic()
             if now - began >= _TURN:
@@ -392,10 +393,10 @@ class Cleaning:
         return confirmed, waiting
 
     async def _confirm_one(self, clip: Clip) -> bool:
-        """Ask the receiver for a clip, and keep its word; returns whether it stands by it.
+        """Ask the receiver for a clip's receipt and keep the answer; return whether it confirms.
 
         Raises:
-            WipeUnconfirmedError: it can't say so yet; with no words where that takes its time.
+            WipeUnconfirmedError: it can't confirm yet; without a detail where it reads back.
             ReceiptRefusedError, TargetError: as :meth:`Confirmations.ask`.
         """
         match await self._confirmations.ask(Sealed.of(clip, Path())):
@@ -411,7 +412,7 @@ class Cleaning:
             case NotStored() if clip.state is State.WIPING:
                 raise WipeUnconfirmedError(
                     f"the server has lost clip {clip.id}, whose wipe had begun",
-                    hint="look what is left of it on the camera before anything else is done to it",
+                    hint="check what is left of it on the camera before using the camera again",
                     needs_operator=True,
                 )
             case NotStored():
@@ -421,11 +422,11 @@ class Cleaning:
                 return False
 
     async def _has_receipt(self, clip: Clip) -> bool:
-        """Check the receipt once more, as it is in the ledger, against today's pinned keys."""
+        """Verify the receipt in the ledger once more, against the keys that are pinned now."""
         if clip.id in self._rehearsed:
             return False
         try:
-            # On a thread: two signatures a clip, of perhaps very many clips.
+            # On a thread: two signatures for each of possibly very many clips.
             receipt = await in_thread(
                 verify_receipt, clip.receipt or "", self._keys, clip.manifest or ""
             )
@@ -456,7 +457,7 @@ class Cleaning:
 
     @asynccontextmanager
     async def _fenced(self, clip: Clip, sweep: Sweep) -> AsyncIterator[None]:
-        """Keep one clip's trouble from the others; a file that is not the clip is a stray."""
+        """Contain one clip's failure; a file that is not the clip is a stray."""
         try:
             yield
         except WipeRefusedError as error:
@@ -475,7 +476,7 @@ class Cleaning:
             sweep.failed.append(clip)
             failure = WipeError(
                 error.strerror or str(error),
-                hint=advice(error, "look at the camera; dockd tries again"),
+                hint=advice(error, "check the camera; dockd retries"),
             )
             self._activity.docked_clip(clip).failed(events.wipe_failed(**clip.about), failure)
 
@@ -492,10 +493,10 @@ class Cleaning:
         return True
 
     async def _damaged(self, camera: Camera, harmed: Sequence[str]) -> None:
-        """Tell of the files that were not to be wiped and no longer are what they were."""
+        """Report files that the wipe removed or changed in error."""
         error = WipeDamageError(
             f"{len(harmed)} files, first {harmed[0]}",
-            hint="take the camera out of service, and have its medium looked at",
+            hint="take the camera out of service, and have its medium examined",
         )
         await to_the_end(self._ledger.wipes.damaged, camera, harmed[:_NAMED])
         damaged = events.wipe_damaged(camera=camera.id, files=len(harmed), paths=harmed[:_NAMED])
@@ -533,11 +534,11 @@ def _is_left_aside(root: Root, clip: Clip) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True  # what can't be looked up can't be told to be gone
+        return True  # what can't be looked up may still be there
 
 
 def _harmed(root: Root, sweep: Sweep) -> list[str]:
-    """Return the files that were not to go with a wipe, and no longer are what they were."""
+    """Return the files outside a wipe that are missing or changed after it."""
     there = _inventory(root)
     going = {one.clip.path for one in sweep.checked}
     going |= {wipe.aside(clip) for clip in sweep.cut_short}
@@ -555,5 +556,5 @@ def _inventory(root: Root) -> dict[bytes, tuple[int, int]]:
 
 
 def _graver(known: WipeUnconfirmedError | None, new: WipeUnconfirmedError) -> WipeUnconfirmedError:
-    """Return what is told of a camera: the latest, but rather what needs an operator."""
+    """Return the failure to report: the newest, unless the known one needs operator action."""
     return known if known is not None and known.needs_operator else new

@@ -1,8 +1,8 @@
-"""What the receiver has just confirmed: the answers that a wipe may rest on.
+"""What the receiver has just confirmed: the answers that a wipe requires.
 
 A receipt in the ledger may be older than a loss at the receiver, and the ledger itself may
 have been restored from a backup. So a clip is wiped only after the receiver has answered a
-question that this run of the daemon has asked minutes ago, under a fresh nonce.
+request that this run of the daemon made minutes ago, with a fresh nonce.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from dockd.station.targets import (
 )
 
 GOOD_FOR_SECONDS = 600.0
-"""How long an answer does for a wipe: what is lost since, the receiver has not said."""
+"""How long an answer is valid for a wipe: the receiver may have lost the clip since."""
 
 
 class Confirmations:
-    """Asks for receipts, and remembers which of them the receiver stands by."""
+    """Asks for receipts, and remembers which of them the receiver has confirmed."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class Confirmations:
         reports: Reports,
         randomness: Randomness | None = None,
     ) -> None:
-        """Remember nothing yet.
+        """Start without confirmations.
 
         Args:
-            target: where the receiver is.
-            receiver_keys: whose word counts.
-            clock: how old it is.
-            reports: hears when the receiver says that the station's journal contradicts itself.
-            randomness: makes each question's nonce.
+            target: the receiver.
+            receiver_keys: the keys whose statements are accepted.
+            clock: measures the age of answers.
+            reports: takes the receiver's report that the station's journal has forked.
+            randomness: makes each request's nonce.
         """
         self._target = target
         self._clock = clock
@@ -57,10 +57,10 @@ class Confirmations:
         """Clips, with the digests of their receipts, and when the answer came."""
 
     async def ask(self, sealed: Sealed) -> "Confirmed | Verifying | NotStored":
-        """Ask for a clip's receipt, and check that the answer is to this very question.
+        """Ask for a clip's receipt, and check that the answer is to this request.
 
         Raises:
-            ReceiptRefusedError: it can't be relied on.
+            ReceiptRefusedError: invalid receipt or answer.
             TransientError, RejectedError: as :meth:`dockd.station.targets.Target.receipt`.
         """
         nonce = fresh_nonce(self._randomness)
@@ -70,20 +70,20 @@ class Confirmations:
         receipt = verify_receipt(answer.receipt, self._keys, sealed.manifest)
         if not answer.answer:
             raise ReceiptRefusedError(
-                "no signed answer to this question came with it",
-                hint="the receiver is of an older version, or a proxy drops Dockd-Answer",
+                "the response has no signed answer",
+                hint="the receiver is an older version, or a proxy drops Dockd-Answer",
                 reason="unanswered",
             )
         verify_answer(answer.answer, self._keys, nonce=nonce, receipt_token=answer.receipt)
         return Confirmed(answer.receipt, answer.answer, receipt)
 
     def heed(self, error: DockdError) -> None:
-        """Do what an answer asks for that was no receipt."""
+        """Report a forked journal, if that is why the receiver refused."""
         if isinstance(error, TargetError) and error.code == HISTORY_FORKED:
             self._reports.put(JournalDoubted())
 
     def remember(self, clip: Clip, receipt: str) -> None:
-        """Note that the receiver stands by a clip's receipt now."""
+        """Note that the receiver has just confirmed a clip's receipt."""
         now = self._clock.monotonic()
         self._confirmed.pop(clip.id, None)  # the newest is last
         self._confirmed[clip.id] = statement_sha256(receipt), now
@@ -91,7 +91,7 @@ class Confirmations:
             del self._confirmed[next(iter(self._confirmed))]
 
     def holds(self, clip: Clip) -> bool:
-        """Say whether the receiver has stood by the receipt that the ledger has, just now."""
+        """Return whether the receiver has recently confirmed the receipt in the ledger."""
         sha256, when = self._confirmed.get(clip.id, ("", 0.0))
         return sha256 == statement_sha256(clip.receipt or "") and not self._is_old(when)
 
@@ -100,7 +100,7 @@ class Confirmations:
 
 
 class Confirmed:
-    """A receipt that was verified, and the answer in which the receiver stands by it."""
+    """A verified receipt, and the receiver's answer that confirms it."""
 
     def __init__(self, token: str, answer: str, receipt: Receipt) -> None:
         self.token = token

@@ -1,4 +1,4 @@
-"""Texts that others make as long as they like, cut to their room in a signed statement."""
+"""Cuts texts of unlimited length to the room they have in a signed statement."""
 
 import json
 from collections.abc import Mapping
@@ -6,26 +6,26 @@ from collections.abc import Mapping
 from dockd.station.model import shorten
 
 _LEAST = 16
-"""Characters that are kept of a value, however many there are."""
+"""Bytes of room a value at which values are dropped rather than cut further."""
 
 
 def json_size(value: object) -> int:
-    """Return how many bytes a value takes up in a signed statement."""
+    """Return the bytes that a value takes in a signed statement."""
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def fit(text: str, room: int) -> str:
-    """Return a text that takes up so many bytes of JSON at most."""
+    """Return a text cut so that it takes at most ``room`` bytes of JSON."""
     limit = len(text)
     while json_size(text) > room and limit > 1:
-        # What is escaped takes up to six bytes a character.
+        # An escaped character takes up to six bytes.
         limit = min(limit - 1, max(limit * room // json_size(text), 1))
         text = shorten(text, limit)
     return text
 
 
 def fit_all(values: Mapping[str, str], room: int) -> dict[str, str]:
-    """Return named texts that take up so many bytes of JSON together at most.
+    """Return named texts cut so that together they take at most ``room`` bytes of JSON.
 
     The longest are cut first; where there are too many of them, the last are left out.
     """

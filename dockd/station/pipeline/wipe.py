@@ -1,7 +1,7 @@
 """Removes acknowledged clips from a camera, and checks before and after.
 
-What is removed is looked at through one open descriptor, right before: it must be the file
-that was hashed. Overwriting is no sanitisation: flash keeps old blocks out of reach.
+A file is checked through one open descriptor right before its removal: it must be the file
+that was hashed. Overwriting is not sanitisation: flash keeps old blocks out of reach.
 """
 
 import contextlib
@@ -21,33 +21,33 @@ _BLOCK = bytes(1 << 20)
 
 
 def check(root: Root, clip: Clip, docking: int) -> FileStat:
-    """Make sure that a file on the camera still is the one that was hashed; blocks.
+    """Check that a file on the camera is still the one that was hashed; blocks.
 
-    A file read in this very docking, whose inode, size and times have not changed since,
-    is; any other is read again from the medium, and so is every file where inode numbers
-    don't last (FAT), since its times are too coarse to tell.
+    A file that was read in this docking, and whose inode, size and times have not changed
+    since, is. Any other is read again from the medium, and so is every file where inode
+    numbers are not stable (FAT), since times there are too coarse.
 
     Args:
         root: the camera's root.
         clip: an acknowledged clip.
-        docking: the docking that goes on.
+        docking: the current docking.
 
     Returns:
-        What to hold the file against when it is removed.
+        What to compare the file with when it is removed.
 
     Raises:
         WipeRefusedError: it is another file.
-        OSError: it is gone, or could not be read.
+        OSError: it is missing, or could not be read.
     """
     with open_file(root, clip.path) as fd:
         stat = root.stat(fd)
         if stat.size != clip.size:
-            raise WipeRefusedError(f"it has {stat.size} bytes instead of {clip.size}")
+            raise WipeRefusedError(f"the file has {stat.size} bytes instead of {clip.size}")
         if clip.docking != docking or stat != clip.stat:
             if _sha256(fd) != clip.plaintext_sha256:
-                raise WipeRefusedError("its content is another one")
+                raise WipeRefusedError("the file has other content")
             if root.stat(fd) != stat:
-                raise WipeRefusedError("it changed while it was read again")
+                raise WipeRefusedError("the file changed while it was read again")
         return stat
 
 
@@ -60,27 +60,27 @@ def remove(
         root: the camera's root.
         clip: the clip, as it is since its wipe was begun in the ledger.
         checked: what ``check`` returned.
-        files: does it.
+        files: removes it.
         overwrite: whether its blocks are overwritten with zeros before.
-        shared: whether others may put files there meanwhile.
+        shared: whether other processes may change files there.
 
     Raises:
         WipeRefusedError: it is no longer the file that was checked.
-        WipeBusyError: somebody has it open for writing.
+        WipeBusyError: a process has it open for writing.
         OSError: it could not be removed.
     """
     with parent_of(root, clip.path) as (folder_fd, name), _opened(folder_fd, name) as fd:
         if root.stat(fd) != checked:
-            raise WipeRefusedError("it changed after it was checked")
+            raise WipeRefusedError("the file changed after it was checked")
         here = _hold(folder_fd, name, clip, fd, files) if shared else name
-        # Not earlier: nobody can open it by its name any more.
+        # Not earlier: only now can no process open it by its name any more.
         if shared and _has_writer(fd, folder_fd, here, name, files):
-            raise WipeBusyError(hint="see who writes to it; dockd tries again")
-        # Who came after it was looked at, and left before it was held, had no need of the name.
+            raise WipeBusyError(hint="find the process that writes to it; dockd retries")
+        # A process may have written between the check and the hold, and closed it since.
         if shared and not _is_as_checked(fd, checked):
             _put_back(folder_fd, here, name, files)
-            raise WipeRefusedError("it changed after it was checked")
-        # Another hard link to it may be anywhere, and is none of dockd's business.
+            raise WipeRefusedError("the file changed after it was checked")
+        # Another hard link to it may be anywhere, and must keep its content.
         if overwrite and os.fstat(fd).st_nlink == 1:
             # Under its own name, a crash would leave zeros that look like a new clip.
             aside = _aside(clip)
@@ -105,7 +105,7 @@ def _opened(folder_fd: int, name: bytes, flags: int = os.O_RDONLY) -> Iterator[i
 
 
 def put_back(root: Root, clip: Clip, files: Files) -> None:
-    """Give a file that a removal was holding when it was cut short its name again; blocks.
+    """Give a file that an interrupted removal was holding its name again; blocks.
 
     Raises:
         OSError: it could not be renamed.
@@ -120,22 +120,21 @@ def put_back(root: Root, clip: Clip, files: Files) -> None:
 
 
 def _hold(folder_fd: int, name: bytes, clip: Clip, fd: int, files: Files) -> bytes:
-    """Take a file out of everybody's way, and make sure that it is the one that is open.
+    """Rename a file out of reach, and check that it is the one that is open.
 
-    Who removes by name may remove what was put there since: a rename can be looked at, and
-    undone.
+    A removal by name could remove what was put there since; a rename can be checked and undone.
     """
     held = _held(clip)
     files.rename_at(folder_fd, name, held, durably=False)
     there = os.stat(held, dir_fd=folder_fd, follow_symlinks=False)
     if not os.path.samestat(there, os.fstat(fd)):
         _put_back(folder_fd, held, name, files)
-        raise WipeRefusedError("another file took its place after it was checked")
+        raise WipeRefusedError("the file was replaced after it was checked")
     return held
 
 
 def _has_writer(fd: int, folder_fd: int, held: bytes, name: bytes, files: Files) -> bool:
-    """Say whether somebody writes to a file that is held; it is put back then, and on errors."""
+    """Return whether a held file is open for writing; it is put back then, and on errors."""
     is_open: bool | None = True
     try:
         is_open = has_writer(fd)
@@ -146,7 +145,7 @@ def _has_writer(fd: int, folder_fd: int, held: bytes, name: bytes, files: Files)
 
 
 def _is_as_checked(fd: int, checked: FileStat) -> bool:
-    """Say whether a file that is held has the content that was checked, by its size and time."""
+    """Return whether a held file has the content that was checked, by its size and time."""
     now = FileStat.of(os.fstat(fd))  # the rename has changed the rest
     return (now.size, now.modified_ns) == (checked.size, checked.modified_ns)
 
@@ -161,28 +160,28 @@ def _put_back(folder_fd: int, held: bytes, name: bytes, files: Files) -> None:
 
 
 def aside(clip: Clip) -> bytes:
-    """Return the path at which an overwriting that was cut short leaves a clip."""
+    """Return the path at which an interrupted overwriting leaves a clip."""
     folder, slash, _ = clip.path.rpartition(b"/")
     return folder + slash + _aside(clip)
 
 
 def finish(root: Root, clip: Clip, files: Files) -> None:
-    """Remove what an overwriting that was cut short has left of a clip, if anything; blocks."""
+    """Remove what an interrupted overwriting has left of a clip, if anything; blocks."""
     with contextlib.suppress(FileNotFoundError), parent_of(root, clip.path) as (folder_fd, _):
         files.unlink_at(folder_fd, _aside(clip))
 
 
 def verify_gone(root: Root, clip: Clip) -> None:
-    """Make sure that a removed clip no longer is on the camera; blocks.
+    """Check that a removed clip is no longer on the camera; blocks.
 
     Another file may have its name: on a damaged FAT, a clip can hide one.
 
     Raises:
         WipeFailedError: it still is.
-        OSError: the camera is gone, or could not be looked at.
+        OSError: the camera is gone, or could not be read.
     """
     if exists(root, clip.path) and not _is_another(root, clip):
-        raise WipeFailedError(hint="check the camera's file system; dockd tries again")
+        raise WipeFailedError(hint="check the camera's file system; dockd retries")
 
 
 def _is_another(root: Root, clip: Clip) -> bool:
@@ -190,7 +189,7 @@ def _is_another(root: Root, clip: Clip) -> bool:
         with open_file(root, clip.path) as fd:
             return os.fstat(fd).st_size != clip.size or _sha256(fd) != clip.plaintext_sha256
     except OSError:
-        # What can't be read can't be told from the clip.
+        # What can't be read may be the clip.
         return False
 
 
@@ -207,9 +206,9 @@ def _aside(clip: Clip) -> bytes:
 
 
 def _tag(clip: Clip) -> str:
-    """Return what makes the names of one wipe its own: nobody else can have given them."""
+    """Return what makes the names of one wipe unique, so that no other program uses them."""
     assert clip.wipe_number, "a wipe begins in the ledger"
-    if clip.wipe_number == 1:  # begun by a dockd that drew no numbers
+    if clip.wipe_number == 1:  # begun by a version of dockd that drew no numbers
         return str(clip.clip_id)
     return f"{str(clip.clip_id)[:16]}-{clip.wipe_number:016x}"
 

@@ -462,7 +462,7 @@ def test_what_is_written_to_a_shared_clip_at_the_last_moment_stays(
     clip = read_clip(root)
     os.utime(file_of(root), ns=(1, 1))
     checked = wipe.check(Root(root), clip, DOCKING)
-    with pytest.raises(WipeRefusedError, match="it changed after it was checked"):
+    with pytest.raises(WipeRefusedError, match="the file changed after it was checked"):
         wipe.remove(
             PassingWriter(root, mode), clip, checked, Files(), overwrite=overwrite, shared=True
         )
