@@ -29,7 +29,9 @@ from dockd.station.config import TargetConfig
 from dockd.station.ledger.ledger import Ledger
 from dockd.station.model import Clip
 from dockd.station.targets import fresh_nonce
-from dockd.station.targets.http import Reply, ask, open_client, to_error
+from dockd.station.targets.failures import to_error
+from dockd.station.targets.http import ask, open_client
+from dockd.station.targets.reply import Reply
 from dockd.station.targets.tus import RECEIPT_WAIT_SECONDS, TUS_VERSION, Abilities
 
 _EXPIRES_SOON = timedelta(days=30)

@@ -18,8 +18,10 @@ from dockd.station.config import TargetConfig
 from dockd.station.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
 from dockd.station.targets.bandwidth import Limiter
 from dockd.station.targets.chunks import Chunk, SpoolFile
+from dockd.station.targets.failures import to_error
 from dockd.station.targets.health import TargetHealth
-from dockd.station.targets.http import Reply, ask, origin, to_error
+from dockd.station.targets.http import ask, origin
+from dockd.station.targets.reply import Reply
 
 TUS_VERSION = "1.0.0"
 RECEIPT_WAIT_SECONDS = 10

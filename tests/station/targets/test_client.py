@@ -10,7 +10,8 @@ from dockd.base.clock import Clock
 from dockd.base.errors import TransientError
 from dockd.station.config import TargetConfig
 from dockd.station.targets import Sealed
-from dockd.station.targets.http import ask, open_client, to_error
+from dockd.station.targets.failures import to_error
+from dockd.station.targets.http import ask, open_client
 from tests.station.targets.support import ENDPOINT, Station, TusServer, make_config, make_sealed
 
 

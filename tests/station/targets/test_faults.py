@@ -12,7 +12,7 @@ import structlog
 
 from dockd.base.errors import RejectedError, TargetDownError, TargetError, TransientError
 from dockd.station.targets import Sealed
-from dockd.station.targets.http import MAX_RETRY_AFTER
+from dockd.station.targets.reply import MAX_RETRY_AFTER
 from dockd.station.targets.tus import TusTarget
 from tests.clocks import START
 from tests.station.targets.support import MIB, Station, TusServer, make_config, make_sealed, problem

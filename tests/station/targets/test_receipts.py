@@ -8,7 +8,7 @@ import pytest
 
 from dockd.base.errors import RejectedError, TargetDownError, TargetError, TransientError
 from dockd.station.targets import NotStored, ReceiptAnswer, Received, Sealed, Verifying
-from dockd.station.targets.http import MAX_BODY
+from dockd.station.targets.reply import MAX_BODY
 from dockd.station.targets.tus import TusTarget
 from tests.station.targets.support import (
     MANIFEST,
