@@ -29,7 +29,8 @@ from dockd.host.timesync import is_synchronised
 from dockd.station import events
 from dockd.station.cameras import Source
 from dockd.station.cameras.devices import Udev
-from dockd.station.cameras.folder import FolderSource, Unwatched
+from dockd.station.cameras.folder import FolderSource
+from dockd.station.cameras.folder_watch import Unwatched
 from dockd.station.cameras.mounting import Mounter
 from dockd.station.cameras.places import Places
 from dockd.station.cameras.profile import Profile

@@ -15,8 +15,8 @@ from dockd.base.findings import Finding, Findings, error, failure, fenced, ok, w
 from dockd.host.dbus import connected
 from dockd.host.users import as_user, can_be, unreadable
 from dockd.station.cameras.devices import Device
+from dockd.station.cameras.filesystems import NETWORK_TYPES, filesystem_types
 from dockd.station.cameras.fitting import examined, fits
-from dockd.station.cameras.folder import NETWORK_TYPES, filesystem_types
 from dockd.station.cameras.identity import Verdict, place_of, recognise
 from dockd.station.cameras.profile import Profile
 from dockd.station.cameras.tree import Root, advice, walk

@@ -23,14 +23,11 @@ from dockd.base import threads
 from dockd.base.clock import Clock
 from dockd.base.errors import CameraHangsError, CameraLostError, SourceError
 from dockd.base.incidents import Incidents
-from dockd.station.cameras import Look, Media, folder
-from dockd.station.cameras.folder import (
-    FolderMedia,
-    FolderSeams,
-    FolderSource,
-    Unwatched,
-    filesystem_types,
-)
+from dockd.station.cameras import Look, Media, filesystems, folder, folder_media, folder_watch
+from dockd.station.cameras.filesystems import Identity, filesystem_types
+from dockd.station.cameras.folder import FolderSource
+from dockd.station.cameras.folder_media import FolderMedia, FolderSeams
+from dockd.station.cameras.folder_watch import Unwatched
 from dockd.station.cameras.profile import Profile
 from dockd.station.cameras.tree import MAIN, Root
 from dockd.station.config import FolderConfig
@@ -107,7 +104,7 @@ def log() -> Iterator[list[Any]]:
 
 def lie_on(monkeypatch: pytest.MonkeyPatch, filesystem: str) -> None:
     """Let all folders be on a file system of this type."""
-    monkeypatch.setattr(folder, "_kind", lambda _: filesystem)
+    monkeypatch.setattr(filesystems, "_kind", lambda _: filesystem)
 
 
 # Complete or not
@@ -242,7 +239,7 @@ def test_a_file_that_is_quiet_for_long_is_complete_at_the_first_look(tmp_path: P
     assert camera.complete(after=601) == [b"1.mp4"]
 
 
-class Hints(folder._Hints):
+class Hints(folder_watch._Hints):
     """Says when the watch has told of a file's close."""
 
     closed = asyncio.Event()
@@ -260,7 +257,7 @@ def test_a_file_that_somebody_else_closes_is_not_taken_from_its_writer(
     camera = Camera(tmp_path / "camera", settle=0)
     camera.config = camera.config.model_copy(update={"watch": "inotify"})
     watched = Watched(camera, NOBODY_CAN_TELL)
-    monkeypatch.setattr(folder, "_Hints", Hints)
+    monkeypatch.setattr(folder_watch, "_Hints", Hints)
     Hints.closed = asyncio.Event()
 
     async def scenario() -> None:
@@ -443,8 +440,8 @@ def test_a_folder_is_of_all_the_file_systems_that_are_mounted_below_it_too(
         assert filesystem_types(camera.path) == {*here, "ramfs"}
         assert filesystem_types(camera.path.with_name("camera beside")) == here
         (below / "1.mp4").write_bytes(b"clip")
-        monkeypatch.setattr(folder, "NETWORK_TYPES", {"ramfs"})
-        monkeypatch.setattr(folder, "FORGETFUL", {"ramfs"})
+        monkeypatch.setattr(folder_media, "NETWORK_TYPES", {"ramfs"})
+        monkeypatch.setattr(folder_media, "FORGETFUL", {"ramfs"})
 
         async def scenario() -> None:
             async with camera.media.opened() as root:
@@ -605,14 +602,14 @@ def test_another_inode_number_means_another_folder_where_the_file_system_keeps_t
     camera = Camera(tmp_path / "camera")
     lie_on(monkeypatch, filesystem)
     assert camera.media.recognise()
-    ask = folder.identity_of
+    ask = filesystems.identity_of
 
-    def identity_of(path: Path) -> folder.Identity | None:
+    def identity_of(path: Path) -> Identity | None:
         identity = ask(path)
         assert identity is not None
         return identity[0], identity[1] + 1, identity[2]
 
-    monkeypatch.setattr(folder, "identity_of", identity_of)
+    monkeypatch.setattr(folder_media, "identity_of", identity_of)
     assert camera.media.is_there() is stays
 
 
@@ -626,8 +623,8 @@ def test_another_mount_is_another_folder_although_all_its_numbers_are_the_same(
     seen = []
     for _ in range(2):
         with mounted(bound, "--bind", str(tmp_path / "card")):
-            seen.append(folder.identity_of(bound / where))
-            assert seen[-1] == folder.identity_of(bound / where)
+            seen.append(filesystems.identity_of(bound / where))
+            assert seen[-1] == filesystems.identity_of(bound / where)
     first, second = seen
     assert first is not None
     assert second is not None
@@ -676,8 +673,8 @@ class NoMoreWatches(InotifyObserver):
 def test_a_folder_that_inotify_has_no_room_for_is_polled_and_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[Any], observer: type
 ) -> None:
-    monkeypatch.setattr(folder, "Observer", observer)
-    monkeypatch.setattr(folder, "_POLL_INSTEAD_EVERY", 0.05)
+    monkeypatch.setattr(folder_watch, "Observer", observer)
+    monkeypatch.setattr(folder_watch, "_POLL_INSTEAD_EVERY", 0.05)
     unwatched = Unwatched(Incidents(Clock()))
     watched = []
     for name in ("1", "2", "3"):
@@ -740,8 +737,8 @@ def test_a_watch_ends_although_its_folder_hangs_when_it_is_to_end(
     def hang(_observer: object) -> None:
         raise CameraHangsError
 
-    monkeypatch.setattr(folder, "Observer", Ending)
-    monkeypatch.setattr(folder, "_end", hang)
+    monkeypatch.setattr(folder_watch, "Observer", Ending)
+    monkeypatch.setattr(folder, "end_watch", hang)
 
     async def scenario() -> None:
         async with watched.running():
@@ -756,14 +753,15 @@ def test_a_docked_folder_that_does_not_answer_is_told_until_it_does(
 ) -> None:
     monkeypatch.setattr(threads, "PATIENCE", 0.2)
     monkeypatch.setattr(folder, "_LOOKED_AT_EVERY", 0.01)
-    gate, ask = threading.Event(), folder.identity_of
+    gate, ask = threading.Event(), filesystems.identity_of
     gate.set()
 
-    def identity_of(path: Path) -> folder.Identity | None:
+    def identity_of(path: Path) -> Identity | None:
         gate.wait(PATIENCE)
         return ask(path)
 
     monkeypatch.setattr(folder, "identity_of", identity_of)
+    monkeypatch.setattr(folder_media, "identity_of", identity_of)
     camera = Camera(tmp_path / "camera")
     watched = Watched(camera)
 
