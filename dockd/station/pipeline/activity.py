@@ -1,4 +1,4 @@
-"""What is going on right now: the part of the station's state that no restart needs."""
+"""The work under way: the part of the station's state that is not needed after a restart."""
 
 import threading
 from collections import deque
@@ -13,7 +13,7 @@ from dockd.station.model import Camera, Clip
 
 WorkStage = Literal["ingest", "upload"]
 
-OF_LATE = 5.0
+RATE_SECONDS = 5.0
 """Seconds over which a rate is measured."""
 _GRAIN = 0.25
 """Seconds whose bytes are counted together."""
@@ -23,7 +23,7 @@ class Counting(Protocol):
     """Counts what happens; called from any thread."""
 
     def ingested(self, size: int, seconds: float) -> None:
-        """Count a clip of so many bytes that was read and spooled."""
+        """Count a clip that was read and spooled, and its bytes."""
 
     def uploaded(self, size: int, seconds: float) -> None:
         """Count a clip whose upload is complete, and the bytes that its last attempt sent."""
@@ -35,14 +35,14 @@ class Counting(Protocol):
         """Count clips that were wiped from a camera."""
 
     def retried(self, cause: str) -> None:
-        """Count a failure that is tried again; ``cause`` is the error's event name."""
+        """Count a failure that is retried; ``cause`` is the error's event name."""
 
     def receipt_refused(self, reason: str) -> None:
-        """Count a receipt that released nothing; ``reason`` is the error's."""
+        """Count a receipt that was refused; ``reason`` is the error's."""
 
 
 class Meter:
-    """Bytes a second, of late; safe to use from any thread."""
+    """Recent throughput in bytes per second; safe to use from any thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -51,7 +51,7 @@ class Meter:
         self._counted: deque[tuple[float, int]] = deque()
 
     def add(self, size: int) -> None:
-        """Count bytes that just went through."""
+        """Count bytes that were just processed."""
         now = self._clock.monotonic()
         with self._lock:
             if self._counted and now - self._counted[-1][0] < _GRAIN:
@@ -62,15 +62,15 @@ class Meter:
             self._drop(now)
 
     def rate(self) -> float:
-        """Return bytes a second."""
+        """Return bytes per second."""
         now = self._clock.monotonic()
         with self._lock:
             self._drop(now)
             total = sum(size for _, size in self._counted)
-        return total / min(max(now - self._began, _GRAIN), OF_LATE)
+        return total / min(max(now - self._began, _GRAIN), RATE_SECONDS)
 
     def _drop(self, now: float) -> None:
-        while self._counted and now - self._counted[0][0] > OF_LATE:
+        while self._counted and now - self._counted[0][0] > RATE_SECONDS:
             self._counted.popleft()
 
 
@@ -81,26 +81,26 @@ class ClipProgress:
     clip: Clip
     stage: WorkStage
     total: int
-    """Bytes that the stage is to get through."""
+    """Bytes that the stage has to process."""
     meter: Meter
     over_all: Meter
-    """Of the same stage of all clips."""
+    """The meter of the same stage over all clips."""
     done: int = 0
 
     def at(self, done: int) -> None:
-        """Note how far it is; called from any thread."""
+        """Note the bytes done; called from any thread."""
         advanced, self.done = done - self.done, done
         if advanced > 0:
             self.meter.add(advanced)
             self.over_all.add(advanced)
 
     def begin_at(self, done: int) -> None:
-        """Note how far it was before: nothing of that went through now."""
+        """Note the bytes that were done before; they do not count as throughput."""
         self.done = done
 
 
 class Activity:
-    """The work under way, what fails of it, and who counts what it does."""
+    """The work under way, its incidents, and its counts."""
 
     def __init__(self, clock: Clock, counting: Counting) -> None:
         self.incidents = Incidents(clock)
@@ -110,7 +110,7 @@ class Activity:
         self._meters: dict[WorkStage, Meter] = {"ingest": Meter(clock), "upload": Meter(clock)}
 
     def camera(self, camera: Camera) -> Scope:
-        """Return the scope of a camera, which outlasts its dockings for as long as it is there."""
+        """Return the scope of a camera, which lasts until it is gone, beyond one docking."""
         return self.incidents.scope("camera", camera.id)
 
     def docking(self, camera: Camera) -> Scope:
@@ -136,5 +136,5 @@ class Activity:
         return list(self._works.values())
 
     def rates(self) -> dict[WorkStage, float]:
-        """Return bytes a second by stage, over all clips, of late."""
+        """Return the recent throughput in bytes per second by stage, over all clips."""
         return {stage: meter.rate() for stage, meter in self._meters.items()}

@@ -1,4 +1,4 @@
-"""One clip on its way: its receipt is asked for, its ciphertext sent, its receipt kept."""
+"""Delivers one clip: asks for its receipt, uploads its ciphertext, keeps its receipt."""
 
 import asyncio
 import contextlib
@@ -24,14 +24,14 @@ from dockd.station.spool import Spool, check_ciphertext
 from dockd.station.targets import NotStored, Sealed, Target, Verifying
 
 PATIENCE = 300.0
-"""Seconds that a target may take to read a clip back before somebody should hear of it."""
+"""Seconds that a target may take to read a clip back before that is reported."""
 _SHORTEST_WAIT = 1.0
-"""Seconds between two questions for one receipt, at least; they grow with the time it takes."""
+"""Seconds between two requests for one receipt, at least; they grow with the time waited."""
 
 
 @dataclass(frozen=True)
 class Means:
-    """What every delivery works with."""
+    """What every delivery uses."""
 
     ledger: Ledger
     spool: Spool
@@ -42,21 +42,20 @@ class Means:
 
 
 class Delivery:
-    """One clip on its way, over all attempts."""
+    """The delivery of one clip, over all attempts."""
 
     def __init__(self, clip: Clip, means: Means) -> None:
         self.clip = clip
         self.settled = False
-        """Whether its receipt is kept."""
+        """Whether its receipt is in the ledger."""
         self.under_way: asyncio.Future[float | None] | None = None
-        """The attempt that goes on."""
+        """The current attempt."""
         self.failing_since: int | None = None
-        """How many clips had gone through when its attempts began to fail; None: they don't."""
+        """The target's count of successes when attempts began to fail; None: they don't fail."""
         self.failures = 0
-        """How often it failed in a row for reasons of its own."""
+        """Consecutive failures that only this clip has."""
         self.at_least: float | None = None
-        """How much of the pause after its last failure is kept when the target is up again;
-        None: all of it."""
+        """Seconds of the current pause that are kept when the target is up again; None: all."""
         self._means = means
         self._url = clip.upload_url
         self._sent = 0
@@ -65,21 +64,21 @@ class Delivery:
 
     @property
     def about(self) -> SealedFields:
-        """What identifies it in the log."""
+        """The fields that identify the clip in the log."""
         return {**self.clip.about, "clip_id": str(self.clip.clip_id)}
 
     def break_off(self) -> None:
-        """End the attempt under way, if there is one."""
+        """Cancel the current attempt, if there is one."""
         if self.under_way is not None:
             self.under_way.cancel()
 
     def start_anew(self) -> None:
-        """Forget what was sent: the ledger knows it no longer."""
+        """Upload from the start, as the ledger has dropped what was sent."""
         self._url = None
         self.break_off()
 
     def progressed(self) -> bool:
-        """Say whether the last attempt got further than those before it."""
+        """Return whether the last attempt got further than those before it."""
         further = self._sent > self._furthest
         self._furthest = max(self._sent, self._furthest)
         if further:
@@ -88,16 +87,16 @@ class Delivery:
         return further
 
     async def attempt(self) -> float | None:
-        """Bring the clip to its receipt, or as far as the target goes.
+        """Upload the clip and get its receipt, if the target gives receipts.
 
         Returns:
-            None when that is done; while the target reads the clip back, the seconds after
-            which to ask again.
+            None when done; while the target reads the clip back, the seconds after which to
+            ask again.
 
         Raises:
-            TransientError, ReceiptRefusedError, SpoolError, LedgerError: try again.
-            RejectedError: the server never will store the clip.
-            SpoolDamagedError: the ciphertext is not what was written.
+            TransientError, ReceiptRefusedError, SpoolError, LedgerError: to be retried.
+            RejectedError: permanently rejected by the server.
+            SpoolDamagedError: the ciphertext is missing or damaged.
         """
         clip, target = self.clip, self._means.target
         sealed = Sealed.of(clip, self._means.spool.path(str(clip.ciphertext_sha256)))
@@ -119,10 +118,10 @@ class Delivery:
         return None
 
     def _ask_again_in(self, wanted: float) -> float:
-        """Return how long to wait for a receipt that the target wants to be asked for again.
+        """Return the seconds until a receipt that is not ready is asked for again.
 
         Raises:
-            TransientError: it is long enough to be told.
+            TransientError: it takes so long that it is reported.
         """
         now = self._means.clock.monotonic()
         if self._verifying_since is None:
@@ -134,7 +133,7 @@ class Delivery:
             raise TransientError(
                 f"the server has the clip, and after {waited:.0f} s wants another {wanted:.0f} s"
                 " to read it back",
-                hint="look at the receiver's log and its disk; the receipt is asked for again",
+                hint="check the receiver's log and its disk; dockd asks for the receipt again",
                 retry_after=wanted,
             )
         return pause
@@ -152,7 +151,7 @@ class Delivery:
 
             def progress(done: int) -> None:
                 nonlocal began_at
-                # A first number is where the server stands, and so is one that falls back.
+                # The first offset, and any lower one, is where the server resumes.
                 if (began_at is None and done) or (began_at is not None and done < work.done):
                     events.clip_upload_resumed(**self.about, offset=done)
                 if began_at is None:
@@ -185,7 +184,7 @@ class Delivery:
             ) from refused
 
     async def _keep(self, confirmed: Confirmed) -> None:
-        """Enter a receipt that holds; whatever is ordered meanwhile, this is not left halfway."""
+        """Record a verified receipt; must run to its end."""
         clip, means = self.clip, self._means
         await to_the_end(means.ledger.uploads.acknowledge, clip, confirmed.token, confirmed.answer)
         means.confirmations.remember(clip, confirmed.token)
@@ -193,22 +192,22 @@ class Delivery:
         events.clip_acknowledged(**self.about, receiver=confirmed.receipt.receiver.id)
         means.activity.counting.acknowledged()
         await means.spool.remove(str(clip.ciphertext_sha256))
-        with contextlib.suppress(SpoolError):  # it takes no room of the budget
+        with contextlib.suppress(SpoolError):  # it does not count against the budget
             await to_the_end(means.spool.remove_set_aside, str(clip.clip_id))
 
     async def _look_for_damage(self, sealed: Sealed) -> NoReturn:
-        """Find out why a server that has had everything says that it has nothing.
+        """Find out why a server that had the whole upload has not stored the clip.
 
         Raises:
-            SpoolDamagedError: what was sent is not what the manifest says.
-            TransientError: it is; so the server lost it, and is sent it again.
+            SpoolDamagedError: the ciphertext does not match the manifest.
+            TransientError: it does, so the server has lost it; it is uploaded again.
         """
         await to_the_end(check_ciphertext, sealed.path, sealed.sha256)
         await to_the_end(self._means.ledger.uploads.remember, self.clip, None)
         self._url = None
         raise TransientError(
-            f"the server had all of clip {sealed.clip_id}, and has it no longer",
-            hint="look at the receiver's log; the clip is uploaded again",
+            f"the server had all of clip {sealed.clip_id}, and no longer has it",
+            hint="check the receiver's log; dockd uploads the clip again",
         )
 
     async def reject(self, error: RejectedError) -> None:
@@ -217,10 +216,10 @@ class Delivery:
         events.clip_rejected(error, **self.about)
 
     async def give_up_ciphertext(self, error: SpoolDamagedError) -> None:
-        """Have the clip read again; what is left of its ciphertext is set aside first.
+        """Have the clip ingested again; what is left of its ciphertext is set aside first.
 
         Raises:
-            SpoolError, LedgerError: that failed; nothing is lost by it.
+            SpoolError, LedgerError: failed; nothing is lost.
         """
         clip, means = self.clip, self._means
         sha256 = str(clip.ciphertext_sha256)

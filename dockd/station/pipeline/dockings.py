@@ -1,4 +1,4 @@
-"""The docked cameras: each docking runs fenced, and hears of what concerns it."""
+"""The docked cameras: runs each docking, contains its errors, and passes reports on to it."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +16,7 @@ from dockd.station.pipeline.intake import Intake
 
 
 class Dockings:
-    """Runs a docking for each camera that arrives; what goes wrong with one stays with it."""
+    """Runs a docking for each camera that arrives, and contains its errors."""
 
     def __init__(
         self,
@@ -28,15 +28,15 @@ class Dockings:
         *,
         synchronised: Callable[[], Awaitable[bool | None]],
     ) -> None:
-        """Dock nothing yet.
+        """Start without dockings.
 
         Args:
-            ledger: knows the cameras' clips.
-            intake: reads them.
+            ledger: has the cameras' clips.
+            intake: ingests them.
             cleaning: wipes them.
             clock: paces the work.
-            activity: shows it.
-            synchronised: says whether the station's clock is.
+            activity: shows the work, and takes incidents.
+            synchronised: returns whether the station's clock is synchronised.
         """
         self.current: dict[str, Docking] = {}
         """The dockings under way, by camera."""
@@ -48,7 +48,7 @@ class Dockings:
         self._synchronised = synchronised
 
     async def dock(self, media: Media) -> None:
-        """Work on a camera until it is gone or this is cancelled; no error leaves it."""
+        """Work on a camera until it is gone or this is cancelled; raises no errors."""
         camera = media.camera.id
         if camera in self.current:
             self._refuse(media)
@@ -77,17 +77,17 @@ class Dockings:
             del self.current[camera]
 
     def clip_concluded(self, camera: Camera) -> None:
-        """Let a camera be wiped if a clip's end makes that possible."""
+        """Check whether a camera can be wiped, as a clip's delivery has ended."""
         if docking := self.current.get(camera.id):
             docking.look_for_wipe()
 
     def holds_changed(self) -> None:
-        """Let every camera be wiped that was held back."""
+        """Check whether cameras can be wiped, as holds have changed."""
         for docking in self.current.values():
             docking.look_for_wipe()
 
     def gone(self, camera: Camera, place: str) -> None:
-        """Close the incidents of a camera at a place where it no longer is."""
+        """Close the incidents of a camera that is gone from a place."""
         self._refusal(camera.id, place).close()
         if camera.id not in self.current:
             self._activity.camera(camera).close()
@@ -95,7 +95,7 @@ class Dockings:
     def _refuse(self, media: Media) -> None:
         camera, place = media.camera, media.place
         error = CameraRefusedError(
-            f"{camera.id} is docked already, at {self.current[camera.id].media.place}",
+            f"{camera.id} is already docked at {self.current[camera.id].media.place}",
             hint="give one of the two another serial or profile",
         )
         refused = events.camera_refused(place=place, profile=camera.profile, serial=camera.serial)

@@ -1,8 +1,8 @@
-"""Holds this station's journal against the newest anchor of it that the receiver has.
+"""Compares this station's journal with the newest anchor of it that the receiver has.
 
-Whoever sets a station's ledger back to an older state, or runs it twice, makes a journal that
-goes on from an entry which once had another successor. The receiver's manifests know better:
-their anchors are asked for at the start and once a day, under a fresh nonce.
+A ledger that is restored to an older state, or runs twice, makes a journal that forks: it
+continues from an entry that once had another successor. The anchors in the receiver's
+manifests show that; they are asked for at the start and once a day, with a fresh nonce.
 """
 
 from collections.abc import Sequence
@@ -27,18 +27,18 @@ from dockd.station.reports import HoldsChanged, Reports
 from dockd.station.targets import Target, fresh_nonce
 
 COMPARE_SECONDS = 86400.0
-"""How often the journal is compared."""
+"""Seconds between two comparisons."""
 _RETRY_FIRST, _RETRY_CAP = 1.0, 60.0
 _PATIENCE = 60.0
-"""Seconds that the receiver may be away before somebody hears that wipes wait for it."""
+"""Seconds that the receiver may be unreachable before it is reported that wipes wait for it."""
 _HINT = (
-    "its ledger was set back to an older state, or another station uses its key; wipes are held."
+    "the ledger was restored to an older state, or another station uses this key; wipes are held."
     " Give the station a new key: docs/operate.md"
 )
 
 
 class History:
-    """Whether this station's journal goes on where the receiver has seen it."""
+    """Whether this station's journal continues the one that the receiver has seen."""
 
     def __init__(
         self,
@@ -52,17 +52,17 @@ class History:
         reports: Reports,
         randomness: Randomness | None = None,
     ) -> None:
-        """Compare nothing yet.
+        """Start without a comparison.
 
         Args:
             ledger: has the journal.
-            target: has the receiver's word.
-            clock: when to compare.
-            incidents: what does not agree.
+            target: the receiver, which has the anchors.
+            clock: paces comparisons.
+            incidents: takes failed comparisons.
             kid: the key that this station signs with.
-            receiver_keys: whose word counts.
-            reports: hears when wipes need not wait any more.
-            randomness: makes each question's nonce.
+            receiver_keys: the keys whose statements are accepted.
+            reports: takes the end of the hold on wipes.
+            randomness: makes each request's nonce.
         """
         self._ledger = ledger
         self._target = target
@@ -72,14 +72,14 @@ class History:
         self._reports = reports
         self._randomness = randomness or Randomness()
         self._agrees = not target.gives_receipts
-        """Where nothing gives receipts, nothing is wiped anyway."""
+        """Without receipts nothing is wiped anyway."""
         self._failing_since: float | None = None
         self._wakeup = Wakeup(clock)
         self._incidents = incidents.scope("history")
 
     @property
     def holds_wipes(self) -> bool:
-        """Whether the journal disagrees, or was not compared in this run."""
+        """Whether the journal has forked, or was not compared in this run."""
         return not self._agrees
 
     def compare_now(self) -> None:
@@ -87,7 +87,7 @@ class History:
         self._wakeup.wake()
 
     def doubted(self) -> None:
-        """Compare at once, as the receiver refuses what contradicts the journal that it knows."""
+        """Compare at once, as the receiver has refused a manifest over a forked journal."""
         if self._agrees:
             self.compare_now()
 
@@ -112,14 +112,14 @@ class History:
             self._incidents.failed(events.journal_forked(), error)
             return False
         except (TransientError, LedgerError) as error:
-            # A moment's trouble is not worth a word; that wipes wait for it is.
+            # A short failure is not reported; that wipes wait for it is.
             now = self._clock.monotonic()
             self._failing_since = self._failing_since or now
             if now - self._failing_since >= _PATIENCE:
                 self._incidents.failed(events.journal_unwitnessed(), error)
             return False
         except (TargetError, ReceiptRefusedError) as error:
-            error.hint = error.hint or "check target.receiver_keys, and who answers there"
+            error.hint = error.hint or "check target.receiver_keys, and which receiver answers"
             self._incidents.failed(events.journal_unwitnessed(), error)
             return False
         self._failing_since = None
@@ -136,12 +136,12 @@ class History:
         return verify_anchor(token, self._keys, nonce=nonce, kid=self._kid)
 
     async def _check_own(self) -> None:
-        """Check that the journal holds what this ledger knows to have been signed."""
+        """Check that the journal has the newest entry that this station's manifests name."""
         last = await in_thread(self._ledger.journal.last_anchor, self._kid)
         if not await in_thread(self._ledger.journal.holds, last):
             raise JournalForkedError(
-                f"a manifest that this station has signed names entry {last.seq} of its journal,"
-                " which is not here",
+                f"a manifest that this station has signed names journal entry {last.seq},"
+                " which is missing",
                 hint=_HINT,
             )
 
@@ -150,8 +150,8 @@ class History:
         if head is None or await in_thread(self._ledger.journal.holds, head):
             return
         own = await in_thread(self._ledger.journal.head)
-        has = "is another one here" if own.seq >= head.seq else f"is not here, after {own.seq}"
+        has = "differs here" if own.seq >= head.seq else f"is missing here, after {own.seq}"
         raise JournalForkedError(
-            f"{anchor.receiver.id} knows entry {head.seq} of this station's journal, which {has}",
+            f"{anchor.receiver.id} has entry {head.seq} of this station's journal, which {has}",
             hint=_HINT,
         )

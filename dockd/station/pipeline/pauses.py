@@ -1,4 +1,4 @@
-"""People's orders to hold uploads or wipes: kept in the ledger, over by themselves."""
+"""Operators' pauses of uploads or wipes: kept in the ledger, and expiring by themselves."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from dockd.station.model import Pausable, Pause
 from dockd.station.reports import HoldsChanged, Reports
 
 _LOOK_AGAIN = 60.0
-"""Seconds after which an end is compared with the clock again, which may have been set."""
+"""Seconds after which ends are compared with the clock again, which may have been set."""
 
 
 class Pauses:
-    """What is held."""
+    """The pauses in force."""
 
     def __init__(
         self, ledger: Ledger, clock: Clock, incidents: Incidents, reports: Reports
     ) -> None:
-        """Take up the orders that the ledger has, and tell of them; blocks.
+        """Load the pauses from the ledger, and log them; blocks.
 
         Args:
             ledger: keeps them.
-            clock: says when they are over.
-            incidents: expired pauses that can't be deleted.
-            reports: hears when something is held or goes on.
+            clock: tells when they expire.
+            incidents: takes expired pauses that can't be deleted.
+            reports: takes changes of what is held.
 
         Raises:
             LedgerError: it can't be read.
@@ -40,18 +40,18 @@ class Pauses:
         self._reports = reports
         self._pauses = {pause.what: _sound(pause) for pause in ledger.queries.pauses()}
         self._changing = asyncio.Lock()
-        """Whoever changes what is held has it from before the ledger until after the memory."""
+        """Held while pauses change, from before the ledger's change until after memory's."""
         self._new = asyncio.Event()
         for pause in self.current():
             _tell(pause)
 
     def current(self) -> list[Pause]:
-        """Return the orders that are in force."""
+        """Return the pauses in force."""
         now = timestamp(self._clock.now())
         return [one for one in self._pauses.values() if one.until is None or one.until > now]
 
     def holds(self, what: Pausable) -> bool:
-        """Say whether something is held."""
+        """Return whether uploads or wipes are held."""
         return any(pause.what == what for pause in self.current())
 
     @property
@@ -67,10 +67,10 @@ class Pauses:
     async def pause(
         self, whats: Sequence[Pausable], *, reason: str, until: str | None, uid: int
     ) -> None:
-        """Hold something, until a moment or for as long as nobody resumes it.
+        """Hold uploads or wipes until a time, or until they are resumed.
 
         Raises:
-            LedgerError: the order can't be kept; nothing is held.
+            LedgerError: the pause can't be recorded; nothing is held.
         """
         async with self._changing:
             since = timestamp(self._clock.now())
@@ -83,10 +83,10 @@ class Pauses:
         self._reports.put(HoldsChanged())
 
     async def resume(self, whats: Sequence[Pausable], *, uid: int) -> None:
-        """Let something go on; what isn't held is no error.
+        """Resume uploads or wipes; those that are not held are ignored.
 
         Raises:
-            LedgerError: the order can't be kept; nothing goes on.
+            LedgerError: it can't be recorded; nothing is resumed.
         """
         async with self._changing:
             held = [what for what in whats if what in self._pauses]
@@ -97,7 +97,7 @@ class Pauses:
         self._reports.put(HoldsChanged())
 
     async def run(self) -> None:
-        """End what is over, until cancelled."""
+        """Delete expired pauses, until cancelled."""
         while True:
             with self._incidents.fence(events.pause_failed()):
                 await self._expire()
@@ -105,17 +105,17 @@ class Pauses:
             self._new.clear()
 
     def _seconds_left(self) -> float:
-        """Return the seconds until something is over, or may be."""
+        """Return the seconds until a pause expires, or may expire."""
         now = self._clock.now()
         ends = [datetime.fromisoformat(one.until) for one in self.current() if one.until]
         left = [(end - now).total_seconds() for end in ends]
         return min(max(min(left, default=_LOOK_AGAIN), 0.001), _LOOK_AGAIN)
 
     async def _expire(self) -> None:
-        """Forget what is over, which it is whether that succeeds or not.
+        """Delete expired pauses; they hold nothing even if that fails.
 
         Raises:
-            LedgerError: the ledger still has it.
+            LedgerError: one could not be deleted.
         """
         async with self._changing:
             in_force = self.current()
@@ -129,7 +129,7 @@ class Pauses:
 
 
 def _sound(pause: Pause) -> Pause:
-    """Return a pause whose end can be compared; what is no moment ends nothing by itself."""
+    """Return a pause whose end can be compared; one with an invalid end does not expire."""
     if pause.until is None:
         return pause
     try:

@@ -1,4 +1,4 @@
-"""Which clip is delivered when: order, how many at once, tries without end."""
+"""Schedules deliveries: their order, how many run at once, and retries."""
 
 import asyncio
 import contextlib
@@ -36,19 +36,19 @@ from dockd.station.spool import Spool
 from dockd.station.targets import Target
 
 _WAITING_PER_SLOT = 8
-"""Clips that may be between tries for each one that is being sent."""
+"""Clips that may wait for a retry for each one that is being sent."""
 _STUCK = 3
-"""Failures of a clip's own after which it takes no such place any more."""
+"""Consecutive failures of its own after which a clip no longer counts against that limit."""
 _MOST_STUCK = 1000
 _OWN_DISK_PAUSE = 5.0
-"""Seconds until the ledger or the spool is tried again."""
+"""Seconds until a failed access to the ledger or the spool is retried."""
 _LOOK_AGAIN = 30.0
 SILENCE = 120.0
-"""Seconds without a sign of life after which the uploading is stuck."""
+"""Seconds without a heartbeat after which the uploader counts as hung."""
 
 
 class Uploader:
-    """Brings every spooled clip to the target and its receipt into the ledger."""
+    """Delivers every spooled clip to the target, and its receipt to the ledger."""
 
     def __init__(  # noqa: PLR0913  # each is a part of the station
         self,
@@ -84,7 +84,7 @@ class Uploader:
         """Deliver clips until cancelled.
 
         Args:
-            beat: is called at least every :data:`SILENCE` seconds while the work gets on.
+            beat: called at least every :data:`SILENCE` seconds while there is progress.
         """
         async with asyncio.TaskGroup() as group:
             while True:
@@ -95,37 +95,37 @@ class Uploader:
                 self._more.clear()
 
     def look_again(self) -> None:
-        """Say that there may be more to deliver."""
+        """Signal that there may be more to deliver."""
         self._more.set()
 
     def wake(self) -> None:
-        """Try everything again now, and ask for receipts again."""
+        """Retry everything now, and ask for receipts again."""
         self._wakeup.wake()
         self._more.set()
 
     def hold(self) -> None:
-        """Send nothing until :meth:`release`; attempts under way break off, and resume then."""
+        """Send nothing until :meth:`release`; current attempts are cancelled, and resume then."""
         self._let_go.clear()
         for delivery in self._under_way.values():
             delivery.break_off()
 
     def release(self) -> None:
-        """Go on after :meth:`hold`."""
+        """Resume after :meth:`hold`."""
         self._let_go.set()
 
     def start_anew(self, clip: Clip) -> None:
-        """Begin a clip's upload again, if it is under way: the ledger knows it no longer."""
+        """Restart a clip's delivery, if it is under way: the ledger has dropped its upload."""
         delivery = self._under_way.get(clip.id)
         if delivery is not None:
             delivery.start_anew()
 
     async def _next(self, beat: Callable[[], None]) -> list[Clip]:
-        """Return the clips to begin with now.
+        """Return the clips whose delivery begins now.
 
-        So many may wait between their tries; event-flagged ones have places of their own,
-        so that a long outage's backlog doesn't keep a new one from the front.
+        The number of clips between retries is limited; event-flagged ones have a limit of their
+        own, so that the backlog of a long outage does not delay a new one.
         """
-        # What keeps failing for reasons of its own must not keep others from the front.
+        # Clips that keep failing for reasons of their own must not delay others.
         stuck = min(sum(one.failures >= _STUCK for one in self._under_way.values()), _MOST_STUCK)
         under_way = len(self._under_way) - stuck
         clips = await self._from_ledger(2 * self._most_under_way - under_way, beat)
@@ -152,7 +152,7 @@ class Uploader:
                 return clips
 
     async def _fenced(self, delivery: Delivery) -> None:
-        """Deliver one clip to its end; what goes wrong with it stays with it."""
+        """Deliver one clip, containing its errors."""
         try:
             await self._conclude(delivery)
         except (LedgerError, TransitionError, SpoolError) as error:
@@ -186,11 +186,11 @@ class Uploader:
         return self._incidents.within("clip", str(delivery.clip.id))
 
     async def _deliver(self, delivery: Delivery) -> None:
-        """Try until there is a receipt, or as good as the target can give.
+        """Retry until there is a receipt, or the upload is complete if the target gives none.
 
         Raises:
-            RejectedError: the server never will store the clip.
-            SpoolDamagedError: the ciphertext is not what was written.
+            RejectedError: permanently rejected by the server.
+            SpoolDamagedError: the ciphertext is missing or damaged.
         """
         tries = retrying(
             first=self._config.retry_first_seconds,
@@ -207,7 +207,7 @@ class Uploader:
                 self._went_through(delivery)
 
     def _failed(self, delivery: Delivery, error: DockdError, pause: float) -> None:
-        """Tell of a failed attempt what it is: the target's trouble, or this clip's own."""
+        """Report a failed attempt as the target's failure, or as this clip's own."""
         self._means.confirmations.heed(error)
         if isinstance(error, TargetDownError) and self._goes_through_for_others(delivery):
             error = TransientError(
@@ -221,12 +221,12 @@ class Uploader:
         delivery.at_least = None
         match error:
             case TargetDownError():
-                # What waits out a pause when it is up again would go after what comes new.
+                # Clips that wait out their pause when it is up again would go after new ones.
                 delivery.at_least = error.retry_after or 0.0
                 self.target.down(error, retry_in=pause)
             case ReceiptRefusedError():
                 delivery.failures += 1
-                # It has taken the clip, and answers.
+                # The target has taken the clip, and answers.
                 self._is_up()
                 incidents.close(events.clip_retrying)
                 refused = events.receipt_refused(**delivery.about, reason=error.reason)
@@ -236,7 +236,7 @@ class Uploader:
                 incidents.failed(events.clip_retrying(**delivery.about), error, retry_in=pause)
 
     def _goes_through_for_others(self, delivery: Delivery) -> bool:
-        """Say whether other clips went through since this one began to fail."""
+        """Return whether other clips were delivered since this one began to fail."""
         if delivery.failing_since is None:
             delivery.failing_since = self.target.successes
         return self.target.successes > delivery.failing_since
@@ -252,7 +252,7 @@ class Uploader:
         self._is_up()
 
     async def _attempt_unless_held(self, delivery: Delivery) -> float | None:
-        """Make one attempt; one that an order breaks off begins again."""
+        """Make one attempt; it begins again if a pause or a resync cancels it."""
         while not delivery.settled:
             await self._let_go.wait()
             delivery.under_way = attempt = asyncio.ensure_future(self._attempt_in_turn(delivery))
@@ -268,7 +268,7 @@ class Uploader:
 
     @contextlib.asynccontextmanager
     async def _alone(self, clip: Clip) -> AsyncIterator[None]:
-        """Keep clips of one content apart, so that the second finds the first's receipt."""
+        """Deliver clips of equal content in turn, so that the second finds the first's receipt."""
         lock = self._one_at_a_time.setdefault(str(clip.clip_id), asyncio.Lock())
         async with lock:
             yield

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dockd.station.pipeline.activity import OF_LATE, Meter
+from dockd.station.pipeline.activity import RATE_SECONDS, Meter
 from tests.clocks import FakeClock
 
 
@@ -28,7 +28,7 @@ def test_what_stands_still_has_no_rate() -> None:
     meter = Meter(clock)
     clock.elapsed = 1
     meter.add(10**9)
-    clock.elapsed = 1.1 + OF_LATE
+    clock.elapsed = 1.1 + RATE_SECONDS
     assert meter.rate() == 0
 
 

@@ -1466,7 +1466,7 @@ def test_every_kind_of_entry_is_documented_with_its_detail(ledger: Ledger, story
         for step in steps:
             step(story, story.clip(path))
     ledger.clips.note_problem(story.clip(b"0.mp4"), "receipt.refused", "it is for another clip")
-    ledger.clips.note_problem(story.clip(b"0.mp4"), "wipe.refused", "its content is another one")
+    ledger.clips.note_problem(story.clip(b"0.mp4"), "wipe.refused", "the file has other content")
     ledger.wipes.damaged(CAMERA, ["GPS/track.gps"])
     ledger.journal.record("order.resync", uid=1000, named=None, failed=True, reupload=False)
     ledger.orders.pause([Pause("wipes", "a search", "2026-11-21T12:00:00.000Z", None, 1000)])

@@ -433,7 +433,7 @@ def test_a_shared_clip_is_removed_like_any_other(root: Path, overwrite: bool) ->
 def test_what_is_put_in_a_clips_place_at_the_last_moment_stays(root: Path, overwrite: bool) -> None:
     clip = read_clip(root)
     checked = wipe.check(Root(root), clip, DOCKING)
-    with pytest.raises(WipeRefusedError, match="took its place"):
+    with pytest.raises(WipeRefusedError, match="was replaced"):
         wipe.remove(Intruder(root), clip, checked, Files(), overwrite=overwrite, shared=True)
     assert file_of(root).read_bytes() == OTHER
     assert rest(root) == BYSTANDERS | {"DCIM/a/0001.mp4"}
