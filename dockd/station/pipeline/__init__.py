@@ -1,1 +1,1 @@
-"""One clip's way: looked for, read, sealed, uploaded, confirmed, wiped."""
+"""The pipeline of a clip: scanned, ingested, sealed, uploaded, confirmed, wiped."""

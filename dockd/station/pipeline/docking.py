@@ -1,4 +1,4 @@
-"""One camera's stay in the dock: look through it, ingest, wipe, until it is taken away."""
+"""One docking: scans the camera, ingests and wipes its clips, until it is removed."""
 
 import asyncio
 import contextlib
@@ -34,17 +34,17 @@ from dockd.station.pipeline.cleaning import Cleaning
 from dockd.station.pipeline.intake import DockingFacts, Intake
 
 _NAMED = 20
-"""Files and folders of a camera that are named where many can't be looked at."""
+"""Files and folders of a camera that are named, at most, where many can't be read."""
 _LONG_LOOK = 300.0
-"""Seconds that a look at a large camera may take."""
+"""Seconds that a scan of a large camera may take."""
 _TROUBLE_PAUSE = 5.0
-"""Seconds before a camera that could not be worked on is tried again."""
+"""Seconds until a camera is retried after a failure."""
 _RETRY_CAP = 60.0
-"""Seconds between two tries of clips that can't be taken for now, at most."""
+"""Seconds between two tries of clips that could not be ingested, at most."""
 
 
 class Docking:
-    """Supervises one docked camera; what goes wrong with it stays with it."""
+    """Supervises one docked camera, and contains its errors."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class Docking:
         self.doing = Doing.NOTHING
         self.began = clock.now()
         self.looked_at: datetime | None = None
-        """When the last complete look began."""
+        """When the last complete scan began."""
         self.looked_from: int | None = None
-        """Where the journal stood then: an order of at most that number came before."""
+        """The journal's newest entry then: an operator command up to that number came before."""
         self.left_alone = Leftovers()
-        """The files that no rule of its profile selects or ignores, at the last look."""
+        """The files that no rule of its profile selects or ignores, at the last scan."""
         self.number = 0
         """The docking's number in the ledger, once it has one."""
         self._ledger = ledger
@@ -76,35 +76,35 @@ class Docking:
         self._synchronised = synchronised
         self._wake = asyncio.Event()
         self._look_at = 0.0
-        """When the next look is due, by the monotonic clock."""
+        """When the next scan is due, by the monotonic clock."""
         self._retry_in = _TROUBLE_PAUSE
         self._unseen = 0
         self._unseen_names: set[str] = set()
         self._seen: frozenset[bytes] = frozenset()
         self._hidden: frozenset[bytes] = frozenset()
-        """What the last look could not look at, or saw being written: nothing there may go but
-        what it has seen all the same, as of two names that lead to one file."""
+        """Paths that the last scan could not read, or saw being written. Nothing there may be
+        wiped, except what the scan has seen all the same, as when two names lead to one file."""
         self._unsettled = False
         self._told = Standing.WORKING
-        """The standing that the log has, which a mere look or another try doesn't change."""
+        """The standing that was last logged, which a scan or a retry alone doesn't change."""
         self._camera_incidents = activity.camera(media.camera)
         self._incidents = activity.docking(media.camera)
         self._is_released = False
-        """Whether it was switched off, if that is what its profile wants once it is safe."""
+        """Whether it was switched off, if its profile wants that once it is safe."""
         self._unlisted = self._incidents.within("path")
 
     def look_for_wipe(self) -> None:
-        """Check whether the camera can be wiped: a clip's delivery, or what held wipes, ended."""
+        """Check whether the camera can be wiped: a clip's delivery, or a hold, has ended."""
         self._wake.set()
 
     def look_now(self) -> None:
-        """Look through the camera again at once; until then it is not safe to take."""
+        """Scan the camera again at once; until then it is not safe to take."""
         self.standing = Standing.WORKING
         self._look_at = 0.0
         self._wake.set()
 
     def try_again(self) -> None:
-        """Look through the camera again at once, and try again whatever waits for a later try."""
+        """Scan the camera again at once, and retry wipes without waiting for their pauses."""
         self._cleaning.try_again(self.media.camera)
         self.look_now()
 
@@ -124,13 +124,13 @@ class Docking:
                 await self._clock.wait(self._wake, pause)
                 self._wake.clear()
         except CameraLostError:
-            # It was taken away: the ordinary end of a stay.
+            # Undocked: the normal end of a docking.
             pass
         finally:
             hints.cancel()
             self._incidents.close()
             self._cleaning.forget(camera)
-            with contextlib.suppress(LedgerError):  # the next docking will tell as much
+            with contextlib.suppress(LedgerError):  # the next docking implies this one's end
                 await to_the_end(self._ledger.dockings.end, camera, self.number)
             events.camera_undocked(camera=camera.id, place=place, docking=self.number)
 
@@ -141,7 +141,7 @@ class Docking:
             self.look_now()
 
     async def _fenced_round(self) -> float:
-        """Do what there is to do; returns the seconds until there may be more.
+        """Do the work that is due; return the seconds until there may be more.
 
         Raises:
             CameraLostError: the camera is gone.
@@ -166,7 +166,7 @@ class Docking:
         return _TROUBLE_PAUSE
 
     async def _explained(self, error: OSError) -> SourceError:
-        """Return what an error of a camera's file system says of it.
+        """Return what an error of a camera's file system means.
 
         Raises:
             CameraLostError: the camera is gone.
@@ -179,12 +179,12 @@ class Docking:
             raise CameraLostError(f"{self.media.place} is gone") from error
         return SourceError(
             f"{self.media.camera.id}: {error.strerror or error}",
-            hint="check the camera; dockd tries again",
+            hint="check the camera; dockd retries",
         )
 
     @property
     def _look_in(self) -> float:
-        """Seconds until the next look is due."""
+        """Seconds until the next scan is due."""
         return max(self._look_at - self._clock.monotonic(), 0.0)
 
     def _fail(self, error: DockdError) -> None:
@@ -193,7 +193,7 @@ class Docking:
 
     async def _round(self) -> float:
         while True:
-            # A look that is due comes first: new footage waits for no receiver.
+            # A scan that is due comes first: new footage must not wait for a receiver.
             released = await self._released() if self._look_in else []
             if self._look_in and not released:
                 return min(self._look_in, self._cleaning.ask_again_in(self.media.camera))
@@ -211,7 +211,7 @@ class Docking:
             left = self._unseen or sweep.gone < len(sweep.checked)
             if not (sweep.strays or sweep.finished or (sweep.gone and left)):
                 return min(self._look_in, self._cleaning.ask_again_in(self.media.camera))
-            # What went may have been in the way of the rest: a second file of one name, or a
+            # The removed files may have blocked the rest: a second file of one name, or a
             # broken chain whose removal made the kernel go read-only for this window.
             self.look_now()
 
@@ -226,7 +226,7 @@ class Docking:
         return clip.path not in self._seen and is_below(clip.path, self._hidden)
 
     def _look_for_given_back(self) -> None:
-        """Look again where the receiver has lost clips: they are to be read again."""
+        """Scan again if the receiver has lost clips: they have to be ingested again."""
         if self._cleaning.gave_back(self.media.camera):
             self.look_now()
 
@@ -235,14 +235,14 @@ class Docking:
         stood = (await in_thread(self._ledger.journal.head)).seq
         await self._cleaning.put_back(self.media, root)
         look = await self.media.threads.patiently(partial(self.media.look, root), more=_LONG_LOOK)
-        # A clip that a wipe has set aside neither is gone nor is another clip.
+        # A clip that a wipe has set aside is neither missing nor a new clip.
         cut_short = await self._cleaning.cut_short(self.media, root)
         aside = {wipe.aside(clip): clip for clip in cut_short}
         files = [file for file in look.files if file.path not in aside]
         self._seen = frozenset(file.path for file in files)
         self._hidden = frozenset((*look.failures, *look.unsettled))
         unseen = self._hidden.union(clip.path for clip in aside.values())
-        # Nothing of this camera is being read now, whatever a ledger that failed has kept.
+        # No clip of this camera is being read now; a failed ledger may still say so.
         await to_the_end(self._ledger.ingests.recover, camera)
         observed = await to_the_end(
             self._ledger.dockings.observe, camera, self.number, files, unseen
@@ -274,7 +274,7 @@ class Docking:
         if clips or unsure or self._unsettled:
             self.standing = self._told = Standing.WORKING
             self._is_released = False
-        # Not earlier: whoever waits for this look takes the standing for what it found.
+        # Not earlier: clients that wait for this scan read the standing as its result.
         self.looked_at, self.looked_from = began, stood
         if clips:
             self.doing = Doing.READING
@@ -287,7 +287,7 @@ class Docking:
             if clip.path in look.failures:
                 self._tell_of_failures(look)
             if not self._look_in:
-                # There may be new footage, which goes first; the rest is still unsure then.
+                # There may be new footage, which is ingested first; the rest is still unsure.
                 self._unsettled = True
                 break
         await self._look_again(look)
@@ -295,10 +295,10 @@ class Docking:
     def _unsure(
         self, root: Root, files: Sequence[FoundFile], touched: Sequence[Clip]
     ) -> list[Clip]:
-        """Return the clips that were read, and whose files may have another content by now; blocks.
+        """Return the clips that were read, and whose files may have other content now; blocks.
 
         Those are the ones that were touched. And a camera that was formatted, and whose clock and
-        numbering have begun anew, can give another recording the name, size and time of one that
+        numbering have restarted, can give another recording the name, size and time of one that
         was read at an earlier docking.
         """
         there = {file.path: file.stat for file in files}
@@ -319,11 +319,11 @@ class Docking:
             return clip.docking == self.number
         if stat != root.known_by(clip.stat):
             return False
-        # Who puts another file there can set its time back, but not the time of that change.
+        # Another file's modification time can be set back, but not its change time.
         return clip.docking == self.number or (root.stable_inodes and root.is_local)
 
     async def _look_at_content(self, root: Root, clip: Clip, look: Look) -> None:
-        """Tell a file that was touched from another content of the same name and size."""
+        """Find out whether a file was merely touched, or has other content of the same size."""
         try:
             stat = await self.media.threads.patiently(
                 partial(wipe.check, root, clip, self.number), more=reading_seconds(clip.size)
@@ -334,16 +334,16 @@ class Docking:
         except FileNotFoundError:
             self.look_now()
         except OSError as error:
-            # Nobody knows what it is: the camera is not safe to take.
+            # Its content is unknown: the camera is not safe to take.
             look.failures[clip.path] = error
         else:
             if clip.stat is not None and not root.stable_inodes:
-                # So that a wipe reads it again, as ever: see wipe.check.
+                # So that a wipe reads it again: see wipe.check.
                 stat = replace(stat, inode=clip.stat.inode)
             await to_the_end(self._ledger.dockings.recognised, clip, self.number, stat)
 
     async def _look_again(self, look: Look) -> None:
-        """Look again soon where a file is not complete yet, or a clip could not be taken."""
+        """Scan again soon if a file is not complete yet, or a clip could not be ingested."""
         if look.again_in is not None:
             self._look_within(look.again_in)
         if await in_thread(self._ledger.queries.to_ingest, self.media.camera):
@@ -361,16 +361,16 @@ class Docking:
         failing = {
             display_path(path): error for path, error in islice(look.failures.items(), _NAMED)
         }
-        mended = self._unseen_names - failing.keys()
+        recovered = self._unseen_names - failing.keys()
         self._unseen_names = set(failing)
-        if mended and not failing:
-            self._unlisted.within(mended.pop()).recovered(events.camera_folder_unreadable)
+        if recovered and not failing:
+            self._unlisted.within(recovered.pop()).recovered(events.camera_folder_unreadable)
         self._unlisted.keep(failing, events.camera_folder_unreadable)
         for path, error in failing.items():
             failure = SourceError(
                 f"{camera}: {path}: {error.strerror or error}",
                 hint=advice(
-                    error, "its file system may be damaged; copy what can be read by other means"
+                    error, "its file system may be damaged; copy what is readable by other means"
                 ),
             )
             unreadable = events.camera_folder_unreadable(camera=camera, path=path)
@@ -383,8 +383,8 @@ class Docking:
             return
         error = FilesLeftError(
             f"{left.suspect} of {camera}, such as {', '.join(left.named)}",
-            hint="write a rule for them into its profile, or one of kind ignore;"
-            " dockd profile test shows what fits",
+            hint="add a rule for them to its profile, or one of kind ignore;"
+            " dockd profile test shows what matches",
         )
         files_left = events.camera_files_left(
             camera=camera, files=left.files, size=left.size, paths=list(left.named)
@@ -399,7 +399,7 @@ class Docking:
         )
 
     async def _stand(self) -> None:
-        """Find out whether the camera can be taken, and tell if that has changed."""
+        """Find out whether the camera can be taken, and log it if that has changed."""
         camera = self.media.camera
         pending = await in_thread(self._ledger.queries.pending, camera)
         if pending or self._unsettled or await self._cleaning.waits(camera):
@@ -427,7 +427,7 @@ class Docking:
             await self._release()
 
     async def _release(self) -> None:
-        """Leave the camera to itself; that this fails keeps nobody from taking it."""
+        """Release the camera; a failure does not make it unsafe to take."""
         released = self._incidents.within("release")
         try:
             await self.media.release()

@@ -1,7 +1,7 @@
 """Reads a clip once: the plaintext's digest, the age ciphertext, the ciphertext's digest.
 
 Where two cores are free, threads share the work: one reads and digests the plaintext, the
-caller's seals and digests the ciphertext, one writes. All of it happens in C code that
+caller's thread seals and digests the ciphertext, one writes. All of it runs in C code that
 releases the GIL, on buffers that are allocated once per clip.
 """
 
@@ -19,8 +19,8 @@ from dockd.evidence.age import CHUNK, TAG, Recipient, Sealer
 from dockd.evidence.statements import Content
 from dockd.station.model import FileStat
 
-CHANGES = "see who writes to it; dockd reads it again once it rests"
-"""What a person can do about a file that is another one while it is read."""
+CHANGES = "find the process that writes to it; dockd reads it again once it is unchanged"
+"""Hint for a file that changes while it is read."""
 BLOCK = 4 * CHUNK
 """Bytes read, sealed and written at a time."""
 _BUFFERS = 4
@@ -33,16 +33,16 @@ Progress = Callable[[int], None]
 _Block = tuple[memoryview, int]
 """A buffer, and how many of its bytes are filled."""
 _Free = queue.SimpleQueue[memoryview | None]
-"""Buffers that may be filled; None ends the reading."""
+"""Buffers that may be filled; None ends the reader."""
 
 
 class IngestCancelledError(Exception):
-    """The daemon is stopping."""
+    """The daemon is shutting down."""
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one reading made of a file."""
+    """The result of one reading of a file."""
 
     stat: FileStat
     plaintext: Content
@@ -63,11 +63,11 @@ def ingest(
     Args:
         source: descriptor of the plaintext, at its start.
         write: takes the ciphertext, block by block; a block is valid during the call only.
-        recipients: who may open it.
-        threads: 2 reads and digests the plaintext, and writes, beside the sealing, which keeps
-            two cores busy; 1 does everything on this thread.
-        cancelled: breaks the ingest off when set.
-        progress: is told the bytes of plaintext sealed so far.
+        recipients: the age public keys to encrypt to.
+        threads: 2 reads and digests the plaintext, and writes, on threads beside the sealing,
+            which keeps two cores busy; 1 does everything on this thread.
+        cancelled: aborts the ingest when set.
+        progress: takes the bytes of plaintext sealed so far.
 
     Raises:
         ClipChangedError: the file changed while it was read.
@@ -87,13 +87,13 @@ def ingest(
         closing(blocks if threads == 1 else _on_a_thread(blocks, free)) as reading,
     ):
         sealing = _Sealing(sealer, sink)
-        # One block is held back: only the end of the file tells which one is final.
+        # One block is held back: only the end of the file shows which one is final.
         held: _Block | None = None
         for block in reading:
             if cancelled is not None and cancelled.is_set():
                 raise IngestCancelledError
             if sealing.size > before.size:
-                # It grows: to wait for its end could take more than there is room for.
+                # The file grows: reading to its end could exceed the reserved room.
                 break
             if held is not None:
                 sealing.add(held, final=False)
@@ -105,7 +105,7 @@ def ingest(
     sink.check()
     if FileStat.of(os.fstat(source)) != before or sealing.size != before.size:
         raise ClipChangedError(
-            f"it had {before.size} bytes when reading began, and {sealing.size} were read",
+            f"it had {before.size} bytes when reading began, and {sealing.size} bytes were read",
             hint=CHANGES,
         )
     read = Content(sha256=plaintext.hexdigest(), size=sealing.size)
@@ -113,7 +113,7 @@ def ingest(
 
 
 class _Sealing:
-    """Seals blocks one after the other and digests what comes out, and the prologue before it."""
+    """Seals blocks one after the other, and digests the prologue and the sealed blocks."""
 
     def __init__(self, sealer: Sealer, sink: "_Sink") -> None:
         self.size = 0
@@ -136,11 +136,11 @@ class _Sealing:
 
 
 class _Sink:
-    """Writes sealed blocks; on a thread of its own, one while the next is being sealed."""
+    """Writes sealed blocks; on its own thread, one block while the next is being sealed."""
 
     def __init__(self, write: Write, *, on_a_thread: bool) -> None:
         self.free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        """Buffers to seal into; who takes one puts it, filled."""
+        """Buffers to seal into; the taker puts them back filled, with ``put``."""
         self._write = write
         self._full: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
@@ -151,7 +151,7 @@ class _Sink:
             self._thread = start(self._run, "ingest-write")
 
     def put(self, block: _Block) -> None:
-        """Have a block written; raises what an earlier one, or this one, has failed with."""
+        """Write a block; raises the error of an earlier write, or of this one."""
         if self._thread is None:
             self._write_one(block)
         else:
@@ -159,13 +159,13 @@ class _Sink:
         self.check()
 
     def close(self) -> None:
-        """Wait until all that was put is written, or has failed."""
+        """Wait until all blocks are written, or have failed."""
         if self._thread is not None:
             self._full.put(None)
             self._thread.join()
 
     def check(self) -> None:
-        """Raise what a write has failed with, if one has."""
+        """Raise the error of a failed write, if there is one."""
         if self._error is not None:
             raise self._error
 
@@ -197,7 +197,7 @@ def _read(source: int, digest: Write, free: _Free) -> Generator[_Block]:
 
 
 def _on_a_thread(blocks: Generator[_Block], free: _Free) -> Generator[_Block]:
-    """Run a reading on a thread of its own, ahead of its consumer."""
+    """Run a reader on its own thread, ahead of its consumer."""
     full: queue.SimpleQueue[_Block | BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:

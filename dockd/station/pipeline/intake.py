@@ -1,4 +1,4 @@
-"""Takes clips off a camera: room in the spool, one reading, a signed manifest, the ledger."""
+"""Ingests clips: room in the spool, one reading, a signed manifest, the ledger."""
 
 import contextlib
 import errno
@@ -58,34 +58,34 @@ from dockd.station.reports import ClipSpooled, Reports
 from dockd.station.spool import Part, Spool
 
 _TRIES = 3
-"""Readings that fail before a clip counts as unreadable."""
+"""Failed readings after which a clip counts as unreadable."""
 _NONCE_SIZE = 16
 _ROOM_FOR_PATH = 900
 _ROOM_FOR_PLACE = 250
 _ROOM_FOR_NAMED = 700
-"""Bytes in a manifest, of a device's facts and of a name's metadata each."""
+"""Bytes in a manifest, for the device's facts and for the file name's metadata each."""
 _UNREACHABLE = {
     *(errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ECONNRESET),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ESHUTDOWN),
 }
-"""What a network file system answers while its server is away: no clip's own trouble."""
+"""Errors of a network file system whose server is unreachable: not an error of one clip."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 @dataclass(frozen=True)
 class DockingFacts:
-    """Under which circumstances a camera's clips are read; their manifests say so."""
+    """What manifests state about the docking in which a camera's clips are read."""
 
     media: Media
     docking: int
     clock: ClockFacts
     left_alone: Leftovers
-    """What the same look left alone."""
+    """The files that the same scan left alone."""
 
 
 @dataclass
 class _Reading:
-    """One clip's way through the spool's door, shared with the thread that reads it."""
+    """The reading of one clip into the spool, shared with the thread that reads."""
 
     media: Media
     root: Root
@@ -100,11 +100,11 @@ class _Reading:
         return self.media.threads.clock.monotonic()
 
     def alive(self) -> float:
-        """Return when the camera last kept nobody waiting, by its threads' clock."""
+        """Return when the camera last answered, by its threads' clock."""
         return self._now() if self._in_spool else self._alive
 
     def go_on(self) -> None:
-        """Raise IngestCancelledError where nobody waits for it any more."""
+        """Raise IngestCancelledError if the reading was cancelled."""
         if self.cancelled.is_set():
             raise IngestCancelledError
 
@@ -114,7 +114,7 @@ class _Reading:
 
     @contextlib.contextmanager
     def in_spool(self) -> Iterator[None]:
-        """Note that it is the spool that is waited for."""
+        """Note that the reading waits for the spool, not for the camera."""
         self._in_spool = True
         try:
             yield
@@ -125,16 +125,16 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Entered:
-    """What became of a clip that was read."""
+    """The result of entering a clip that was read."""
 
     clip_id: str
     rejoined: int | None = None
-    """The number of the clip that it is, where that was in the spool already."""
+    """The number of the same clip, if that is already in the spool."""
 
 
 @dataclass(frozen=True)
 class Seal:
-    """What a station puts on every clip."""
+    """What a station seals and signs every clip with."""
 
     station: str
     key: SigningKey
@@ -155,15 +155,15 @@ class Seal:
     ) -> str:
         """Return the signed manifest of a clip that was ingested.
 
-        It travels in a header, and proxies commonly take lines of 8 KiB. So what others make
-        as long as they like is cut; the ledger and the journal have the whole path.
+        It travels in a header, and proxies commonly limit lines to 8 KiB. So texts of unlimited
+        length are cut; the ledger and the journal have the whole path.
 
         Args:
-            stay: under which circumstances.
+            stay: the docking.
             clip: the clip.
-            ingested: what the reading made of it.
-            at: when.
-            anchoring: where the journal stands, and stood in the manifest before.
+            ingested: the result of the reading.
+            at: the time of sealing.
+            anchoring: the journal's head, and the one in the manifest before.
         """
         path = whole_path(clip.path)
         shown = fit(path, _ROOM_FOR_PATH)
@@ -196,7 +196,7 @@ class Seal:
 
 
 class Intake:
-    """Ingests clips of all cameras, so many at a time."""
+    """Ingests clips of all cameras, up to a number at once."""
 
     def __init__(
         self,
@@ -223,11 +223,11 @@ class Intake:
         self._incidents = activity.incidents.scope("intake")
 
     async def take(self, stay: DockingFacts, root: Root, clip: Clip) -> None:
-        """Bring one clip from found to spooled, or leave it where a later look finds it.
+        """Bring one clip from found to spooled, or leave it for a later scan.
 
         Raises:
-            LedgerError: the ledger failed; the clip will be taken up again.
-            CameraLostError, CameraHangsError: its camera is gone, or doesn't answer.
+            LedgerError: the ledger failed; the clip will be ingested later.
+            CameraLostError, CameraHangsError: its camera is gone, or doesn't respond.
         """
         size = ciphertext_size(clip.size, self._header_size)
         try:
@@ -256,7 +256,7 @@ class Intake:
         """Return why a clip can't be read at all, going by its size; None if it can."""
         if not await media.threads.run(root.can_hold, clip.path, clip.size):
             return ClipUnreadableError(
-                f"its entry says {clip.size} bytes, more than its file system holds",
+                f"its directory entry says {clip.size} bytes, more than the file system can hold",
                 hint="check the camera's file system; the clip stays on the camera",
             )
         try:
@@ -268,7 +268,7 @@ class Intake:
     async def _ingest(
         self, stay: DockingFacts, root: Root, clip: Clip, refusal: ClipUnreadableError | None
     ) -> None:
-        """Ingest a clip whose state says so already; it never keeps that state."""
+        """Ingest a clip in state ``ingesting``; it always leaves that state."""
         about = clip.about
         incidents = self._activity.docked_clip(clip)
         began = self._clock.monotonic()
@@ -306,7 +306,7 @@ class Intake:
             self._activity.counting.ingested(clip.size, seconds)
 
     async def _read(self, reading: _Reading, refusal: ClipUnreadableError | None) -> Ingested:
-        """Read a clip into the spool, again where its camera answers with an error.
+        """Read a clip into the spool; read errors of the camera are retried.
 
         Raises:
             ClipUnreadableError, ClipChangedError, CameraLostError, SpoolError: as named.
@@ -359,7 +359,7 @@ class Intake:
             with open_file(reading.root, reading.clip.path) as source:
                 if os.fstat(source).st_size != reading.clip.size:
                     raise ClipChangedError(
-                        "it no longer has the size for which room was made", hint=CHANGES
+                        "its size changed after room was reserved", hint=CHANGES
                     )
                 return ingest(
                     source,
@@ -373,7 +373,7 @@ class Intake:
             raise self._explain(error, reading.media) from error
 
     def _threads_for_one_more(self) -> int:
-        """Return how many threads a clip gets: a second one pays only while a core is free."""
+        """Return how many threads a clip gets: a second one helps only while a core is free."""
         cores_a_clip = (os.cpu_count() or 1) // max(self._under_way, 1)
         return max(min(self._most_threads, cores_a_clip), 1)
 
@@ -381,20 +381,20 @@ class Intake:
         """Return what an error while a clip was read means; blocks.
 
         Raises:
-            SourceError: whether the camera still is there can't be told.
+            SourceError: it is unknown whether the camera is still there.
         """
         if not media.is_there():
             return CameraLostError(f"{media.place} is gone", hint="dock the camera again")
         if error.errno in _GONE and not media.ours_alone:
-            return ClipChangedError("its file is gone", hint=CHANGES)
+            return ClipChangedError("the file is gone", hint=CHANGES)
         if error.errno in OWN_SHORTAGES:
             return SourceError(
-                f"this station runs short: {error.strerror}", hint="dockd tries again"
+                f"this station lacks resources: {error.strerror}", hint="dockd retries"
             )
         if error.errno in _UNREACHABLE:
             return SourceError(
                 f"{media.place}: {error.strerror}",
-                hint="check the folder's server and its mount; dockd tries again",
+                hint="check the folder's server and its mount; dockd retries",
             )
         return ClipUnreadableError(
             f"{error.strerror} (errno {error.errno})",
@@ -402,11 +402,11 @@ class Intake:
         )
 
     def _enter(self, stay: DockingFacts, reading: _Reading, ingested: Ingested) -> "_Entered":
-        """Enter a ciphertext into spool and ledger, with its manifest; blocks.
+        """Enter a ciphertext and its manifest into spool and ledger; blocks.
 
-        Ciphertext and manifest are durable before the ledger says so: of what a crash leaves,
-        the next start finds all or nothing. A clip that waits in the spool already, as after
-        the loss of a ledger, isn't entered a second time.
+        Both are durable before the ledger records them, so that after a crash the next start
+        finds all or nothing. A clip that is already in the spool, as after the loss of a
+        ledger, isn't entered a second time.
         """
         clip, at, sha256 = reading.clip, self._clock.now(), ingested.ciphertext.sha256
         facts = SealedFacts(
@@ -418,7 +418,7 @@ class Intake:
         twin = self._ledger.ingests.rejoin(clip, facts, self._seal.fingerprints)
         if twin is not None:
             return _Entered(facts.clip_id, rejoined=twin.id)
-        # Not inside the ledger's transaction: a spool's disk that is slow holds nobody else up.
+        # Not inside the ledger's transaction: a slow spool disk must not block its other users.
         anchoring = self._ledger.journal.next_anchor(self._seal.key.kid)
         manifest = self._seal.manifest(stay, clip, ingested, at, anchoring)
         assert reading.part is not None

@@ -1,4 +1,4 @@
-"""Brings ledger and spool back together, after whatever ended the last run, or lost one of them."""
+"""Reconciles ledger and spool at the start, after a crash or the loss of one of them."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,13 +29,13 @@ _NAMED = 20
 
 
 def recover(ledger: Ledger, spool: Spool, station: str, keys: Sequence[VerifyKey]) -> None:
-    """Take up what the last run has left; blocks.
+    """Reconcile what the last run has left; blocks.
 
     Args:
-        ledger: knows what should be in the spool.
-        spool: has what is.
+        ledger: has the clips that should be in the spool.
+        spool: has the ciphertexts that are.
         station: this station's name.
-        keys: this station's key, and those that it had before.
+        keys: this station's key, and its earlier ones.
 
     Raises:
         LedgerError, SpoolError: one of them can't be used.
@@ -70,30 +70,30 @@ def recover(ledger: Ledger, spool: Spool, station: str, keys: Sequence[VerifyKey
 def renew(
     ledger: Ledger, spool: Spool, key: SigningKey, now: datetime, *, synchronised: bool | None
 ) -> None:
-    """Sign manifests of what waits in the spool again, where they are no longer valid; blocks.
+    """Sign manifests of spooled clips again where they are no longer valid; blocks.
 
-    Those that another key than today's has signed: whatever made an operator give the station a
-    new key, the receiver may take the old one's word no more, and a journal that was set back
-    goes on under a key of its own. And those that a clock has dated into the future, if the one
-    that says so is known to be right: before a time service has set it, it may be years behind.
+    These are the ones signed with another key than the current one: the receiver may no longer
+    accept the old key, and a journal that was restored to an older state continues under a new
+    one. And the ones dated into the future, but only by a clock that is synchronised: before a
+    time service has set it, the clock may be years behind.
 
     Args:
         ledger: has the manifests.
         spool: has them beside its ciphertexts.
-        key: today's key.
+        key: the current key.
         now: the time.
-        synchronised: whether a time service keeps that right; None where it can't be told.
+        synchronised: whether a time service keeps the clock; None if that is unknown.
 
     Raises:
         LedgerError: it can't be used.
     """
     troubles = _Troubles()
-    ledger.journal.last_anchor(key.kid)  # found now, rather than while clips wait for it
+    ledger.journal.last_anchor(key.kid)  # found now, so that no clip has to wait for it
     for clip in ledger.queries.in_spool():
         try:
             manifest = read_unverified_manifest(str(clip.manifest))
         except StatementError:
-            continue  # the journal's check tells of it
+            continue  # reported by the journal's check
         is_early = synchronised is True and is_sealed_later(manifest, now)
         if manifest.station.kid == key.kid and not is_early:
             continue
@@ -116,7 +116,7 @@ def renew(
 
 
 class _Troubles:
-    """What the spool's disk did not do for single clips: told, and no reason not to start."""
+    """Errors of the spool's disk for single clips: logged once, and no reason not to start."""
 
     def __init__(self) -> None:
         self._first: SpoolError | None = None
@@ -124,7 +124,7 @@ class _Troubles:
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
-        """Let no trouble of the spool out."""
+        """Note and suppress errors of the spool."""
         try:
             yield
         except SpoolError as error:
@@ -132,7 +132,7 @@ class _Troubles:
             self._count += 1
 
     def tell(self) -> None:
-        """Tell of all of it at once."""
+        """Log all of them in one line."""
         if self._first is not None:
             events.spool_failed().write(self._first, failures=self._count)
 
@@ -140,7 +140,7 @@ class _Troubles:
 def _manifest(
     token: str | None, ciphertext: Content, station: str, keys: Mapping[str, VerifyKey]
 ) -> Manifest | None:
-    """Return a manifest if this station has signed it, for this ciphertext."""
+    """Return a manifest if this station has signed it for this ciphertext, else None."""
     if token is None:
         return None
     try:
@@ -157,7 +157,7 @@ def _tell(clip: Clip) -> None:
 
 
 class Unknown:
-    """The ciphertexts in the spool that the ledger doesn't know, told until they are gone."""
+    """The ciphertexts in the spool that the ledger doesn't know; reported until they are gone."""
 
     def __init__(self, spool: Spool, clock: Clock, incidents: Incidents) -> None:
         self._spool = spool
@@ -165,11 +165,11 @@ class Unknown:
         self._incidents = incidents.scope("unknown")
 
     async def run(self) -> None:
-        """Look after them until there are none."""
+        """Report them until there are none."""
         while unknown := await in_thread(self._spool.still_unknown):
             error = SpoolUnknownError(
                 f"{len(unknown)} files in {self._spool.folder}",
-                hint="keep them, each may be the only copy of a clip; docs/operate.md says more",
+                hint="keep them, each may be the only copy of a clip; see docs/operate.md",
             )
             names = [f"{sha256}.age" for sha256 in islice(sorted(unknown), _NAMED)]
             size = sum(unknown.values())

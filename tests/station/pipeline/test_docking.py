@@ -875,8 +875,8 @@ def test_a_clip_that_cannot_be_taken_for_now_is_tried_again_soon(
     [
         (errno.ESTALE, "the folder's server"),
         (errno.ENOTCONN, "the folder's server"),
-        (errno.EMFILE, "dockd tries again"),
-        (errno.ENOENT, "see who writes to it"),
+        (errno.EMFILE, "dockd retries"),
+        (errno.ENOENT, "find the process that writes to it"),
     ],
 )
 def test_a_clip_whose_reading_breaks_off_again_and_again_is_shown_and_told_once(
