@@ -1,4 +1,4 @@
-"""The station: makes the parts from a configuration, wires them, and lets them work."""
+"""The station: makes its parts from a configuration, connects them, and runs them."""
 
 import asyncio
 import contextlib
@@ -104,7 +104,7 @@ class Station:
         self._own_keys = [self._key.verify_key, *earlier]
         self._receiver_keys = receiver_keys(config.target.receiver_keys, self._key)
         self.works = False
-        """Whether it has begun to work: its configuration can be worked by."""
+        """Whether it has started, which proves its configuration."""
         self._client = open_client(config.target, transport=self._seams.transport)
         self._places = Places()
         self._dockings: Dockings | None = None
@@ -118,7 +118,7 @@ class Station:
         """Work until cancelled.
 
         Args:
-            notifier: is told when the work has begun, and how it goes.
+            notifier: takes the readiness, the status and the watchdog's heartbeats.
 
         Raises:
             LedgerError, SpoolError, ConfigError: the station can't start.
@@ -269,7 +269,7 @@ class Station:
     async def _act_on_reports(
         self, dockings: Dockings, uploader: Uploader, history: History, pauses: Pauses
     ) -> None:
-        """Tell the parts what others of them have reported, until cancelled."""
+        """Pass reports on to the parts that they concern, until cancelled."""
         while True:
             match await self._reports.next():
                 case ClipSpooled():
@@ -316,17 +316,17 @@ class Station:
         return sources
 
     def _probe(self, ledger: Ledger) -> Callable[[], Awaitable[None]]:
-        """Return a small piece of real work: a reading of the ledger on a worker thread."""
+        """Return a small piece of real work: a query of the ledger on a worker thread."""
 
         async def probe() -> None:
-            # A ledger that can't be read answers too; a restart would not mend it.
+            # An error is a response too; a restart would not repair the ledger.
             with contextlib.suppress(LedgerError):
                 self._counts = await in_thread(ledger.queries.counts)
 
         return probe
 
     def _status(self) -> str:
-        """Say in a sentence how the work goes."""
+        """Return the station's status in one line."""
         pending = sum(count for state, count in self._counts.items() if state in PENDING)
         docked = list(self._dockings.current.values()) if self._dockings else []
         safe = sum(docking.standing is Standing.SAFE for docking in docked)
@@ -337,9 +337,9 @@ class Station:
         )
 
     async def _check_journal(self, ledger: Ledger) -> None:
-        """Check the whole chain beside the work: a broken one is told, and holds nothing up.
+        """Check the whole chain in the background; a broken one is reported, and blocks nothing.
 
-        What can't be read is no sign of tampering, and is tried again.
+        A journal that can't be read is not evidence of tampering; that check is retried.
         """
         clock, incidents = self._seams.clock, self.activity.incidents.scope("journal")
         while True:

@@ -29,7 +29,7 @@ _THREADS = 64
 
 
 def main(config_path: Path, seams: Seams | None = None) -> int:
-    """Run the daemon as this process, which then ends whatever hangs; see ``run``."""
+    """Run the daemon as this process, which ends even if calls hang; see ``run``."""
     code = run(config_path, seams)
     abandon_calls(code)
     Deadline(_LEAVE_SECONDS, events.daemon_cut_short).begin(code)
@@ -96,7 +96,7 @@ async def _work(config_path: Path, config: Config, seams: Seams, signals: "_Sign
         except Exception as error:
             if proven is None or (made is not None and made.works):
                 raise
-            # What only shows at run time, such as an unusable folder.
+            # Errors that only occur at run time, such as an unusable folder.
             events.config_refused(explained(error))
             config, proven, made = proven, None, None
             continue

@@ -1,8 +1,7 @@
-"""The states of a clip, and the one table of what changes them.
+"""The states of a clip, and the table of all its transitions.
 
-A clip's life has two axes: its state, and whether its file is on the camera, as far as the
-newest look at that knows. Whatever changes one of them is a happening; what is not in the
-table cannot happen.
+A clip has two properties that change: its state, and whether its file is on the camera as of the
+newest scan. Whatever changes one of them is a happening; one that is not in the table is refused.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +27,7 @@ STATE_NAMES: tuple[StateName, ...] = get_args(StateName)
 
 
 class State(StrEnum):
-    """Where a clip is in its life."""
+    """The state of a clip."""
 
     FOUND = "found"
     """On the camera; its bytes have not been read."""
@@ -37,7 +36,7 @@ class State(StrEnum):
     SPOOLED = "spooled"
     """Its ciphertext is durable in the spool; its manifest is signed."""
     UPLOADING = "uploading"
-    """On its way to the target."""
+    """Being uploaded to the target."""
     UPLOADED = "uploaded"
     """The target has all of its bytes; its receipt is awaited."""
     ACKNOWLEDGED = "acknowledged"
@@ -45,7 +44,7 @@ class State(StrEnum):
     WIPING = "wiping"
     """Its removal from the camera has begun: it may be there, set aside, or gone."""
     WIPED = "wiped"
-    """Removed from the camera, its absence read back."""
+    """Removed from the camera, and its absence verified."""
     UNREADABLE = "unreadable"
     """The camera returned I/O errors, or it is too large; waits for a resync or a docking."""
     REJECTED = "rejected"
@@ -53,7 +52,7 @@ class State(StrEnum):
 
     @property
     def shown(self) -> StateName:
-        """What journal, API and metrics call it: they know fewer states."""
+        """Its name in journal, API and metrics, which have fewer states."""
         return _SHOWN[self]
 
 
@@ -99,60 +98,60 @@ class Happening(StrEnum):
     """What can happen to a clip."""
 
     SEEN = "seen"
-    """A look at the camera saw a new file."""
+    """A scan of the camera found a new file."""
     READ_BEGUN = "read begun"
     READ_INTERRUPTED = "read interrupted"
     READ_FAILED = "read failed"
-    """The camera can't read it, or no spool could hold it."""
+    """The camera can't read it, or it is too large for the spool."""
     SPOOLED = "spooled"
     REJOINED = "rejoined"
-    """What was read waits in the spool already, as another entry of the ledger."""
+    """The same content is already in the spool, as another clip of the ledger."""
     TAKEN_IN = "taken in"
-    """Its ciphertext was found in the spool, and the ledger did not know of it."""
+    """Its ciphertext was found in the spool, and was unknown to the ledger."""
     RENEWED = "renewed"
-    """Its manifest was signed anew."""
+    """Its manifest was signed again."""
     CIPHERTEXT_LOST = "ciphertext lost"
     """Its ciphertext is missing or damaged."""
     UPLOAD_BEGUN = "upload begun"
     UPLOADED = "uploaded"
     UPLOAD_RESTARTED = "upload restarted"
-    """A resync has it uploaded from the start."""
+    """A resync restarted its upload."""
     REJECTED = "rejected"
     ACKNOWLEDGED = "acknowledged"
     DISOWNED = "disowned"
     """The receiver has lost it."""
     WIPE_BEGUN = "wipe begun"
     WIPE_UNDONE = "wipe undone"
-    """A wipe that was cut short has not come to it."""
+    """An interrupted wipe has not removed it."""
     WIPED = "wiped"
     READ_AGAIN = "read again"
-    """A resync, or another docking, has it read again."""
+    """A resync, or another docking, queues it to be read again."""
     SENT_AGAIN = "sent again"
-    """A resync has it uploaded again, out of the spool."""
+    """A resync queues it to be uploaded again from the spool."""
     VANISHED = "vanished"
-    """Its file is gone, and dockd has not removed it."""
+    """Its file is gone from the camera, and dockd has not removed it."""
     REPLACED = "replaced"
-    """Another content is at its path."""
+    """Other content is at its path."""
     RETURNED = "returned"
     """A clip in the spool is on its camera again."""
 
 
 @dataclass(frozen=True)
 class Transition:
-    """What a happening makes of a clip, and what the journal and the log call it."""
+    """The result of a happening, and its names in journal and log."""
 
     to: State | None
-    """None: the ledger knows it no longer."""
+    """The new state; None: the clip is removed from the ledger."""
     kind: str
-    """Of the journal's entry."""
+    """The kind of the journal entry."""
     event: str | None = None
-    """Of the log, if it has one for each clip."""
+    """The log event, if there is one for each clip."""
     present: bool | None = None
-    """Whether it is on its camera from then on, and was not before; None: as it was."""
+    """Whether its file is on the camera from then on, and was not before; None: unchanged."""
 
 
 Key = tuple[State | None, Happening]
-"""A state, or None where the ledger doesn't know the clip yet; and what happens."""
+"""A state, or None if the ledger doesn't know the clip yet; and what happens."""
 
 
 def _table() -> dict[Key, Transition]:
@@ -208,7 +207,7 @@ def _table() -> dict[Key, Transition]:
     row(h.READ_AGAIN, [s.UNREADABLE, s.REJECTED, s.ACKNOWLEDGED], s.FOUND, "clip.taken_up")
     row(h.SENT_AGAIN, [s.REJECTED], s.SPOOLED, "clip.taken_up")
     for state in (s.FOUND, s.INGESTING, s.UNREADABLE, *IN_SPOOL, s.ACKNOWLEDGED):
-        # What vanishes while it is wiped was wiped.
+        # A clip that vanishes in the state of being wiped was wiped.
         row(h.VANISHED, [state], state, "clip.vanished", present=False)
         row(h.REPLACED, [state], state, "clip.replaced", present=False)
     row(h.REPLACED, [s.WIPING], s.ACKNOWLEDGED, "clip.replaced", present=False)
@@ -218,23 +217,23 @@ def _table() -> dict[Key, Transition]:
 
 
 LIFECYCLE: Mapping[Key, Transition] = _table()
-"""Every change there is. Back to ``found`` means: read it from the camera again.
+"""Every transition. Back to ``found`` means that the clip is read from the camera again.
 
-An acknowledged clip goes back when the receiver, or an operator, says that the server has lost
-it.
+An acknowledged clip goes back if the receiver reports, or an operator states, that the server
+has lost it.
 """
 
 
 def follow(state: State | None, happening: Happening, *, present: bool | None) -> Transition:
-    """Return what a happening makes of a clip.
+    """Return the transition of a clip.
 
     Args:
-        state: the clip's state; None where the ledger doesn't know it yet.
+        state: the clip's state; None if the ledger doesn't know it yet.
         happening: what happens.
-        present: whether its file is on its camera; None where the ledger doesn't know it yet.
+        present: whether its file is on its camera; None if the ledger doesn't know it yet.
 
     Raises:
-        TransitionError: that can't happen to it.
+        TransitionError: that can't happen to the clip.
     """
     transition = LIFECYCLE.get((state, happening))
     if transition is None:

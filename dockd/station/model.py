@@ -1,4 +1,4 @@
-"""The words of the domain: cameras, clips, and what a camera's bay shows."""
+"""The domain's types: cameras, clips, and what a camera's bay shows."""
 
 import os
 import re
@@ -27,7 +27,7 @@ class Doing(StrEnum):
     """What dockd is doing with a docked camera."""
 
     NOTHING = "nothing"
-    """It waits: for its clips' receipts, for the next look, or to be taken."""
+    """It waits: for its clips' receipts, for the next scan, or to be taken."""
     LOOKING = "looking"
     READING = "reading"
     WIPING = "wiping"
@@ -42,7 +42,7 @@ class Camera:
 
     @property
     def id(self) -> str:
-        """The name it has in ledger, logs and clip ids."""
+        """Its name in ledger, logs and clip ids."""
         return f"{self.profile}:{self.serial}"
 
 
@@ -56,27 +56,27 @@ class Pause:
     what: Pausable
     reason: str
     since: str
-    """As RFC 3339 in UTC with milliseconds, so that moments compare as text."""
+    """RFC 3339 in UTC with milliseconds, so that times compare as text."""
     until: str | None
     """In the same form; None: until it is resumed."""
     uid: int
-    """Who ordered it."""
+    """The user who ordered it."""
 
 
 @dataclass(frozen=True)
 class FileStat:
-    """What tells whether a file is still the file that was read."""
+    """What shows whether a file is still the file that was read."""
 
     size: int
     modified_ns: int
-    """Nanoseconds since the epoch, within 64 bits: from 1677 to 2262, whatever a camera says."""
+    """Nanoseconds since the epoch, clamped to 64 bits: from 1677 to 2262."""
     changed_ns: int
     device: int
     inode: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> "FileStat":
-        """Take it from a stat result."""
+        """Make it from a stat result."""
         return cls(
             status.st_size,
             within_64_bits(status.st_mtime_ns),
@@ -87,18 +87,18 @@ class FileStat:
 
 
 def within_64_bits(nanoseconds: int) -> int:
-    """Return the time that the ledger can hold which is nearest to one."""
+    """Return a time, clamped to the range that the ledger can hold."""
     return min(max(nanoseconds, -(1 << 63)), (1 << 63) - 1)
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a profile says of a file that it selects."""
+    """What a profile states about a file that it selects."""
 
     kind: Kind
     event: bool = False
     recorded_at: float | None = None
-    """Seconds since the epoch, out of the file's name."""
+    """Seconds since the epoch, from the file's name."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -112,12 +112,12 @@ class FoundFile:
     modified_ns: int
     match: Match
     stat: FileStat | None = None
-    """What tells whether it was replaced, as its root says it; None where that isn't known."""
+    """What shows whether it was replaced, as its root reports it; None if unknown."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One file on a camera and all that the ledger knows of it."""
+    """One file on a camera, and the ledger's record of it."""
 
     id: int
     camera: Camera
@@ -129,7 +129,7 @@ class Clip:
     match: Match
     state: State
     present: bool
-    """Whether its file is on the camera, as far as the newest look at that knows."""
+    """Whether its file is on the camera, as of the newest scan."""
     stat: FileStat | None
     """The file as it was when it was read."""
     clip_id: str | None
@@ -139,23 +139,23 @@ class Clip:
     manifest: str | None
     receipt: str | None
     answer: str | None
-    """The receiver's answer that the receipt came with."""
+    """The receiver's answer that came with the receipt."""
     upload_url: str | None
     wipe_number: int
-    """What the names of files that its wipe sets aside have in common; 0 until one begins."""
+    """Part of the names of files that its wipe sets aside; 0 until one begins."""
     error: str | None
-    """The event name of what keeps it from going on, if anything does."""
+    """The event name of the error that keeps it from continuing, if there is one."""
     problem: str | None
-    """The same in a sentence."""
+    """That error's message."""
 
     @property
     def name(self) -> str:
-        """Its path, fit to be shown."""
+        """Its path, as text to be shown."""
         return display_path(self.path)
 
     @property
     def about(self) -> ClipFields:
-        """What identifies it in the log."""
+        """The fields that identify it in the log."""
         return {"camera": self.camera.id, "clip": self.id, "path": self.name}
 
 
@@ -173,7 +173,7 @@ def display_path(path: bytes) -> str:
 
 
 _LONGEST_SHOWN = 1000
-"""Characters: folders can be nested so deeply that their path fills screens."""
+"""Characters of a path that are shown, at most: nested folders can make it fill screens."""
 
 
 def whole_path(path: bytes) -> str:
@@ -185,7 +185,7 @@ def whole_path(path: bytes) -> str:
 
 
 def raw_path(shown: str) -> bytes:
-    """Return the path that :func:`whole_path` has shown."""
+    """Return the path for a text made by :func:`whole_path`."""
     return re.sub(
         rb"\\x([0-9a-f]{2})",
         lambda match: bytes.fromhex(match[1].decode()),

@@ -1,4 +1,4 @@
-"""What the station's parts report: one queue, which the station alone reads and acts on."""
+"""Reports of the station's parts: one queue, which only the station reads."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ class ClipSpooled:
 
 @dataclass(frozen=True)
 class ClipConcluded:
-    """A clip's delivery has ended, for good or for now: perhaps its camera can be wiped."""
+    """A clip's delivery has finished or been given up for now; its camera may be wipeable."""
 
     camera: Camera
 
 
 @dataclass(frozen=True)
 class HoldsChanged:
-    """Uploads or wipes were paused or resumed, or wipes need not wait any more."""
+    """Uploads or wipes were paused or resumed, or the journal no longer holds wipes."""
 
 
 @dataclass(frozen=True)
 class JournalDoubted:
-    """The receiver says that this station's journal contradicts itself."""
+    """The receiver reports that this station's journal has forked."""
 
 
 @dataclass(frozen=True)
 class CameraGone:
-    """A camera is gone from a place: nothing can be wrong with it there."""
+    """A camera is gone from a place, and with it its incidents there."""
 
     camera: Camera
     place: str
@@ -46,7 +46,7 @@ class Reports:
         self._queue: asyncio.Queue[Report] = asyncio.Queue()
 
     def put(self, report: Report) -> None:
-        """Report something; whoever reports it goes on."""
+        """Add a report, without waiting."""
         self._queue.put_nowait(report)
 
     async def next(self) -> Report:

@@ -1,9 +1,9 @@
-"""The station's ciphertext: written durably, within a budget, until its receipt is there.
+"""The station's ciphertext: stored durably, within a budget, until its receipt arrives.
 
-A finished file is named after its own SHA-256, so that nothing is ever replaced, and its
-manifest lies beside it before it has that name, ending in ``.jws``; one that is being written
-ends in ``.part``. What is left of a damaged one is set aside under its clip's id, ending in
-``.damaged``: it may be the last copy. So may be what the ledger does not know; it stays.
+A finished file is named after its own SHA-256, so that no file is ever replaced; its manifest,
+``.jws``, is beside it before it gets that name. A file that is being written ends in ``.part``.
+What is left of a damaged one is set aside under its clip's id, ending in ``.damaged``, as it may
+be the last copy. So may a file that the ledger does not know; it is kept.
 """
 
 import asyncio
@@ -42,22 +42,22 @@ _OWN_NAME = re.compile(
 _MOST_MANIFEST = 1 << 20
 """Bytes of a manifest that are read, at most."""
 _MARKER = ".dockd-spool"
-"""A file by which a spool knows itself."""
+"""The file that marks a folder as the spool."""
 _PATIENCE = 120.0
-"""Seconds that the disk has to say how much is free on it."""
+"""Seconds within which the disk has to report its free space."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOOK_AGAIN = 5.0
-"""Seconds after which a wait for room looks at the disk again, which others use as well."""
-_DAMAGE_HINT = "look at the disk that holds the spool; docs/operate.md says what is left"
+"""Seconds after which free space is checked again, as others use the disk too."""
+_DAMAGE_HINT = "check the disk that holds the spool; see docs/operate.md"
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Tell a ciphertext that is gone from one that only can't be read now.
+    """Distinguish a ciphertext that is missing from one that can't be read now.
 
     Raises:
-        SpoolDamagedError: it is gone; SpoolError: the disk, or this process, has a trouble
-            that may pass.
+        SpoolDamagedError: it is missing; SpoolError: the disk or this process has a failure
+            that may be transient.
     """
     try:
         yield
@@ -73,13 +73,13 @@ def check_ciphertext(path: Path, sha256: str) -> None:
     """Re-read a ciphertext from the disk, past the page cache; blocks.
 
     Raises:
-        SpoolDamagedError: it is gone, or not what was written; SpoolError: it can't be read.
+        SpoolDamagedError: it is missing or damaged; SpoolError: it can't be read.
     """
     with reading(path):
         found = Content.of(read_from_disk(path))
     if found.sha256 != sha256:
         raise SpoolDamagedError(
-            f"{path}: the disk returns other bytes than were written", hint=_DAMAGE_HINT
+            f"{path}: the disk returns bytes that differ from those written", hint=_DAMAGE_HINT
         )
 
 
@@ -92,7 +92,7 @@ class Part:
 
 
 class Spool:
-    """The folder, its budget, and what waits for room in it."""
+    """The folder, its budget, and the clips that wait for room in it."""
 
     def __init__(
         self,
@@ -118,9 +118,9 @@ class Spool:
         """Device and inode of the folder."""
         self._promised = 0
         self._in_line = 0
-        """How many clips wait for room, or for their turn to."""
+        """How many clips wait for room, or for their turn to wait."""
         self._wanted: int | None = None
-        """What the last clip that had to wait needed, until as much is free again."""
+        """Bytes that the last waiting clip needed, until that much is free again."""
         self._freed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._question = asyncio.Lock()
@@ -129,7 +129,7 @@ class Spool:
         self._unneeded: set[str] = set()
         """Delivered ciphertexts that could not be removed, and still take room."""
         self._going: set[str] = set()
-        """Those that are being removed at this moment."""
+        """Ciphertexts that are being removed now."""
         self._is_delivered: Callable[[str], bool] = lambda _: False
 
     def recover(
@@ -137,20 +137,20 @@ class Spool:
         expected: Mapping[str, int],
         is_delivered: Callable[[str], bool] = lambda _: False,
     ) -> set[str]:
-        """Throw away what no clip needs, and return the digests of what is not there.
+        """Remove what no clip needs, and return the digests of what is missing.
 
-        A ciphertext goes only where the ledger says that its clip has a receipt; one that it
-        doesn't know is among :attr:`unknown` from now on. Files with names that dockd doesn't
-        give, such as ``lost+found``, are left alone, and so is what was set aside. That one
-        file can't be looked at or removed is told, and keeps none of the others.
+        A ciphertext is removed only if the ledger has a receipt for it; one that the ledger
+        doesn't know is added to :attr:`unknown`. Files with other names than dockd's, such as
+        ``lost+found``, are left alone, and so is what was set aside. A file that can't be
+        checked or removed is reported, and does not affect the others.
 
         Args:
-            expected: SHA-256 and size of each ciphertext that the ledger counts on.
+            expected: SHA-256 and size of each ciphertext that the ledger expects.
             is_delivered: whether the ledger has a receipt for a ciphertext.
 
         Returns:
-            Those that are missing or have another size; they must be set aside, and their
-            clips read again.
+            The digests of those that are missing or have another size; they must be set aside,
+            and their clips ingested again.
 
         Raises:
             SpoolError: the folder can't be used.
@@ -193,12 +193,12 @@ class Spool:
             with self._explained():
                 self._files.remove(path)
         except SpoolError as error:
-            self._stays(error)
+            self._removal_failed(error)
             return False
         return True
 
     def _size(self, path: Path, expected: int) -> int:
-        """Return a ciphertext's size; what can't be looked at may be all there."""
+        """Return a ciphertext's size; one that can't be checked may be intact."""
         try:
             with self._explained():
                 return path.stat().st_size
@@ -207,11 +207,11 @@ class Spool:
             return expected
 
     def know(self, sha256: str) -> None:
-        """Count on a ciphertext that was unknown: the ledger knows it now."""
+        """Account for a ciphertext that was unknown, and that the ledger knows now."""
         self._sizes[sha256] = self.unknown.pop(sha256)
 
     def still_unknown(self) -> dict[str, int]:
-        """Return those of the unknown ciphertexts that nobody has taken away yet; blocks.
+        """Return the unknown ciphertexts that are still there; blocks.
 
         Raises:
             SpoolError: the folder can't be used.
@@ -224,17 +224,17 @@ class Spool:
         return dict(self.unknown)
 
     def _recognise(self, expected: Mapping[str, int]) -> None:
-        """Make sure that this is the spool, and not the folder that its disk is mounted on.
+        """Check that this is the spool, and not the mount point of a disk that is not mounted.
 
-        To take everything for lost would be to throw it away once the disk is back.
+        Ciphertexts taken for lost would be removed once the disk is back.
         """
         marker = self.folder / _MARKER
         if not marker.exists():
             if expected and not any(self.path(sha256).exists() for sha256 in expected):
                 raise SpoolError(
                     f"{self.folder} holds none of the {len(expected)} expected ciphertexts",
-                    hint="mount the spool's disk, or set spool.path right; only if all of them are"
-                    f" lost for good: touch {marker}",
+                    hint="mount the spool's disk, or correct spool.path; only if all of them are"
+                    f" permanently lost: touch {marker}",
                 )
             try:
                 self._files.close(self._files.create(marker))
@@ -248,48 +248,47 @@ class Spool:
 
     @property
     def used(self) -> int:
-        """Bytes of ciphertext, written and promised."""
+        """Bytes of ciphertext, stored and reserved."""
         return sum(list(self._sizes.values())) + self._promised
 
     async def _ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Ask the disk, one question at a time: where it hangs, that takes no thread of others.
+        """Query the disk, one call at a time, so that a disk that hangs blocks only one thread.
 
         Raises:
-            SpoolError: it does not answer.
+            SpoolError: it does not respond.
         """
         async with self._question:
             try:
                 return await self._threads.run(function, *args, **kwargs)
             except CameraHangsError as error:
                 raise SpoolError(
-                    f"the disk under {self.folder} does not answer",
-                    hint="check the disk that holds the spool, and dmesg; dockd tries again",
+                    f"the disk under {self.folder} does not respond",
+                    hint="check the disk that holds the spool, and dmesg; dockd retries",
                 ) from error
 
     async def check_possible(self, size: int) -> None:
-        """Make sure that a ciphertext fits an empty spool; to wait for its room would never end.
+        """Check that a ciphertext fits an empty spool: otherwise its wait for room never ends.
 
         Raises:
-            ClipTooLargeError: it never does; SpoolError: the folder is gone, or doesn't answer.
+            ClipTooLargeError: it doesn't; SpoolError: the folder is gone, or doesn't respond.
         """
         await self._ask(self._check_possible, size)
 
     def _check_possible(self, size: int) -> None:
         if size > self.budget:
             raise ClipTooLargeError(
-                f"{shown_size(size)} of ciphertext are more than spool.budget, "
-                f"{shown_size(self.budget)}",
+                f"{shown_size(size)} of ciphertext exceed spool.budget, {shown_size(self.budget)}",
                 hint="raise spool.budget, then: dockd resync --failed",
             )
         if size + self.reserve > self._disk():
             raise ClipTooLargeError(
-                f"{shown_size(size)} of ciphertext and spool.reserve are more than the whole disk",
+                f"{shown_size(size)} of ciphertext and spool.reserve exceed the size of the disk",
                 hint="give the spool a larger disk, then: dockd resync --failed",
             )
 
     @contextlib.asynccontextmanager
     async def room(self, size: int) -> AsyncIterator[None]:
-        """Wait until a ciphertext of a size fits, and keep that room while the context lasts.
+        """Wait until a ciphertext of a size fits, and reserve that room while the context lasts.
 
         Raises:
             SpoolError: the folder is gone.
@@ -328,7 +327,7 @@ class Spool:
             self.waiting = False
 
     def _shortage(self, size: int) -> SpoolFullError | None:
-        """Return why a ciphertext does not fit now; None if it does. Blocks.
+        """Return why a ciphertext does not fit now; None if it fits. Blocks.
 
         Raises:
             SpoolError: the folder is gone.
@@ -338,11 +337,11 @@ class Spool:
             return None
         detail = (
             f"{size} bytes are needed, {self.used} of {self.budget} are used, {free} are free on"
-            f" the disk and {self.reserve} stay in reserve"
+            f" the disk and {self.reserve} are kept in reserve"
         )
         if free + self.used - size < self.reserve:
             return SpoolDiskFullError(
-                detail, hint="free disk space: other files than clips fill it"
+                detail, hint="free disk space: files other than clips fill it"
             )
         return SpoolFullError(
             detail, hint="uploads make room; if they have stopped, check target.down"
@@ -362,7 +361,7 @@ class Spool:
             return self._files.total_bytes(self.folder)
 
     def begin(self) -> Part:
-        """Open a new part, which has to be discarded in the end; blocks.
+        """Open a new part, which the caller must discard in the end; blocks.
 
         Raises:
             SpoolFullError: the disk is full; SpoolError: it failed otherwise.
@@ -372,10 +371,10 @@ class Spool:
             return Part(path, self._files.create(path))
 
     def discard(self, part: Part) -> None:
-        """Close a part; unless it was published, it is gone then. Blocks.
+        """Close a part, and remove it unless it was published; blocks.
 
         Raises:
-            SpoolError: it could not be removed; the next start does it.
+            SpoolError: it could not be removed; the next start retries.
         """
         with self._explained():
             try:
@@ -402,7 +401,7 @@ class Spool:
             self._files.fsync(part.fd)
 
     def publish(self, part: Part, sha256: str) -> None:
-        """Give a finished part its name, durably.
+        """Give a finished part its final name, durably.
 
         Raises:
             SpoolFullError: the disk is full; SpoolError: it failed otherwise.
@@ -413,7 +412,7 @@ class Spool:
         self._sizes[sha256] = size
 
     def keep_manifest(self, sha256: str, manifest: str) -> None:
-        """Put a manifest beside the ciphertext that it is for, durably; blocks.
+        """Store a manifest beside its ciphertext, durably; blocks.
 
         Raises:
             SpoolFullError: the disk is full; SpoolError: it failed otherwise.
@@ -435,18 +434,18 @@ class Spool:
                 return None
 
     def holds(self, sha256: str) -> bool:
-        """Say whether a ciphertext is there to stay, as far as is known."""
+        """Return whether a ciphertext is known to be there, and is not being removed."""
         return sha256 in self._sizes and sha256 not in self._going
 
     def path(self, sha256: str) -> Path:
-        """Return where a ciphertext lies."""
+        """Return the path of a ciphertext."""
         return self.folder / f"{sha256}.age"
 
     def _manifest(self, sha256: str) -> Path:
         return self.folder / f"{sha256}.jws"
 
     def take_back(self, sha256: str) -> None:
-        """Remove a ciphertext and its manifest; one that is gone already is no error. Blocks.
+        """Remove a ciphertext and its manifest, if they exist; blocks.
 
         Raises:
             SpoolError: one of them could not be removed; the next start finds it.
@@ -457,47 +456,47 @@ class Spool:
         self._sizes.pop(sha256, None)
 
     async def remove(self, sha256: str) -> None:
-        """Remove a ciphertext that is no longer needed; one that is gone already is no error.
+        """Remove a ciphertext that is no longer needed, if it exists.
 
-        One that can't be removed is told, and goes when a clip wants its room, or at the next
-        start.
+        One that can't be removed is reported; that is retried when a clip needs room, and at the
+        next start.
         """
         self._going.add(sha256)
         try:
             await to_the_end(self.take_back, sha256)
         except SpoolError as error:
             self._unneeded.add(sha256)
-            self._stays(error)
+            self._removal_failed(error)
             return
         finally:
             self._going.discard(sha256)
         self._freed.set()
         if self._wanted is not None and not self._in_line:
-            with contextlib.suppress(SpoolError):  # a waiting clip asks by itself
+            with contextlib.suppress(SpoolError):  # a waiting clip checks by itself
                 shortage = await self._ask(self._shortage, self._wanted)
                 if shortage is None and not self._in_line:
                     self._wanted = None
                     self._incidents.recovered(events.spool_full)
 
-    def _stays(self, error: SpoolError) -> None:
-        """Tell that something could not be removed; in one line, however much that is."""
+    def _removal_failed(self, error: SpoolError) -> None:
+        """Report what could not be removed; as one incident, however many files."""
         cause = error.__cause__
         why = cause.strerror if isinstance(cause, OSError) else error.detail
-        told = SpoolError(
+        failure = SpoolError(
             f"{self.folder}: delivered ciphertext can't be removed: {why}",
-            hint="check the disk that holds the spool; dockd tries again",
+            hint="check the disk that holds the spool; dockd retries",
         )
-        self._incidents.failed(events.spool_failed(), told)
+        self._incidents.failed(events.spool_failed(), failure)
 
     async def _remove_unneeded(self) -> None:
-        """Try again to remove what could not be, as long as it still isn't needed."""
+        """Retry the removal of what could not be removed, if it still isn't needed."""
         for sha256 in list(self._unneeded):
             self._going.add(sha256)
             try:
                 if await to_the_end(self._is_delivered, sha256):
                     await to_the_end(self.take_back, sha256)
             except SpoolError as error:
-                self._stays(error)
+                self._removal_failed(error)
                 return
             finally:
                 self._going.discard(sha256)
@@ -507,17 +506,17 @@ class Spool:
     def set_aside(self, sha256: str, clip_id: str) -> None:
         """Keep what is left of a damaged ciphertext until its clip is acknowledged; blocks.
 
-        It counts against the budget no longer, as no upload ever makes its room again; the
-        disk's reserve still holds.
+        It no longer counts against the budget, as no upload would free its room; the disk's
+        reserve still holds.
 
         Raises:
-            SpoolError: it could not be, or all of the folder is gone: that is no damage.
+            SpoolError: it could not be kept, or the whole folder is gone, which is not damage.
         """
         with self._explained():
             if self._where() != self._place:
                 raise SpoolError(
-                    f"{self.folder} is another folder than before",
-                    hint="mount the disk that holds the spool; dockd tries again",
+                    f"{self.folder} is not the same folder as before",
+                    hint="mount the disk that holds the spool; dockd retries",
                 )
             kept = self.folder / f"{clip_id}-{sha256}.damaged"
             for path, suffix in ((self.path(sha256), ""), (self._manifest(sha256), ".jws")):
@@ -529,7 +528,7 @@ class Spool:
         """Remove what was set aside of a clip that is acknowledged; blocks.
 
         Raises:
-            SpoolError: it could not be.
+            SpoolError: it could not be removed.
         """
         with self._explained():
             for path in self.folder.glob(f"{clip_id}-*.damaged*"):
@@ -547,5 +546,5 @@ class Spool:
                 ) from error
             raise SpoolError(
                 f"{error.filename or self.folder}: {error.strerror}",
-                hint="check the disk that holds the spool; dockd tries again",
+                hint="check the disk that holds the spool; dockd retries",
             ) from error

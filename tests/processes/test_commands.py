@@ -133,7 +133,7 @@ def test_a_clip_larger_than_the_spool_waits_for_a_person_and_holds_up_no_other(
     assert site.on_camera("CAM-0001") == ["large.mp4"]
     asked = dockd("status", "--config", config)
     assert asked.code == 20
-    assert "more than spool.budget, 1.00 MiB" in " ".join(asked.out.split())
+    assert "exceed spool.budget, 1.00 MiB" in " ".join(asked.out.split())
 
     config.write_text(roomy)
     station.signal(signal.SIGHUP)

@@ -588,7 +588,7 @@ def test_a_disk_that_does_not_answer_takes_no_thread_of_others_and_is_told(
         spool = open_spool(tmp_path, files=Hangs())
         waiting = [asyncio.create_task(take(spool)) for _ in range(9)]
         assert await asyncio.to_thread(lambda: "others go on") == "others go on"
-        with pytest.raises(SpoolError, match="does not answer"):
+        with pytest.raises(SpoolError, match="does not respond"):
             await waiting[0]
         answers.set()
         await asyncio.wait(waiting)

@@ -358,9 +358,7 @@ class Intake:
         try:
             with open_file(reading.root, reading.clip.path) as source:
                 if os.fstat(source).st_size != reading.clip.size:
-                    raise ClipChangedError(
-                        "its size changed after room was reserved", hint=CHANGES
-                    )
+                    raise ClipChangedError("its size changed after room was reserved", hint=CHANGES)
                 return ingest(
                     source,
                     write,

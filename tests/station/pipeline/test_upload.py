@@ -561,7 +561,7 @@ def test_a_spool_that_is_not_mounted_is_no_damage(tmp_path: Path) -> None:
         await asyncio.sleep(60)
         assert bench.clip("a.mp4").state is State.UPLOADING
         (failing,) = bench.failing()
-        assert "another folder than before" in failing.error.message
+        assert "not the same folder as before" in failing.error.message
         bench.spool.folder.rmdir()
         away.rename(bench.spool.folder)
         bench.server.failures.clear()

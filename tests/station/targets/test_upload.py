@@ -353,7 +353,7 @@ def test_a_checksum_mismatch_that_comes_from_the_spool_is_told_from_one_of_the_n
     data = bytearray(sealed.path.read_bytes())
     data[5000] ^= 1
     sealed.path.write_bytes(data)
-    with pytest.raises(SpoolDamagedError, match="other bytes than were written"):
+    with pytest.raises(SpoolDamagedError, match="bytes that differ from those written"):
         Station(server, make_config(chunk_size=10 * MIB)).upload(sealed)
 
 
