@@ -280,7 +280,7 @@ def test_a_folder_that_is_another_one_has_nothing_to_set_aside(tmp_path: Path) -
     with pytest.raises(SpoolError, match="No such file"):
         spool.set_aside(sha256, CLIP)
     spool.folder.mkdir()
-    with pytest.raises(SpoolError, match="another folder") as caught:
+    with pytest.raises(SpoolError, match="not the same folder") as caught:
         spool.set_aside(sha256, CLIP)
     assert "mount" in caught.value.hint
     assert spool.holds(sha256)
