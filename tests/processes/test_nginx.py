@@ -238,7 +238,7 @@ def test_what_answers_for_the_server_rejects_nothing_and_gives_no_receipt(
     digests = site.fill("CAM-1", {"a.mp4": b"a"})
     station = start(site, nginx)
     event = station.wait_for("target.down")
-    assert "something before the server (nginx" in event["detail"]
+    assert "an intermediary before the server (nginx" in event["detail"]
     assert told in event["detail"]
     nginx.start()
     station.wait_for("camera.wiped")

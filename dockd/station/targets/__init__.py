@@ -1,4 +1,4 @@
-"""Where ciphertext goes: what a target is asked for, and what it answers."""
+"""Where ciphertext is uploaded to: the interface of a target, and its responses."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ _NONCE_BYTES = 24
 
 
 def fresh_nonce(randomness: Randomness) -> str:
-    """Return what no question has had before, for its answer to repeat."""
+    """Return a new nonce, which the response must repeat."""
     return randomness.token(_NONCE_BYTES)
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """A clip that is ready to leave: its ciphertext in the spool, and its manifest."""
+    """A clip that is ready for upload: its ciphertext in the spool, and its manifest."""
 
     clip_id: str
     manifest: str
@@ -32,7 +32,7 @@ class Sealed:
 
     @classmethod
     def of(cls, clip: Clip, path: Path) -> Self:
-        """Take it from a clip that was sealed."""
+        """Return it for a clip that was sealed."""
         return cls(
             clip_id=str(clip.clip_id),
             manifest=str(clip.manifest),
@@ -44,19 +44,19 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Received:
-    """Something that claims to be a receipt; nobody has checked it yet."""
+    """An unverified receipt."""
 
     receipt: str
     answer: str
-    """Something that claims to be an answer to this question; empty where there is none."""
+    """The unverified signed answer to this request; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Verifying:
-    """The server has all the bytes and is reading them back."""
+    """The server has all bytes and is reading them back."""
 
     retry_after: float
-    """Seconds after which it makes sense to ask again."""
+    """Seconds after which to retry."""
 
 
 @dataclass(frozen=True)
@@ -68,36 +68,36 @@ ReceiptAnswer = Received | Verifying | NotStored
 
 
 class Target(Protocol):
-    """A place that keeps ciphertext.
+    """A server that stores ciphertext.
 
-    Both requests are one attempt each: whoever calls them decides when to try again.
+    Every call is one attempt: callers decide when to retry.
     """
 
     health: TargetHealth
-    """How it answers."""
+    """Its health."""
 
     @property
     def gives_receipts(self) -> bool:
-        """Whether the place signs for what it keeps; otherwise nothing is ever wiped."""
+        """Whether the server issues receipts; otherwise nothing is ever wiped."""
 
     async def receipt(self, sealed: Sealed, nonce: str) -> ReceiptAnswer:
-        """Ask for a clip's receipt, handing over its manifest; where none is given, none is there.
+        """Request a clip's receipt with its manifest.
 
         Args:
             sealed: the clip.
-            nonce: what the answer has to repeat, so that no older one does for it.
+            nonce: must be repeated by the answer, so that an older one is not accepted.
 
         Raises:
-            TransientError: no answer now.
-            RejectedError: the manifest will never be accepted.
+            TransientError: no response now.
+            RejectedError: the manifest is permanently rejected.
         """
 
     async def anchor(self, kid: str, nonce: str) -> str:
-        """Ask where the journal behind a station's key is known to stand; nobody has checked it.
+        """Request the latest journal head that the server knows for a station's key; unverified.
 
         Raises:
-            TransientError: no answer now.
-            RejectedError: the question will never be answered.
+            TransientError: no response now.
+            RejectedError: the request is permanently rejected.
         """
 
     async def upload(
@@ -107,22 +107,22 @@ class Target(Protocol):
         remember: Callable[[str], Awaitable[None]],
         progress: Callable[[int], None],
     ) -> None:
-        """Bring a clip's ciphertext, from where an earlier attempt ended.
+        """Upload a clip's ciphertext, resuming an earlier attempt.
 
-        Returns when the server has every byte, which is no acknowledgement.
+        Returns when the server has every byte; that is no acknowledgement.
 
         Args:
             sealed: the clip.
-            url: what an earlier attempt of this clip remembered, or None.
-            remember: keeps the upload's address, before the first byte goes there.
-            progress: is told how many bytes the server has, as far as is known. The first
-                number of an attempt is the server's own word; later ones count bytes as
-                they go out, and fall back when the server has fewer.
+            url: the upload's address from an earlier attempt, or None.
+            remember: stores the upload's address, before the first byte is sent.
+            progress: called with the number of bytes that the server has, as far as known. The
+                first number of an attempt is reported by the server; later ones count bytes
+                sent, and decrease when the server has fewer.
 
         Raises:
-            TransientError: it broke; another attempt goes on where this one ended.
-            RejectedError: the server never will store this.
-            SpoolDamagedError: the ciphertext is gone, or not what was written.
+            TransientError: it was interrupted; another attempt resumes it.
+            RejectedError: permanently rejected by the server.
+            SpoolDamagedError: the ciphertext is missing, or not what was written.
             SpoolError: it can't be read now.
         """
 

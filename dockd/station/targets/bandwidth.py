@@ -1,4 +1,4 @@
-"""How fast uploads may go: a token bucket for all of them, its rate by time of day."""
+"""The bandwidth limit: a token bucket for all uploads, its rate by time of day."""
 
 from collections.abc import Callable, Sequence
 from datetime import time
@@ -7,14 +7,14 @@ from dockd.base.clock import Clock
 from dockd.station.config import BandwidthRule
 
 BURST_SECONDS = 1.0
-"""How much unused allowance is kept; a longer silence earns no more."""
+"""The maximum unused allowance that is kept."""
 GRANTS_PER_SECOND = 8
-"""How finely the rate is dealt out: a slow link still shows the server a steady trickle,
-and a change of the rate counts at once."""
+"""How finely the rate is divided: even a slow link sends steadily, and a change of the rate
+takes effect immediately."""
 
 
 class Limiter:
-    """Deals out bytes to several uploads, first come first served.
+    """Grants bytes to several uploads, first come first served.
 
     Each caller gets a small part and queues again, so that the uploads share the rate
     evenly whatever the size of their blocks.
@@ -24,13 +24,13 @@ class Limiter:
         """Make a limiter.
 
         Args:
-            clock: tells and spends the time.
-            rate: returns the bytes a second that are allowed now; 0 is no limit.
+            clock: the time.
+            rate: returns the bytes per second that are allowed now; 0: no limit.
         """
         self._clock = clock
         self._rate = rate
         self._spent_until = float("-inf")
-        """The moment up to which the allowance is used up."""
+        """The time up to which the allowance is used up."""
 
     async def take(self, wanted: int) -> int:
         """Wait for allowance and return how many bytes may be sent: 1 to ``wanted``."""
@@ -47,10 +47,10 @@ class Limiter:
 
 
 def current_limit(bandwidth: int, schedule: Sequence[BandwidthRule], local: time) -> int:
-    """Return the bytes a second that are allowed at a local time of day; 0 is no limit.
+    """Return the bytes per second that are allowed at a local time of day; 0: no limit.
 
-    The first rule of the schedule whose hours include the time counts, else
-    ``bandwidth``. Hours include their beginning and not their end, and may span midnight.
+    The first rule of the schedule that includes the time applies, else ``bandwidth``. A rule
+    includes its start and not its end, and may span midnight.
     """
     return next((rule.limit for rule in schedule if _applies(rule, local)), bandwidth)
 

@@ -1,4 +1,4 @@
-"""A spool file as the bodies of requests, read in worker threads."""
+"""Spool files as request bodies, read in worker threads."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,7 +27,7 @@ class SpoolFile:
         """Open a clip's ciphertext.
 
         Raises:
-            SpoolDamagedError: it is gone; SpoolError: it can't be opened now.
+            SpoolDamagedError: it is missing; SpoolError: it can't be opened now.
         """
         with reading(sealed.path):
             return cls(sealed, os.open(sealed.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
@@ -66,7 +66,7 @@ class SpoolFile:
 
 
 class Chunk:
-    """A part of a spool file as a request's body, sent no faster than is allowed."""
+    """A part of a spool file as a request body, sent within the bandwidth limit."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Chunk:
 
     @property
     def sent(self) -> bool:
-        """Whether all of it has gone out."""
+        """Whether all of it was sent."""
         return self._position == self._end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""What answers and failures of HTTP mean: an error, and what to do about it."""
+"""Maps HTTP responses and connection failures to errors with hints."""
 
 import socket
 import ssl
@@ -16,17 +16,17 @@ from dockd.base.errors import (
 from dockd.station.targets.reply import FINAL, Reply, printable
 
 _DOWN = frozenset({401, 403, 404, 407, 429})
-"""The server takes nothing from this station, with every 5xx: not for this clip's sake."""
+"""Like every 5xx: the server accepts nothing from this station; the clip is not the cause."""
 _PASSING_CODES = frozenset({"ERR_UPLOAD_INTERRUPTED", "ERR_UNEXPECTED_EOF"})
-"""What tusd calls a broken connection, with status 400."""
+"""tusd's codes for an interrupted connection, with status 400."""
 
 _TOO_LONG = frozenset({400, 414, 431, 494})
-"""How proxies say that the header is too long which carries the manifest."""
-_MENDS_ITSELF = frozenset({408, 409, 423, 425, 429})
-"""With every 5xx but 511: it ends by itself."""
+"""Statuses of proxies for a header that is too long: it carries the manifest."""
+_TRANSIENT = frozenset({408, 409, 423, 425, 429})
+"""Like every 5xx but 511: resolved without operator action."""
 
-_FOR_OPERATORS = frozenset({HISTORY_FORKED})
-"""What the receiver says that doesn't end by itself, whatever its status."""
+_NEEDS_OPERATOR = frozenset({HISTORY_FORKED})
+"""Codes of the receiver that need operator action, whatever the status."""
 
 _PAGE_HINT = (
     "a captive portal, a filter, a proxy or another server answers there; let the station"
@@ -92,21 +92,21 @@ _BROKEN = ("the connection broke", "check the network")
 
 
 def to_error(reply: Reply) -> TargetError:
-    """Return the error that an answer stands for.
+    """Return the error for a response.
 
-    ``RejectedError`` if the server itself said that it never will store this; everything
-    that an operator can mend is a ``TransientError``, and so is whatever something else
-    answers in the server's place: a proxy, a filter, a captive portal.
+    ``RejectedError`` if the server itself permanently rejects the request. Everything that an
+    operator can fix is a ``TransientError``, and so is every response from anything else in
+    the server's place: a proxy, a filter, a captive portal.
     """
     detail, hint = reply.described(), _hint(reply)
     passing = reply.method == "HEAD" or reply.problem.code in _PASSING_CODES
     if reply.status in FINAL and reply.is_servers and not passing:
         return RejectedError(detail, hint=hint)
-    mends_itself = reply.status in _MENDS_ITSELF or (reply.status >= 500 and reply.status != 511)
-    mends_itself = mends_itself and reply.problem.code not in _FOR_OPERATORS
+    is_transient = reply.status in _TRANSIENT or (reply.status >= 500 and reply.status != 511)
+    is_transient = is_transient and reply.problem.code not in _NEEDS_OPERATOR
     down = reply.is_no_answer or reply.status in _DOWN or reply.status >= 500
     error = (TargetDownError if down else TransientError)(
-        detail, hint=hint, retry_after=reply.retry_after, needs_operator=not mends_itself
+        detail, hint=hint, retry_after=reply.retry_after, needs_operator=not is_transient
     )
     error.code = reply.problem.code
     if isinstance(error, TargetDownError):
@@ -126,7 +126,7 @@ def _hint(reply: Reply) -> str:
 
 
 def _of_its_key(hint: str, method: str) -> str:
-    """Return a hint that names the key of the address that was asked."""
+    """Return a hint with the configuration key of the requested address."""
     if method in {"GET", "PUT"} and "target.receipts_url" not in hint:
         return hint.replace("target.url", "target.receipts_url")
     return hint
@@ -149,10 +149,10 @@ def to_failure(request: httpx.Request, error: Exception) -> TargetDownError:
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if not isinstance(error, ssl.SSLWantReadError):  # how TLS says that it waits for data
+        if not isinstance(error, ssl.SSLWantReadError):  # TLS waits for data
             yield error
         if isinstance(error, BaseExceptionGroup):  # one error for each address of a name
             error = error.exceptions[0]
             continue
-        # httpcore raises some of its errors "from None", so causes alone don't lead far.
+        # httpcore raises some of its errors "from None", so causes alone are not enough.
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""HTTP as targets use it: the client, its credentials, and bounded answers."""
+"""The HTTP client of targets: its credentials, and responses of limited size."""
 
 import os
 import ssl
@@ -20,15 +20,15 @@ from dockd.station.targets.reply import MAX_BODY, Reply, parse_retry_after
 from dockd.station.targets.tls import open_tls
 
 _PATIENCE = 2
-"""How many times the longest silence a whole answer may take."""
+"""A whole response may take this many read timeouts."""
 
 Origin = tuple[str, str, int | None]
 
 
 class BearerToken(httpx.Auth):
-    """Shows a token to the origins it is meant for, and to nobody else.
+    """Sends a token to the configured origins only.
 
-    The file is read before every request, so that a new token counts at once.
+    The file is re-read for every request, so that a new token takes effect immediately.
     """
 
     def __init__(self, path: Path, origins: frozenset[Origin]) -> None:
@@ -41,7 +41,7 @@ class BearerToken(httpx.Auth):
         """Add the token to a request.
 
         Raises:
-            TransientError: the file can't be read, or holds no token.
+            TransientError: the file can't be read, or contains no token.
         """
         if origin(request.url) in self._origins:
             request.headers["Authorization"] = f"Bearer {await in_thread(self._read)}"
@@ -58,7 +58,7 @@ class BearerToken(httpx.Auth):
 
 
 def origin(url: httpx.URL) -> Origin:
-    """Return what tells one server from another: scheme, host and port."""
+    """Return what identifies a server: scheme, host and port."""
     return url.scheme, url.host, url.port
 
 
@@ -67,20 +67,20 @@ def open_client(
 ) -> httpx.AsyncClient:
     """Open the client of a target.
 
-    Certificates are read here: new ones count from the next reload of the configuration.
-    With ``ca_file`` that CA alone is trusted, without it the system's are.
+    Certificates are read here: new ones take effect with the next reload of the configuration.
+    With ``ca_file`` only that CA is trusted, without it the system's CAs.
 
     Proxies are taken from the environment, see ``dockd.station.targets.proxies``, as operators
-    expect of a service; TLS goes through them to the server itself. A server on loopback is always
-    asked directly.
+    expect of a service; TLS is end to end with the server. A server on loopback is always
+    contacted directly.
 
     Args:
-        config: the target's part of the configuration.
+        config: the target's section of the configuration.
         transport: a test's replacement for the network.
 
     Raises:
         KeyFileError: a certificate or its key can't be used.
-        ConfigError: a variable of the environment names a proxy, or certificates, that can't be.
+        ConfigError: an environment variable names an unusable proxy or certificates.
     """
     urls = [httpx.URL(url) for url in (config.url, config.receipts_url) if url is not None]
     auth = None
@@ -89,7 +89,7 @@ def open_client(
     if any(url.scheme == "https" for url in urls):
         tls = open_tls(config)
     else:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and needs no CA bundle
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no CA, and needs no CA bundle
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=config.concurrency)
     mounts = {}
     for url in urls if transport is None else ():
@@ -110,19 +110,19 @@ def open_client(
 
 
 def _pattern(url: httpx.URL) -> str:
-    """Return how httpx names all addresses of one server."""
+    """Return httpx's pattern for all addresses of one server."""
     host = f"[{url.host}]" if ":" in url.host else url.host
     return f"{url.scheme}://{host}" + (f":{url.port}" if url.port else "")
 
 
 async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -> Reply:
-    """Send a request and return the answer, whatever its status.
+    """Send a request and return the response, whatever its status.
 
-    Sending may take as long as the link needs; the whole answer, once it is waited for, twice
-    the client's timeout, which is for each silence alone.
+    Sending may take as long as the link needs. The whole response may take twice the client's
+    read timeout, which by itself limits each pause only.
 
     Raises:
-        TransientError: there was no answer.
+        TransientError: there was no response.
     """
     seconds = client.timeout.read
 
@@ -130,7 +130,7 @@ async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -
         if step == "socks.setup_socks5_connection.started" and seconds is not None:
             deadline.restart(_PATIENCE * seconds)
         elif step == "http11.send_request_headers.started":
-            deadline.restart(None)  # what was received before is a proxy's answer to CONNECT
+            deadline.restart(None)  # what was received before is a proxy's response to CONNECT
         elif step == "http11.receive_response_headers.started" and seconds is not None:
             deadline.restart(_PATIENCE * seconds)
 
@@ -160,7 +160,7 @@ async def ask(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -
 
 
 async def _read_limited(response: httpx.Response) -> bytes:
-    # Raw: a body that came compressed, against all asking, could grow past any limit.
+    # Raw: decompressing a body, though none is requested, could exceed any limit.
     assert isinstance(response.stream, httpx.AsyncByteStream)
     body = bytearray()
     async for part in response.stream:

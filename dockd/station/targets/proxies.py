@@ -1,9 +1,9 @@
-"""The proxy that the environment names for an address, as curl reads it.
+"""The proxy for an address, from the environment variables that curl uses.
 
 ``https_proxy`` (or in capitals), else ``all_proxy``, names it, with or without a scheme, and
-``no_proxy`` the hosts that are asked directly: names with all that is below them, addresses,
-networks such as ``fd00::/8``, or ``*``. A value that can't be used is a mistake of the
-configuration, told by the variable's name: it may hold a password.
+``no_proxy`` the hosts that are contacted directly: names including their subdomains, addresses,
+networks such as ``fd00::/8``, or ``*``. An invalid value is a configuration error that names
+only the variable: the value may contain a password.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from dockd.base.errors import ConfigError
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 _PORT = 1080
-"""Where curl looks for a proxy whose address has no port."""
+"""curl's default port of a proxy."""
 _HINT = "write it as http://proxy.example:3128, or with https, socks5 or socks5h"
 
 
 def proxy_for(url: httpx.URL, environment: Mapping[str, str]) -> httpx.Proxy | None:
-    """Return the proxy by which an address is asked; None for the address itself.
+    """Return the proxy for an address; None for a direct connection.
 
     Raises:
-        ConfigError: a variable names none that can be used.
+        ConfigError: a variable is not a valid proxy address.
     """
     name = next((one for one in _variables(url.scheme) if environment.get(one, "").strip()), None)
     if name is None or _is_loopback(url.host) or _is_exempt(url, environment):
@@ -37,7 +37,7 @@ def proxy_for(url: httpx.URL, environment: Mapping[str, str]) -> httpx.Proxy | N
 
 
 def _variables(scheme: str) -> list[str]:
-    # curl takes HTTP_PROXY in lower case only: a request's header becomes such a variable in CGI.
+    # curl reads http_proxy in lower case only: in CGI, a request header can set HTTP_PROXY.
     names = [f"{scheme}_proxy", *([f"{scheme}_proxy".upper()] if scheme != "http" else [])]
     return [*names, "all_proxy", "ALL_PROXY"]
 
@@ -111,7 +111,7 @@ def _is_loopback(host: str) -> bool:
 def transport(
     proxy: httpx.Proxy, tls: ssl.SSLContext, limits: httpx.Limits
 ) -> httpx.AsyncBaseTransport:
-    """Return what sends requests through a proxy."""
+    """Return a transport through a proxy."""
     through = httpx.AsyncHTTPTransport(verify=tls, proxy=proxy, limits=limits, trust_env=False)
     if proxy.url.scheme not in {"socks5", "socks5h"}:
         return through
@@ -119,18 +119,18 @@ def transport(
 
 
 class _Socks(httpx.AsyncBaseTransport):
-    """Sends requests through a SOCKS proxy, and has words for what that answers amiss."""
+    """Sends requests through a SOCKS proxy, and reports its invalid responses."""
 
     def __init__(self, through: httpx.AsyncHTTPTransport, *, resolves: bool) -> None:
         self._through = through
         self._resolves = resolves
-        """Whether this machine looks names up, as socks5:// has it, and not the proxy."""
+        """Whether this machine resolves names, as with socks5://, and not the proxy."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request.
 
         Raises:
-            httpx.TransportError: it could not be sent, or there was no answer.
+            httpx.TransportError: it could not be sent, or there was no response.
         """
         if self._resolves:
             request = await _resolved(request)
@@ -139,7 +139,7 @@ class _Socks(httpx.AsyncBaseTransport):
         except (httpx.TransportError, ssl.SSLError):
             raise
         except Exception as error:
-            # httpcore takes what a proxy says for granted.
+            # httpcore does not validate a proxy's responses.
             raise httpx.ProxyError(f"it has no SOCKS 5: {type(error).__name__}") from error
 
     async def aclose(self) -> None:
@@ -148,7 +148,7 @@ class _Socks(httpx.AsyncBaseTransport):
 
 
 async def _resolved(request: httpx.Request) -> httpx.Request:
-    """Return a request to the address of its host, whose name TLS still checks."""
+    """Return a request to the address of its host; TLS still checks the name."""
     host = request.url.host
     loop = asyncio.get_running_loop()
     port = request.url.port or 443

@@ -1,4 +1,4 @@
-"""A server's answer: what it says, and who says it."""
+"""A server's response: its parts, and whether the intended server sent it."""
 
 import json
 import re
@@ -11,14 +11,14 @@ import httpx
 from dockd.evidence.jws import MAX_STATEMENT
 
 MAX_BODY = MAX_STATEMENT
-"""Bytes of an answer that are looked at; one more is kept, so that too much shows."""
+"""Maximum bytes of a response body; one more is kept, so that an excess is detected."""
 MAX_RETRY_AFTER = 3600.0
-"""The longest pause, in seconds, that a server can ask for."""
+"""The longest delay, in seconds, that a server can request."""
 
 FINAL = frozenset({400, 413, 415, 422})
-"""The server never will store this, however often it is asked."""
+"""Permanently rejected by the server."""
 _OWN = frozenset({*FINAL, 414, 431, 494})
-"""What a proxy says of one request, and perhaps of no other: 494 is nginx's long header."""
+"""Statuses of a proxy that concern this request alone: 494 is nginx's "header too large"."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAGE = re.compile(rb"\s*(<!doctype html|<html|<\?xml|<head|<body)", re.IGNORECASE)
 _TITLE = re.compile(rb"<title>([^<]{1,200})", re.IGNORECASE)
@@ -28,7 +28,7 @@ _STATEMENT = re.compile(rb"\s*[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\s*"
 
 @dataclass(frozen=True)
 class ErrorBody:
-    """What an error's body says: a code, and words for people."""
+    """An error body: a code, and human-readable text."""
 
     code: str = ""
     detail: str = ""
@@ -37,42 +37,42 @@ class ErrorBody:
 
 @dataclass(frozen=True)
 class Reply:
-    """A server's answer."""
+    """A server's response."""
 
     method: str
     status: int
     headers: httpx.Headers
     body: bytes
-    """At most ``MAX_BODY`` bytes and one."""
+    """At most ``MAX_BODY`` + 1 bytes."""
     retry_after: float | None
     """Seconds, from either form of ``Retry-After`` (RFC 9110, section 10.2.3)."""
 
     @property
     def is_page(self) -> bool:
-        """Whether it was written for a browser, so not by the server that is meant."""
+        """Whether it is a web page, so not from the intended server."""
         if self._content_type in {"text/html", "application/xhtml+xml"}:
             return True
         return self._content_type in {"", "text/plain"} and _PAGE.match(self.body) is not None
 
     @property
     def is_servers(self) -> bool:
-        """Whether the server that is meant says it, by all that shows: none else may reject.
+        """Whether the intended server sent it, as far as detectable: only that may reject a clip.
 
-        Every answer of a tus server has the header, and dockd's other refusals have a code.
+        Every response of a tus server has the header, and dockd's other errors have a code.
         """
         coded = self._content_type == "application/problem+json" and bool(self.problem.code)
         return not self.is_page and ("Tus-Resumable" in self.headers or coded)
 
     @property
     def is_statement(self) -> bool:
-        """Whether it can be a signed statement, however little that says of what is in it."""
+        """Whether it may be a signed statement; its content is not checked."""
         return self._content_type == "application/jose" or (
             not self.is_page and _STATEMENT.fullmatch(self.body) is not None
         )
 
     @property
     def login(self) -> str | None:
-        """How something before the server asks for a login, if that is what it does."""
+        """The authentication that an intermediary before the server requires, if any."""
         scheme = printable(self.headers.get("WWW-Authenticate", "").partition(" ")[0])
         if self.status != 401 or self.is_servers or scheme.lower() == "bearer":
             return None
@@ -80,7 +80,7 @@ class Reply:
 
     @property
     def problem(self) -> ErrorBody:
-        """Its body as problem details (RFC 9457), or as tusd's ``CODE: words``."""
+        """Its body as problem details (RFC 9457), or as tusd's ``CODE: text``."""
         if self.is_page:
             return ErrorBody()
         if self._content_type.endswith("json"):
@@ -95,18 +95,18 @@ class Reply:
         return value.partition(";")[0].strip().lower()
 
     def described(self) -> str:
-        """Return who answered what, as far as it can be told."""
+        """Return who answered what, as far as known."""
         answer = f"{self.status} {httpx.codes.get_reason_phrase(self.status)}".strip()
         said = f"answered {self.method} with {answer}"
         if not self._is_strange:
             words = self.problem.detail
             return f"the server {said}" + (f": {words}" if words else "")
         program = printable(self.headers.get("Server", "")[:40])
-        said = f"something before the server{f' ({program})' if program else ''} {said}"
+        said = f"an intermediary before the server{f' ({program})' if program else ''} {said}"
         if (login := self.login) is not None:
             return f"{said}: it requires a login ({login})"
         if self.is_redirect:
-            return f"{said}, to {printable(self.headers.get('Location', '')) or 'nowhere'}"
+            return f"{said}, to {printable(self.headers.get('Location', '')) or 'no address'}"
         if self.is_page:
             title = _TITLE.search(self.body)
             words = printable(title[1].decode("utf-8", "replace")) if title else ""
@@ -115,12 +115,12 @@ class Reply:
 
     @property
     def is_redirect(self) -> bool:
-        """Whether it only names another address."""
+        """Whether it is a redirect."""
         return self.status in _REDIRECTS
 
     @property
     def _is_strange(self) -> bool:
-        """Whether the server that is meant would not say this."""
+        """Whether the intended server would not send this."""
         if self.is_servers:
             return False
         passes = self.status < 400 or self.status == 511
@@ -128,14 +128,14 @@ class Reply:
 
     @property
     def shows_the_server(self) -> bool:
-        """Whether the server that is meant has answered, and not to say that it takes nothing."""
+        """Whether the intended server has responded, and does not refuse all requests."""
         if self.status in {401, 403, 407, 429} or self.status >= 500:
             return False
         return self.is_servers or (self.status == 200 and self.is_statement)
 
     @property
     def is_no_answer(self) -> bool:
-        """Whether a request never came to the server, so that no other clip's gets there."""
+        """Whether the request did not reach the server, so that no other clip's will."""
         return self._is_strange and not (self.status in _OWN and self.method in {"POST", "PATCH"})
 
 

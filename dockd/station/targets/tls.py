@@ -47,13 +47,13 @@ def open_tls(config: TargetConfig) -> ssl.SSLContext:
 
 
 def _check_environment(config: TargetConfig) -> None:
-    """Make sure that what OpenSSL takes from the environment is there: it passes it by if not.
+    """Check the certificates that the environment names: OpenSSL ignores missing ones.
 
     Raises:
-        ConfigError: it isn't.
+        ConfigError: they don't exist.
     """
     if config.ca_file is not None:
-        return  # it counts alone
+        return  # only that CA is trusted
     hint = "name the system's certificates, or set target.ca_file instead"
     if file := os.environ.get("SSL_CERT_FILE"):
         try:

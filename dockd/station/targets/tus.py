@@ -1,7 +1,7 @@
 """Uploads by tus 1.0.0 (https://tus.io/protocols/resumable-upload), receipts by dockd.
 
-Used of tus: the core protocol, and the extensions creation and, where it is offered,
-checksum. The receipts are described in docs/protocol.md.
+Uses tus's core protocol, and the extensions creation and, where offered, checksum. Receipts
+are described in docs/protocol.md.
 """
 
 import base64
@@ -25,34 +25,34 @@ from dockd.station.targets.reply import Reply
 
 TUS_VERSION = "1.0.0"
 RECEIPT_WAIT_SECONDS = 10
-"""How long the receiver may hold a request for a receipt that it is about to sign."""
+"""How long the receiver may delay its response to a request for a receipt."""
 PATIENCE = 3
-"""How often one attempt asks the server where the upload stands, and goes on from there."""
+"""How often one attempt queries the upload's offset and resumes from there."""
 
 SMALLEST_PIECE = 64 * 1024
-"""Bytes of a PATCH below which it is not tried whether something takes still less."""
+"""The minimum size of a PATCH, in bytes."""
 _USUAL_LIMIT = 1 << 20
-"""The longest body that nginx takes by default."""
+"""nginx's default limit of a request body."""
 
 _GONE = frozenset({404, 410})
 _UNKNOWN = _GONE | {403}
-"""How HEAD may answer for an upload that the server doesn't have (tus 1.0.0, "HEAD")."""
-_CHECKSUM_MISMATCH = frozenset({460, 417})  # 417 is what rustus says
+"""Statuses of HEAD for an unknown upload (tus 1.0.0, "HEAD")."""
+_CHECKSUM_MISMATCH = frozenset({460, 417})  # 417 is rustus's
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a server's answer to OPTIONS offers, of what dockd can use."""
+    """The features of a server that dockd can use, from its response to OPTIONS."""
 
     checksum: bool = False
     max_size: int | None = None
 
     @classmethod
     def of(cls, reply: Reply) -> "Abilities":
-        """Read an answer; one that isn't tus's offers nothing.
+        """Read a response; one that isn't tus's offers nothing.
 
         Raises:
-            TransientError: it is a tus server with which dockd can't work.
+            TransientError: the tus server is incompatible.
         """
         if reply.status not in {200, 204} or "Tus-Version" not in reply.headers:
             return cls()
@@ -83,11 +83,11 @@ class TusTarget:
         """Make a target.
 
         Args:
-            config: where the server is, and the chunk size.
+            config: the server's address, and the chunk size.
             client: from :func:`dockd.station.targets.http.open_client`; closed with the target.
             limiter: the bandwidth that all uploads share.
-            clock: what ``Retry-After`` dates are held against.
-            health: notes how the server answers.
+            clock: the time that ``Retry-After`` dates are relative to.
+            health: records the server's responses.
         """
         self._config = config
         self._client = client
@@ -100,7 +100,7 @@ class TusTarget:
 
     @property
     def gives_receipts(self) -> bool:
-        """Whether the configuration names a place for receipts."""
+        """Whether the configuration has a receipts endpoint."""
         return self._config.receipts_url is not None
 
     async def receipt(self, sealed: Sealed, nonce: str) -> ReceiptAnswer:
@@ -159,16 +159,16 @@ class TusTarget:
             finally:
                 file.close()
         except TargetError:
-            self._abilities = None  # whoever mends the server may change what it can do
+            self._abilities = None  # a repaired server may have other features
             raise
 
     def take_smaller(self, size: int) -> bool:
-        """Send smaller pieces from now on, as something refused one; false at the smallest."""
+        """Reduce the chunk size, as a chunk was refused; false at the minimum."""
         if size <= SMALLEST_PIECE:
             return False
         if size <= self.chunk_size:
             half = 1 << (size.bit_length() - 1)
-            # Quickly down to what proxies take without being told otherwise, then in halves.
+            # Quickly down to the default limit of proxies, then in halves.
             self.chunk_size = max(half // 8, _USUAL_LIMIT) if half > _USUAL_LIMIT else size // 2
             self.chunk_size = max(self.chunk_size, SMALLEST_PIECE)
             events.target_pieces_smaller(target=self._config.url, refused=size, now=self.chunk_size)
@@ -185,7 +185,7 @@ class TusTarget:
         headers: Mapping[str, str],
         content: bytes | AsyncIterable[bytes] = b"",
     ) -> Reply:
-        """Send one request; raises TransientError if there is no answer."""
+        """Send one request; raises TransientError if there is no response."""
         request = self._client.build_request(method, url, headers=headers, content=content)
         reply = await ask(self._client, request, self._clock)
         if reply.shows_the_server:
@@ -201,9 +201,9 @@ class TusTarget:
 
 @dataclass
 class _Attempt:
-    """One attempt to bring a clip.
+    """One attempt to upload a clip.
 
-    Its steps return the offset at which the upload stands; at the clip's size it is over.
+    Its steps return the upload's offset; at the clip's size, the upload is complete.
     """
 
     target: TusTarget
@@ -223,7 +223,7 @@ class _Attempt:
             offset = await self._send(offset)
 
     async def _find(self) -> int:
-        """Ask where the upload stands; without one that can be gone on with, create it."""
+        """Query the upload's offset; create the upload if there is none to resume."""
         if self.url is None:
             return await self._create()
         reply = await self._ask("HEAD", self.url)
@@ -257,7 +257,7 @@ class _Attempt:
         self.url = _same_origin(self.target.endpoint, location) if location else None
         if self.url is None:
             raise TransientError(
-                f"the server put the upload at {location[:200]!r}, which is not below "
+                f"the server created the upload at {location[:200]!r}, which is not below "
                 f"{self.target.endpoint}",
                 hint="a server behind a reverse proxy must trust its X-Forwarded headers; "
                 "dockd sends its credentials to no other host",
@@ -283,7 +283,7 @@ class _Attempt:
         except TransientError as error:
             if not chunk.sent:
                 raise
-            return await self._look_again(error)  # only the answer may have been lost
+            return await self._look_again(error)  # perhaps only the response was lost
         if reply.status == 413 and not reply.is_servers and self.target.take_smaller(end - start):
             self.progress(start)
             return start
@@ -322,7 +322,7 @@ class _Attempt:
 
 
 def _is_promise(reply: Reply) -> bool:
-    """Say whether a 202 is the server's own: a filter says neither why, nor when to come again."""
+    """Return whether a 202 is the server's own: a filter's has neither a code nor Retry-After."""
     return not reply.is_page and (bool(reply.problem.code) or reply.retry_after is not None)
 
 

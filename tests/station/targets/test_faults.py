@@ -163,7 +163,7 @@ def test_a_captive_portal_is_told_as_what_it_is(
 ) -> None:
     error = failing(server, station, sealed, method, answer)
     assert isinstance(error, TargetDownError)
-    assert "something before the server" in error.detail
+    assert "an intermediary before the server" in error.detail
     assert "portal" in error.hint or "redirect" in error.hint
 
 

@@ -175,7 +175,7 @@ def test_what_answers_in_the_servers_place_is_told_as_that_and_is_no_receipt(
 ) -> None:
     with pytest.raises(TargetDownError) as raised:
         ask(sealed, answer)
-    assert "something before the server" in raised.value.detail
+    assert "an intermediary before the server" in raised.value.detail
     assert str(answer.status_code) in raised.value.detail
     assert "token does" not in raised.value.hint
     assert raised.value.needs_operator
