@@ -1,4 +1,4 @@
-"""Where cameras come from: what a docked camera offers the pipeline."""
+"""The interfaces of docked cameras and of their sources."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,18 +13,18 @@ from dockd.station.model import Camera, FoundFile
 
 @dataclass(frozen=True)
 class Look:
-    """What one whole look at a camera saw."""
+    """The result of one scan of a camera."""
 
     files: Sequence[FoundFile]
     """The complete files that the profile selects."""
     left_alone: Mapping[bytes, int]
-    """The files, and their sizes, that none of its rules selects or ignores."""
+    """The files that none of its rules selects or ignores, and their sizes."""
     again_in: float | None = None
     """Seconds after which files that are still being written may be complete, if any are."""
     failures: Failures = field(default_factory=dict)
-    """Files and folders that could not be looked at, and why."""
+    """Files and folders that could not be read, and why."""
     unsettled: Sequence[bytes] = ()
-    """Files that it selects, and that are not complete yet."""
+    """Selected files that are not complete yet."""
 
 
 class Media(Protocol):
@@ -32,77 +32,77 @@ class Media(Protocol):
 
     camera: Camera
     place: str
-    """Where it is docked, as people say it."""
+    """Where it is docked: its bay, port or folder."""
     facts: Mapping[str, str]
     """What is known of the device, for the manifest."""
     changed: asyncio.Event
-    """Set when another look may see something new; cleared by whoever looks."""
+    """Set when another scan may find changes; cleared by the scan."""
     look_every: float
-    """Seconds after which to look again whatever ``changed`` says."""
+    """Seconds after which to scan again regardless of ``changed``."""
     readers: int
-    """How many of its clips are read at once, at most."""
+    """The maximum number of its clips read concurrently."""
     threads: Threads
-    """Where calls are made that ask the camera for something."""
+    """The threads of calls that access the camera."""
     ours_alone: bool
-    """Whether nobody but dockd changes its files while it is docked."""
+    """Whether only dockd changes its files while it is docked."""
 
     def opened(self) -> AbstractAsyncContextManager[Root]:
-        """Make its files readable for as long as the context lasts; yields their root.
+        """Make its files readable for the duration of the context; yields their root.
 
-        Where that is a mount, it is a fresh, read-only one.
+        A mount is a new, read-only one.
 
         Raises:
-            CameraLostError, MountError: it can't be.
+            CameraLostError, MountError: they can't be read.
         """
 
     def writable(self) -> AbstractAsyncContextManager[Root]:
-        """Make its files removable for as long as the context lasts; never inside ``opened``.
+        """Make its files removable for the duration of the context; never inside ``opened``.
 
-        What was done to them is on the medium when the context ends.
+        Changes are durable when the context ends.
 
         Raises:
-            CameraLostError, MountError: it can't be, or they aren't.
+            CameraLostError, MountError: they can't be removed, or changes are not durable.
         """
 
     def look(self, root: Root) -> Look:
-        """Look through the camera; blocks.
+        """Scan the camera; blocks.
 
         Raises:
-            CameraLostError: it went away.
+            CameraLostError: it was undocked.
             OSError: it could not be read.
         """
 
     def is_there(self) -> bool:
-        """Say whether it still is docked: tells a lost camera from a bad clip; blocks.
+        """Return whether it is still docked: distinguishes a lost camera from a bad clip; blocks.
 
         Raises:
-            SourceError: that can't be told, as the camera doesn't answer.
+            SourceError: unknown, as the camera does not respond.
         """
 
     async def release(self) -> None:
-        """Leave the camera: nothing on it waits for anything.
+        """Release the camera: all work on it is done.
 
         Raises:
-            MountError: it could not be switched off, though its profile says so.
+            MountError: it could not be switched off as its profile requires.
         """
 
 
 Dock = Callable[[Media], Awaitable[None]]
-"""What a source runs for each docked camera; it is cancelled when the camera goes."""
+"""Called by a source for each docked camera; cancelled when the camera is undocked."""
 
 
 class Source(Protocol):
-    """A way in which cameras arrive."""
+    """A way to dock cameras."""
 
     name: str
-    """What the log calls it."""
+    """Its name in the log."""
     silence: float
-    """Seconds without a sign of life after which it is stuck; infinite if it gives none."""
+    """Seconds without a heartbeat after which it is stuck; infinite if it sends none."""
 
     async def run(self, dock: Dock, beat: Callable[[], None] = ...) -> None:
-        """Call ``dock`` for each camera that arrives, until cancelled; may be begun again.
+        """Call ``dock`` for each camera that is docked, until cancelled; may be restarted.
 
         Args:
             dock: works on a camera.
-            beat: is called as a sign of life.
+            beat: called as a heartbeat.
         """

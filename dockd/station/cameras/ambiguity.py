@@ -1,8 +1,8 @@
-"""Patterns that could split a path in two ways, so that a manifest might name the wrong one.
+"""Detects patterns that could split a path in two ways, so that a manifest might be wrong.
 
-Two readings of one path are followed at once, character by character, through all that a
-pattern allows. It is ambiguous if both can reach the end after a group began or ended at
-another place in one than in the other; the characters on the way there are an example.
+Two parses of one path are followed in parallel, character by character, through all that a
+pattern allows. It is ambiguous if both can reach the end with a group that starts or ends at
+different positions; the characters on the way there are an example.
 """
 
 import string
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dockd.station.cameras.globs import NOT_SLASH, SLASH, Chars, Folders, Glob, Many, Mark, One
 
 _MOST_STEPS = 300_000
-"""Steps of two readings that are followed; patterns that people write take some thousands."""
+"""The maximum number of steps of two parses; usual patterns take some thousands."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +24,26 @@ class Example:
     taken: dict[str, str]
     """What the groups would match."""
     other: dict[str, str]
-    """What they might have matched as well."""
+    """What they could match instead."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What one reading may do next: pass by marks, then take a character."""
+    """The next step of one parse: passes marks, then consumes a character."""
 
     marks: frozenset[Mark]
     chars: Chars | None
-    """The character that it takes; None at the end of the path."""
+    """The character that it consumes; None at the end of the path."""
     after: int
 
 
 _Place = tuple[int, int, bool, bool]
-"""Where both readings are, whether they differ, and whether a name has to begin here."""
+"""The positions of both parses, whether they differ, and whether a name must begin here."""
 
 
 @dataclass(frozen=True)
 class _Way:
-    """How two readings came to a place."""
+    """How two parses reached a position."""
 
     before: _Place
     character: str
@@ -54,7 +54,7 @@ def find(glob: Glob) -> Example | None:
     """Return a path that a pattern could split in two ways; None if there is none.
 
     Raises:
-        ValueError: the pattern is too complicated to tell.
+        ValueError: the pattern is too complicated to check.
     """
     if not glob.names:
         return None
@@ -88,7 +88,7 @@ def find(glob: Glob) -> Example | None:
 
 
 def explain(glob: Glob, example: Example) -> str:
-    """Say in a sentence what a pattern would do, and how to write it."""
+    """Return a description of the ambiguity, and how to avoid it."""
     names = [name for name in glob.names if example.taken.get(name) != example.other.get(name)]
     taken, other = (
         " and ".join(f"{name} {groups.get(name, '')!r}" for name in names)
@@ -99,12 +99,12 @@ def explain(glob: Glob, example: Example) -> str:
     without = after.chars.named[0] if isinstance(after, One) and after.chars.is_literal else "_"
     return (
         f"it is ambiguous: {example.path!r} would make {taken}, though it could be {other};"
-        f" write {{{names[0]}!{without}}} for a name that holds no {without}"
+        f" write {{{names[0]}!{without}}} for a name without {without}"
     )
 
 
 def _steps(glob: Glob) -> list[list[_Step]]:
-    """Return what a reading may do before each element, and within a folder's name.
+    """Return the possible steps before each element, and within a folder's name.
 
     Place ``2 * i`` is before element i, ``2 * i + 1`` within a folder of that element.
     """
@@ -119,7 +119,7 @@ def _steps(glob: Glob) -> list[list[_Step]]:
 
 
 def _constant(glob: Glob) -> set[str]:
-    """Return the groups that match one text alone: it is the same wherever it is found."""
+    """Return the groups that match a single text: it is the same wherever it is found."""
     varying: set[str] = set()
     inside: str | None = None
     for element in glob.elements:
@@ -147,7 +147,7 @@ def _from(glob: Glob, index: int, constant: set[str]) -> Iterator[_Step]:
 
 
 class _Alphabet:
-    """Characters to make an example of: common ones, and those that the pattern names."""
+    """Characters for examples: common ones, and those in the pattern."""
 
     def __init__(self, glob: Glob) -> None:
         sets = [e.chars for e in glob.elements if isinstance(e, One | Many)]
@@ -157,7 +157,7 @@ class _Alphabet:
         self._held: dict[tuple[int, int], list[str]] = {}
 
     def choose(self, one: Chars, other: Chars, position: int, *, no_slash: bool) -> str:
-        """Return a character of both sets, another one at each position where there are many."""
+        """Return a character of both sets, varying by position if there are several."""
         key = (id(one), id(other))
         if key not in self._held:
             literals = [chars.named[0] for chars in (one, other) if chars.is_literal]

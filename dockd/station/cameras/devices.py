@@ -1,4 +1,4 @@
-"""USB storage devices that are plugged in, and how one hears of them."""
+"""USB storage devices that are plugged in, and the interface to udev."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 FILESYSTEMS = frozenset({"vfat", "exfat", "ext2", "ext3", "ext4"})
-"""What dockd reads, as the kernel names it."""
-FORGETFUL = frozenset({"vfat", "exfat"})
-"""Those of them that keep no inode numbers: the kernel makes them up at each mount."""
+"""The supported file systems, by the kernel's names."""
+UNSTABLE_INODES = frozenset({"vfat", "exfat"})
+"""Those without persistent inode numbers: the kernel assigns them at each mount."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class Volume:
     filesystem: str
     """One of :data:`FILESYSTEMS`."""
     uuid: str
-    """Its UUID or volume id, empty where it has none."""
+    """Its UUID or volume id, empty if it has none."""
     label: str
     lun: int
     partition: int
-    """The partition's number, 0 where there is no partition table."""
+    """The partition's number, 0 without a partition table."""
 
     @property
     def name(self) -> str:
-        """What tells it from the device's others, whichever of them there are now.
+        """Its name among the device's volumes, whichever of them exist now.
 
         Empty for the main volume: LUN 0, the first partition or no partition table.
         """
@@ -47,14 +47,14 @@ class Device:
     path: str
     """The sysfs path of its usb_device."""
     plugged: int
-    """The inode number of that path: the kernel gives each stay in a port another one."""
+    """The inode number of that path: the kernel assigns a new one each time it is plugged in."""
     port: str
     """The port that it is in, such as ``pci-0000:00:14.0-usb-0:1.3``."""
     vendor: str
     """Four lower-case hexadecimal digits, as is ``product``."""
     product: str
     serial: str
-    r"""As the device says it, empty if it has none, unprintable bytes as ``\xNN``."""
+    r"""As reported by the device, empty if it has none, unprintable bytes as ``\xNN``."""
     model: str
     volumes: tuple[Volume, ...]
     """Its supported file systems, by LUN and partition."""
@@ -67,7 +67,7 @@ class Device:
         return [volume.label for volume in self.volumes if volume.label]
 
     def is_plugged(self) -> bool:
-        """Say whether it still is in the port, and was not taken out meanwhile."""
+        """Return whether it is still plugged in, and was not unplugged in between."""
         try:
             return Path(self.path).stat().st_ino == self.plugged
         except OSError:
@@ -75,19 +75,19 @@ class Device:
 
 
 class Udev(Protocol):
-    """Who knows what is plugged in; a test replaces it by one that plugs and unplugs."""
+    """Lists what is plugged in; a test replaces it by one that plugs and unplugs."""
 
     def devices(self) -> list[Device]:
-        """Return the USB storage devices that udev is done with, by port; blocks.
+        """Return the USB storage devices that udev has finished processing, by port; blocks.
 
         Raises:
             SourceError: they can't be listed.
         """
 
     async def follow(self, hint: Callable[[], None]) -> None:
-        """Call ``hint`` once it listens, then whenever something was plugged or changed.
+        """Call ``hint`` once it listens, then whenever a device was plugged in or changed.
 
         Raises:
-            SourceError: events were lost or can't be followed; whoever calls this looks for
-                himself, and calls it again.
+            SourceError: events were lost or can't be received; the caller lists the devices
+                itself, and calls this again.
         """

@@ -1,4 +1,4 @@
-"""The file systems that hold a folder, and what the folder is recognised by."""
+"""A folder's file systems, and its identity."""
 
 import os
 import stat
@@ -14,16 +14,16 @@ NETWORK_TYPES = {
     *("ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb3", "smbfs"),
     *("vboxsf", "virtiofs", "vmhgfs"),
 }
-"""File systems that others change as well, unseen by inotify and by this kernel's leases."""
+"""File systems with changes by other machines, unseen by inotify and by leases."""
 Identity = tuple[int, int, frozenset[int]]
-"""A folder's device and inode, and what it is on and what is mounted on and below it."""
+"""A folder's device and inode, and the mounts it is on and that are on or below it."""
 
 
 def identity_of(path: Path) -> Identity | None:
-    """Return what a folder is known by; None if there is none. Blocks.
+    """Return a folder's identity; None if there is no folder. Blocks.
 
     Raises:
-        SourceError: that can't be told.
+        SourceError: its disk or network does not respond correctly.
     """
     try:
         status = path.stat()
@@ -59,7 +59,7 @@ def filesystem_type(path: Path) -> str:
 def _holder(place: Path, mounts: Sequence[Mount]) -> str:
     """Return the type of the file system that holds a resolved path."""
     holders = [mount for mount in mounts if place.is_relative_to(mount.point)]
-    # Of several at one place, the last one is seen.
+    # Of several at one mount point, the last one is visible.
     return _kind(max(reversed(holders), key=lambda mount: len(mount.point.parts)))
 
 

@@ -1,4 +1,4 @@
-"""What a profile makes of the files in a folder: told to whoever writes its rules."""
+"""How a profile's rules match the files in a folder, for the author of the rules."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from dockd.station.cameras.tree import Failures, Root, walk
 
 @dataclass(frozen=True)
 class Examined:
-    """What a profile makes of all of a folder."""
+    """How a profile's rules match all files of a folder."""
 
     kinds: Counter[str]
-    """How many files there are of each kind of rule."""
+    """The number of files per kind of rule."""
     left_alone: Leftovers
     failures: Failures
-    """What could not be looked at, and why."""
+    """What could not be read, and why."""
 
     def said(self) -> str:
-        """Return it as a sentence's part."""
+        """Return it as part of a sentence."""
         parts = [f"{count} files of kind {kind}" for kind, count in sorted(self.kinds.items())]
         left = self.left_alone
         if left.files:
@@ -43,7 +43,7 @@ def fits(
 
 
 def examined(folder: Path, profile: Profile) -> Examined:
-    """Return what a profile makes of all of a folder; blocks.
+    """Return how a profile's rules match all files of a folder; blocks.
 
     Raises:
         OSError: the folder could not be read.

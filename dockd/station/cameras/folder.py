@@ -25,14 +25,14 @@ from dockd.station.reports import CameraGone, Reports
 
 _APPEARS_EVERY = 2.0
 _LOOKED_AT_EVERY = 30.0
-"""Seconds after which a docked folder is compared with what was docked, whatever a watch says."""
+"""Seconds between checks of a docked folder's identity, regardless of watches."""
 _LONG_LOOK = 300.0
-"""Seconds that it may take to go through all of a folder's folders."""
+"""Seconds that watching all of a folder's subfolders may take."""
 _AT_MOST_EVERY = 0.1
 
 
 class FolderSource:
-    """A configured folder that comes and goes."""
+    """The source of a configured folder."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class FolderSource:
     ) -> None:
         self._reports = reports or Reports()
         self.places = places or Places()
-        """When the folder may have become another one."""
+        """Signals that the folder may have been replaced."""
         incidents = incidents or Incidents(clock)
         self._unwatched = unwatched or Unwatched(incidents)
         self._config = config
@@ -64,7 +64,7 @@ class FolderSource:
         self._scope = incidents.scope("folder", self._camera)
 
     async def run(self, dock: Dock, beat: Callable[[], None] = lambda: None) -> None:  # noqa: ARG002
-        """Dock the folder whenever it exists, until cancelled."""
+        """Dock the folder while it exists, until cancelled."""
         while True:
             if await self._is_there():
                 await self._docked(dock)
@@ -74,16 +74,16 @@ class FolderSource:
             await self._clock.sleep(_APPEARS_EVERY)
 
     async def _is_there(self) -> bool:
-        """Say whether the folder exists; that nobody can tell is told, and no reason to end."""
+        """Return whether the folder exists; an error is reported and counts as missing."""
         try:
             is_there = await self._threads.run(identity_of, self._config.path) is not None
         except SourceError as error:
-            self._tell(error, _APPEARS_EVERY)
+            self._report(error, _APPEARS_EVERY)
             return False
         self._scope.recovered(events.camera_failed)
         return is_there
 
-    def _tell(self, error: SourceError, retry_in: float) -> None:
+    def _report(self, error: SourceError, retry_in: float) -> None:
         failed = events.camera_failed(camera=self._camera)
         self._scope.failed(failed, error, retry_in=retry_in)
 
@@ -97,13 +97,13 @@ class FolderSource:
             if await self._threads.run(media.recognise):
                 await self._while_it_is_there(media, dock)
         except SourceError:
-            pass  # looked at again, and told
+            pass  # retried and reported by _is_there
         finally:
             if unwatch is not None:
                 await in_thread(unwatch)
 
     async def _while_it_is_there(self, media: FolderMedia, dock: Dock) -> None:
-        """Let a docking go on while the folder is the one that it was begun with."""
+        """Dock the folder while it is the same one."""
         loop = asyncio.get_running_loop()
         observer = await self._threads.patiently(partial(self._watch, media, loop), more=_LONG_LOOK)
         stay = asyncio.ensure_future(dock(media))
@@ -121,21 +121,21 @@ class FolderSource:
                 try:
                     await self._threads.run(end_watch, observer)
                 except CameraHangsError:
-                    # Its thread ends by itself once its folder answers; nobody waits for that.
+                    # Its thread ends by itself once its folder responds; do not wait for it.
                     start(observer.stop, "unwatch", daemon=True)
         if not stay.cancelled():
             stay.result()
 
     async def _until_replaced(self, media: FolderMedia) -> None:
-        """Wait until another folder is seen at the path, or none, as after a mount."""
+        """Wait until the folder is replaced or gone, as after a mount."""
         while True:
             changed = self.places.changed
             try:
                 if not await self._threads.run(media.is_there):
                     return
             except SourceError as error:
-                # What works on it finds out as well, but may have more patience.
-                self._tell(error, _LOOKED_AT_EVERY)
+                # The docking fails as well, but perhaps later.
+                self._report(error, _LOOKED_AT_EVERY)
             else:
                 self._scope.recovered(events.camera_failed)
             if await self._clock.wait(changed, _LOOKED_AT_EVERY):

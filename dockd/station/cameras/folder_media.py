@@ -12,7 +12,7 @@ from dockd.base.threads import Threads
 from dockd.host.files import has_writer
 from dockd.station import events
 from dockd.station.cameras import Look
-from dockd.station.cameras.devices import FORGETFUL
+from dockd.station.cameras.devices import UNSTABLE_INODES
 from dockd.station.cameras.filesystems import (
     NETWORK_TYPES,
     Identity,
@@ -27,16 +27,16 @@ from dockd.station.cameras.tree import Root
 from dockd.station.config import FolderConfig
 from dockd.station.model import Camera, display_path
 
-_FORGETFUL = FORGETFUL | {"fuse", "fuseblk"}
-"""File systems on which a folder may have another inode number at each look-up."""
+_UNSTABLE_INODES = UNSTABLE_INODES | {"fuse", "fuseblk"}
+"""File systems on which a folder's inode number may change at each look-up."""
 _READERS = 64
 _LONG = 600.0
-"""Seconds that a file may take to be complete, beside the time that it has to rest."""
+"""Seconds that a file may take to be complete, in addition to the time it must stay unchanged."""
 
 
 @dataclass(frozen=True)
 class FolderSeams:
-    """What a test of folders replaces: a kernel that can't tell, a disk that fails."""
+    """What tests of folders replace: detection of open files, and of disk errors."""
 
     has_writer: HasWriter = has_writer
     errors: CountErrors = count_errors
@@ -71,33 +71,33 @@ class FolderMedia:
         self._clock = clock
         self._errors = seams.errors
         self._identity: Identity | None = None
-        """What the folder that is docked is known by."""
+        """The docked folder's identity."""
         self._has_inodes = True
         self._waiting: dict[bytes, float] = {}
-        """The files that are not complete, and since when."""
+        """The incomplete files, and since when."""
         incidents = incidents or Incidents(clock)
         self._late = incidents.scope("unsettled", self.camera.id)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Root]:
-        """A folder is readable at all times."""
+        """Yield the root: a folder is always readable."""
         yield await self.threads.run(self._root)
 
     @contextlib.asynccontextmanager
     async def writable(self) -> AsyncIterator[Root]:
-        """A folder is writable at all times, and every removal is durable."""
+        """Yield the root: a folder is always writable, and every removal is durable."""
         yield await self.threads.run(self._root)
 
     def _root(self) -> Root:
         kinds = filesystem_types(self.path)
         return Root(
             self.path,
-            stable_inodes=kinds.isdisjoint(FORGETFUL),
+            stable_inodes=kinds.isdisjoint(UNSTABLE_INODES),
             is_local=kinds.isdisjoint(NETWORK_TYPES),
         )
 
     def look(self, root: Root) -> Look:
-        """Look through the folder for complete files; blocks.
+        """Scan the folder for complete files; blocks.
 
         Raises:
             CameraLostError: the folder is gone.
@@ -112,7 +112,7 @@ class FolderMedia:
             {path: stat for path, (_, stat) in sight.clips.items()},
             is_local=root.is_local and filesystem_types(self.path).isdisjoint(NETWORK_TYPES),
         )
-        self._tell_of(unsettled)
+        self._report(unsettled)
         return Look(
             [file for path, (file, _) in sight.clips.items() if path not in unsettled],
             sight.left_alone,
@@ -121,8 +121,8 @@ class FolderMedia:
             unsettled=list(unsettled),
         )
 
-    def _tell_of(self, unsettled: Mapping[bytes, Reason]) -> None:
-        """Tell of files that take long to be complete: perhaps they never will be."""
+    def _report(self, unsettled: Mapping[bytes, Reason]) -> None:
+        """Report files that stay incomplete for long."""
         camera, now = self.camera.id, self._clock.monotonic()
         for path in self._waiting.keys() - unsettled.keys():
             self._late.within(display_path(path)).recovered(events.clip_unsettled)
@@ -137,25 +137,25 @@ class FolderMedia:
             self._late.within(shown).failed(late, error)
 
     def forget(self) -> None:
-        """Show no file as late any longer: the folder is not docked any more."""
+        """Close all reports of incomplete files: the folder is no longer docked."""
         self._late.close()
 
     def is_there(self) -> bool:
-        """Say whether the folder still exists; blocks.
+        """Return whether the docked folder still exists; blocks.
 
         Raises:
-            SourceError: its disk or its network doesn't tell.
+            SourceError: its disk or network does not respond correctly.
         """
         there = self._known_by(identity_of(self.path))
         return there is not None and self._identity in {None, there}
 
     def recognise(self) -> bool:
-        """Count on the folder that is there now from now on; false if there is none. Blocks.
+        """Record the current folder's identity as the docked one; false if there is none. Blocks.
 
         Raises:
-            SourceError: its disk or its network doesn't tell.
+            SourceError: its disk or network does not respond correctly.
         """
-        self._has_inodes = filesystem_type(self.path) not in _FORGETFUL
+        self._has_inodes = filesystem_type(self.path) not in _UNSTABLE_INODES
         self._identity = self._known_by(identity_of(self.path))
         return self._identity is not None
 
@@ -166,4 +166,4 @@ class FolderMedia:
         return device, 0, mounts
 
     async def release(self) -> None:
-        """A folder has nothing to switch off."""
+        """Do nothing: a folder can't be switched off."""

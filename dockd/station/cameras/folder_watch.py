@@ -1,4 +1,4 @@
-"""Watches of folders: by inotify, or by polling where it has no room."""
+"""Watches folders by inotify, or by polling where inotify is exhausted."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,9 @@ from dockd.station import events
 
 _POLL_EVERY = 2.0
 _POLL_INSTEAD_EVERY = 10.0
-"""Seconds between two looks for changes where inotify has no room: there may be many of them."""
+"""Seconds between polls where inotify is exhausted: there may be many such folders."""
 _NO_WATCH = (OSError, RuntimeError)
-"""Too many watches or instances of this user's, too many descriptors or threads."""
+"""Too many inotify watches or instances, descriptors or threads."""
 _SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
 _NO_ROOM = (
     'raise fs.inotify.max_user_instances and max_user_watches (sysctl), or set watch = "polling"'
@@ -29,14 +29,14 @@ _SHUT = "make sure that the user dockd may read all of its subfolders; see dockd
 
 
 class Unwatched:
-    """The folders of a station that inotify has no room for, told once for all of them."""
+    """The folders that inotify can't watch, reported once for all of them."""
 
     def __init__(self, incidents: Incidents) -> None:
         self._folders: set[str] = set()
         self._incidents = incidents.scope("unwatched")
 
     def add(self, camera: str, error: Exception) -> None:
-        """Note that a folder is looked at often instead."""
+        """Record that a folder is polled instead."""
         self._folders.add(camera)
         reason, hint = str(error), _NO_ROOM
         if isinstance(error, OSError):
@@ -47,7 +47,7 @@ class Unwatched:
         self._incidents.failed(polled, short)
 
     def remove(self, camera: str) -> None:
-        """Note that a folder is not docked any more."""
+        """Record that a folder is no longer docked."""
         if camera in self._folders:
             self._folders.remove(camera)
             if not self._folders:
@@ -62,16 +62,16 @@ def start_watch(
     *,
     polls: bool,
 ) -> BaseObserver | None:
-    """Start a watch, by polling on request or where inotify has no room; blocks.
+    """Start a watch, by polling on request or if inotify fails; blocks.
 
-    Without any, the regular looks must do.
+    None: only the regular scans detect changes.
 
     Args:
         path: the folder.
         changed: set on the event loop at every change.
         loop: the event loop.
-        no_room: called on the event loop with what inotify failed with.
-        polls: do not try inotify.
+        no_room: called on the event loop with inotify's error.
+        polls: whether to poll without trying inotify.
     """
     hints = _Hints(changed, loop)
     if not polls:
@@ -93,7 +93,7 @@ def end_watch(observer: BaseObserver) -> None:
 
 
 class _Hints(EventHandler):
-    """Turns the watch's events, on its thread, into a hint for the event loop."""
+    """Forwards the watch's events from its thread to the event loop."""
 
     def __init__(self, changed: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
         self._changed = changed
@@ -102,12 +102,12 @@ class _Hints(EventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type in {"opened", "closed_no_write"}:
             return
-        with contextlib.suppress(RuntimeError):  # the loop has closed: the daemon is stopping
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the daemon is shutting down
             self._loop.call_soon_threadsafe(self._changed.set)
 
 
 def _started(observer: BaseObserver, path: Path, hints: _Hints) -> BaseObserver:
-    """Start to watch a folder; what was begun ends where that fails."""
+    """Start an observer of a folder, and end it on failure."""
     try:
         observer.schedule(hints, str(path), recursive=True)
         observer.start()

@@ -1,14 +1,14 @@
 """Globs over a camera's paths, with named groups, matched in time linear in the path's length.
 
-``*`` and ``?`` stay within one folder, ``**/`` is any folders or none, ``[abc]`` a set,
-``[!abc]`` its opposite. ``{name}`` is a ``*`` that is not empty, whose match is kept under
-that name, ``{name!_-}`` the same without these characters, ``{name:glob}`` the same for
-another glob. A slash at the beginning means the camera's root, which is meant anyway.
+``*`` and ``?`` stay within one folder, ``**/`` is any number of folders, ``[abc]`` a set,
+``[!abc]`` its complement. ``{name}`` is a non-empty ``*`` whose match is kept under that
+name, ``{name!_-}`` the same without these characters, ``{name:glob}`` the same for another
+glob. A leading slash is optional: patterns start at the camera's root.
 
-No name can make it slow, as one could make a backtracking regular expression: for each
-element of a pattern, from the last to the first, the places of a path from which the rest of
-the pattern fits its rest are worked out at once, as the bits of one number. Bit ``n - p``
-stands for the place before character ``p`` of ``n``.
+No file name can make it slow, as with a backtracking regular expression: for each element of
+a pattern, from the last to the first, all positions of a path from which the rest of the
+pattern matches are computed together, as the bits of one number. Bit ``n - p`` is the
+position before character ``p`` of ``n``.
 """
 
 import re
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_LENGTH = 500
-"""Characters of the longest pattern."""
+"""Maximum characters of a pattern."""
 
 _TOKEN = re.compile(
     r"(?P<folders>\*\*/)|(?P<rest>\*\*)|(?P<star>\*)|(?P<one>\?)"
@@ -28,9 +28,9 @@ _MEMBER = re.compile(r"(.)-(.)|.", re.DOTALL)
 
 
 class Chars(dict[int, str]):
-    """A set of characters, as a table for ``str.translate``: 1 for those in it, 0 for others.
+    """A set of characters, as a table for ``str.translate``: 1 for its members, 0 for others.
 
-    None has the slash in it but :data:`SLASH` and :data:`ANY`.
+    Only :data:`SLASH` and :data:`ANY` contain the slash.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Chars(dict[int, str]):
 
     @property
     def named(self) -> str:
-        """The characters by which it was written."""
+        """The characters in its definition."""
         return "".join(character for ends in self._ranges for character in ends)
 
     @property
@@ -58,7 +58,7 @@ class Chars(dict[int, str]):
         return not self._negated and len(set(self.named)) == 1
 
     def holds(self, character: str) -> bool:
-        """Say whether a character is in the set."""
+        """Return whether a character is in the set."""
         forms = {character}
         if self._ignore_case:
             forms |= {form for form in (character.lower(), character.upper()) if len(form) == 1}
@@ -71,7 +71,7 @@ class Chars(dict[int, str]):
 
 
 _REMEMBERED = 1000
-"""How many characters a set keeps the answer for."""
+"""The number of characters for which a set caches the result."""
 
 SLASH = Chars(("/", "/"))
 NOT_SLASH = Chars(("/", "/"), negated=True)
@@ -107,7 +107,7 @@ class Mark:
 
 Element = One | Many | Folders | Mark
 _Masks = dict[int, int]
-"""Which characters of a path each set of a pattern has, by the set's id."""
+"""Which characters of a path each set of a pattern contains, by the set's id."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ class Glob:
     """The names of its groups, in their order."""
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return what each named group matched, if the pattern fits the whole path.
+        """Return what each named group matched, if the pattern matches the whole path.
 
-        Where a path could be split in several ways, the earlier group takes more.
+        If a path could be split in several ways, the earlier group matches more.
         """
         masks: _Masks = {}
         rests = [1]
@@ -145,7 +145,7 @@ class Glob:
                     place = _lowest(rest & -(1 << other.bit_length()))
                 case Folders():
                     after_slash = masks[id(SLASH)] & rest & ((1 << place) - 1)
-                    # A folder has a name, so a slash here is none of its own.
+                    # A folder has a name, so a slash here does not belong to it.
                     begins_folder = place > 0 and path[len(path) - place] != "/"
                     place = _lowest(after_slash) if after_slash and begins_folder else place
                 case Mark(name, ends=False):
@@ -160,12 +160,12 @@ def _lowest(places: int) -> int:
 
 
 def _before(element: Element, rest: int, path: str, masks: _Masks) -> int:
-    """Return the places from which an element leads to one of the places ``rest``."""
+    """Return the positions from which an element leads to one of the positions ``rest``."""
     match element:
         case One(chars):
             return (rest & _mask(chars, path, masks)) << 1
         case Many(chars):
-            # Adding a place to the run of characters before it carries through that run.
+            # Adding a position to the run of characters before it carries through that run.
             mask = _mask(chars, path, masks)
             return rest | ((mask + (rest & mask)) ^ mask)
         case Folders():
@@ -188,7 +188,7 @@ def parse(pattern: str, *, ignore_case: bool = False) -> Glob:
     """Compile a pattern.
 
     Raises:
-        ValueError: it is malformed, or fits no path at all.
+        ValueError: it is malformed, or matches no path.
     """
     if len(pattern) > MAX_LENGTH:
         raise ValueError(f"a pattern has at most {MAX_LENGTH} characters")
@@ -271,7 +271,7 @@ class _Parser:
 
 
 def _without_slash(first: str, last: str) -> Iterator[tuple[str, str]]:
-    """Yield a range without the slash that one such as +-9 has in it."""
+    """Yield a range without the slash, which e.g. +-9 contains."""
     if not first <= "/" <= last:
         yield first, last
         return

@@ -1,22 +1,22 @@
 r"""Which plugged-in devices are cameras, which camera each is, and in which bay.
 
-A camera is known by its profile and a serial, and its clips' ids are made of them, so two
-cameras must never bear one. How the serial is made is the profile's ``usb.identity``:
+A camera is identified by its profile and a serial. Clip ids are derived from them, so they
+must be unique. The profile's ``usb.identity`` defines the serial:
 
 ``serial``
-    The USB serial number as the device says it, blanks and case included. A device without
-    one is refused, and so are all that bear one serial while they are docked together. That
-    cameras which are docked one after the other share a serial can't be seen: where a
-    maker's cameras all say ``123456789``, use ``volume``.
+    The USB serial number as reported by the device, blanks and case included. A device
+    without one is refused, and so are all devices with the same serial while they are docked
+    together. Cameras with the same serial that are docked one after the other can't be
+    detected: if all cameras of a vendor report ``123456789``, use ``volume``.
 
 ``volume``
     ``<USB serial>+<UUID>``: the UUID (on FAT: the volume id) of the device's first file
-    system, by LUN and partition, behind the USB serial or ``none``. A device without a UUID
-    is refused. Formatting the camera, or another card in it, makes another camera of it. A
-    maker whose cameras share the volume id as well leaves nothing to tell them by.
+    system, by LUN and partition, after the USB serial or ``none``. A device without a UUID is
+    refused. Formatting the camera or replacing its card makes it another camera. Cameras that
+    share the volume id as well can't be told apart.
 
-In a serial, bytes that can't be printed, ``:``, ``/`` and ``\`` stand as ``\xNN``. One that
-gets longer than 200 characters so is refused.
+In a serial, unprintable bytes, ``:``, ``/`` and ``\`` are escaped as ``\xNN``. If the result is
+longer than 200 characters, the device is refused.
 """
 
 from collections import Counter
@@ -29,15 +29,15 @@ from dockd.station.config import BayConfig, ProfileConfig, UsbCameraConfig
 from dockd.station.model import Camera
 
 _LONGEST_SERIAL = 200
-"""What a manifest has room for."""
+"""The maximum length in a manifest."""
 _NO_SERIAL = "none"
 
 Verdict = Camera | CameraRefusedError | None
-"""What a device is: a camera, one that is not taken, or a stranger."""
+"""What a device is: a camera, a refused camera, or none."""
 
 
 def match(device: Device, profiles: Iterable[ProfileConfig]) -> ProfileConfig | None:
-    """Return the first profile that a device is a camera of; None for a stranger."""
+    """Return the first profile that matches a device; None if it is no camera."""
     return next((one for one in profiles if one.usb and _fits(device, one.usb)), None)
 
 
@@ -56,15 +56,15 @@ def _fits(device: Device, usb: UsbCameraConfig) -> bool:
 
 
 def camera_of(device: Device, profile: ProfileConfig) -> Camera:
-    """Return the camera that a device is, by its profile's way of telling cameras apart.
+    """Return the camera that a device is, by its profile's ``usb.identity``.
 
     Raises:
-        CameraRefusedError: it can't be told from others, or has nothing to read.
+        CameraRefusedError: it can't be identified, or has no supported file system.
     """
     assert profile.usb is not None
     if not device.volumes:
         raise CameraRefusedError(
-            f"{_described(device)} has no file system that dockd reads",
+            f"{_described(device)} has no supported file system",
             hint="switch the camera to its USB storage mode; format it if it is damaged",
         )
     if profile.usb.identity == "serial":
@@ -94,7 +94,7 @@ def camera_of(device: Device, profile: ProfileConfig) -> Camera:
 def recognise(
     devices: Sequence[Device], profiles: Sequence[ProfileConfig]
 ) -> dict[Device, Verdict]:
-    """Say of each device that is plugged in now what it is; no two are one camera."""
+    """Return what each device that is plugged in now is; no two are the same camera."""
     verdicts = {device: _verdict(device, profiles) for device in devices}
     bearers = Counter(verdict for verdict in verdicts.values() if isinstance(verdict, Camera))
     for device, verdict in verdicts.items():
@@ -117,7 +117,7 @@ def _verdict(device: Device, profiles: Sequence[ProfileConfig]) -> Verdict:
 
 
 def place_of(device: Device, bays: Iterable[BayConfig]) -> str:
-    """Return the name of the bay that a device is in, or its port where that has none."""
+    """Return the name of the bay that a device is in, or its port without one."""
     return next((bay.name for bay in bays if fnmatchcase(device.port, bay.port)), device.port)
 
 

@@ -1,7 +1,7 @@
-"""What is left alone on a camera: files that no rule of its profile selects or ignores.
+"""Unmatched files on a camera: no rule of its profile selects or ignores them.
 
-A rule can be wrong, and a camera's next firmware can name its folders anew. So a file that
-nobody has thought of may be a recording, and nobody may be told that all of it is safe.
+A rule can be wrong, and new firmware can rename folders. So an unmatched file may be a
+recording, and the camera must not be reported as safe to take.
 """
 
 from collections.abc import Mapping
@@ -15,28 +15,28 @@ _RECORDINGS = frozenset(
     b" mts mxf nut oga ogg ogv opus pcm png qt r3d raw rm rmvb tif tiff tod trp ts vob wav webm wma"
     b" wmv y4m".split()
 )
-"""What the names of video, sound and pictures end with."""
+"""File name extensions of video, audio and pictures."""
 _LARGE = 1 << 20
-"""Bytes of a file that is no mere setting or index, whatever its name is."""
+"""Minimum bytes of a file that may be a recording, whatever its name is."""
 _BULK = 16 << 20
-"""Bytes of all files together that are none."""
+"""The same for all unmatched files together."""
 _NAMED = 3
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What was left alone at one look."""
+    """The unmatched files of one scan."""
 
     files: int = 0
     size: int = 0
     suspect: int = 0
-    """How many of the files may be recordings: by their name, or because they are large."""
+    """How many of them may be recordings, by name or size."""
     named: tuple[str, ...] = ()
     """Some of them, the suspect ones first."""
 
 
 def weigh(files: Mapping[bytes, int]) -> Leftovers:
-    """Return what files that were left alone, with their sizes, amount to."""
+    """Summarise unmatched files, given their sizes."""
     size = sum(files.values())
     suspect = [path for path in files if _is_suspect(path, files[path], size)]
     first = sorted(suspect or files)[:_NAMED]

@@ -1,4 +1,4 @@
-"""Looking through a medium that may fail: what the kernel counts, and FAT keeps to itself."""
+"""Scans a medium that may have read errors, which FAT does not report."""
 
 import errno
 import os
@@ -13,11 +13,11 @@ from dockd.station.model import FileStat, FoundFile
 _SYSFS = Path("/sys")
 
 CountErrors = Callable[[int], int | None]
-"""Tells, by a block device's number, how often it has failed; a test replaces it."""
+"""Returns a block device's number of errors, by its device number; a test replaces it."""
 
 
 def count_errors(device: int, sysfs: Path = _SYSFS) -> int | None:
-    """Return how many commands a block device's disk has failed; None where nobody counts.
+    """Return the number of failed commands of a block device's disk; None if not counted.
 
     The SCSI layer counts every command that ends with an error, and the retries of it
     (Linux, drivers/scsi/scsi_lib.c: ``scsi_complete``); USB storage is SCSI.
@@ -27,10 +27,10 @@ def count_errors(device: int, sysfs: Path = _SYSFS) -> int | None:
         sysfs: where sysfs is.
 
     Raises:
-        OSError: the disk is gone, or answers no longer.
+        OSError: the disk is gone, or no longer responds.
     """
     devices = sysfs / "dev/block"
-    # Major 0 is that of file systems without a block device: of a network, in memory.
+    # Major 0: file systems without a block device, on a network or in memory.
     if os.major(device) == 0 or not devices.is_dir():
         return None
     block = (devices / f"{os.major(device)}:{os.minor(device)}").resolve(strict=True)
@@ -44,23 +44,23 @@ def count_errors(device: int, sysfs: Path = _SYSFS) -> int | None:
 
 @dataclass(frozen=True)
 class Sight:
-    """What there is below a root."""
+    """The files below a root."""
 
     clips: Mapping[bytes, tuple[FoundFile, FileStat]]
     """The files that a profile selects, by path."""
     left_alone: Mapping[bytes, int]
     """The sizes of the files that none of its rules selects or ignores, by path."""
     failures: Failures
-    """Files, folders and volumes that could not be looked at, and why."""
+    """Files, folders and volumes that could not be read, and why."""
 
 
 def look_through(root: Root, profile: Profile, errors: CountErrors) -> Sight:
-    """Look through a root; blocks.
+    """Scan a root; blocks.
 
-    Of a folder on FAT, the kernel leaves out what it can't read, without a word (Linux,
-    fs/fat/dir.c: ``fat__get_entry``). So a look during which a disk has failed counts for
-    nothing: it is done again, as the failure may have been a passing one, and where that
-    fails as well, the whole volume is among the failures.
+    On FAT, the kernel silently omits directory entries that it can't read (Linux,
+    fs/fat/dir.c: ``fat__get_entry``). So a scan during which a disk had errors is discarded and
+    repeated once, as the error may be transient; if that has errors as well, the whole volume
+    is among the failures.
 
     Raises:
         OSError: a volume could not be read, or its disk is gone.

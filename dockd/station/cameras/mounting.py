@@ -1,4 +1,4 @@
-"""Mounting cameras' file systems: the seam, and what must hold for every mount."""
+"""The interface for mounting cameras, and the checks of every mount."""
 
 import ctypes
 import os
@@ -25,9 +25,9 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _SAFE = {"nosuid", "nodev", "noexec"}
 
 NOT_ALONE = "unmount it there, and keep automounters away from cameras"
-"""What a person can do about a volume that somebody else has mounted."""
+"""The hint for a volume that is also mounted elsewhere."""
 WRITE_PROTECTED = "look for a lock switch on the card, and check its file system"
-"""What a person can do about a volume that is read-only against dockd's will."""
+"""The hint for a volume that can't be mounted writable."""
 _NOT_SEEN = "dockd.service must see what the host mounts: docs/install.md"
 _NOT_AS_ASKED = "check which mount options /etc/udisks2/mount_options.conf or udev rules change"
 
@@ -39,15 +39,15 @@ class Mounter(Protocol):
         """Mount a volume, and return where.
 
         Raises:
-            MountError: it can't be mounted, or not as it must be.
-            CameraLostError: it went away.
+            MountError: it can't be mounted, or not as required.
+            CameraLostError: it was unplugged.
         """
 
     async def unmount(self, volume: Volume) -> None:
-        """Write what is unwritten and unmount; nothing to do if it isn't mounted, or gone.
+        """Write cached data and unmount; nothing to do if it is not mounted, or gone.
 
         Raises:
-            MountError: it is still mounted, by whomever.
+            MountError: it is still mounted, by dockd or anything else.
         """
 
     async def power_off(self, volume: Volume) -> None:
@@ -70,19 +70,19 @@ class Mount:
     options: frozenset[str]
     """Those of this mount: ``ro``, ``nosuid``."""
     super_options: frozenset[str]
-    """Those of the file system, whichever of its mounts one looks through."""
+    """Those of the file system, common to all its mounts."""
 
 
 def read_mounts() -> list[Mount]:
-    """Return what is mounted in this process's mount namespace."""
+    """Return all mounts in this process's mount namespace."""
     return parse_mountinfo(_MOUNTINFO.read_bytes())
 
 
 def mounts_of(folder: Path) -> frozenset[int]:
-    """Return the ids of what a folder is on, and of what is mounted on it or below it.
+    """Return the ids of the mounts that a folder is on, and that are on it or below it.
 
-    Quick, as it is asked often. The ids in mountinfo are used again: a card that another takes
-    the place of between two questions may leave its device, inode and id to that one.
+    Fast, as it is called often. The ids in mountinfo are reused: a card that replaces another
+    one between two calls may get its device, inode and id.
     """
     place = os.path.realpath(os.fsencode(folder))
     found = {_unique_id(place)}
@@ -112,7 +112,7 @@ def parse_mountinfo(text: bytes) -> list[Mount]:
 
 def _parse_line(line: bytes) -> Mount:
     fields = line.split(b" ")
-    # The optional fields are as many as there are, and end with a hyphen.
+    # The number of optional fields varies; they end with a hyphen.
     rest = fields.index(b"-", 6)
     major, _, minor = fields[2].partition(b":")
     return Mount(
@@ -130,12 +130,11 @@ def _unescape(field: bytes) -> bytes:
 
 
 def check_mount(point: Path, volume: Volume, *, writable: bool) -> None:
-    """Check that what is seen at a mount point is a volume, mounted as a camera must be.
+    """Check that a volume is visible at a mount point, with the required options.
 
-    Whoever mounted it may have been wrong or have been lied to: the mount must be of that
-    very block device, be seen by this process, be the only one, be ``nosuid``, ``nodev``
-    and ``noexec``, and be read-only as a file system, not just in this place, unless it is
-    wanted ``writable``.
+    udisks2 is not trusted: the mount must be of that very block device, visible to this
+    process, the only one, ``nosuid``, ``nodev`` and ``noexec``. Unless ``writable`` is wanted,
+    the file system itself must be read-only, not only this mount.
 
     Raises:
         MountError: it is not.
@@ -165,7 +164,7 @@ def check_mount(point: Path, volume: Volume, *, writable: bool) -> None:
 
 
 def _mount_at(point: Path) -> Mount | None:
-    """Return the mount that is seen at a path; None if it was just taken away."""
+    """Return the mount that is visible at a path; None if it was just unmounted."""
     fd = os.open(point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         facts = Path(f"/proc/self/fdinfo/{fd}").read_text().split()
@@ -176,7 +175,7 @@ def _mount_at(point: Path) -> Mount | None:
 
 
 def shown(point: Path) -> str:
-    """Return a path as a person can read it, whatever bytes it has."""
+    """Return a path as printable text, whatever bytes it has."""
     return display_path(os.fsencode(point))
 
 

@@ -1,4 +1,4 @@
-"""Whether what is at a path may have become something else: mounted over, moved, replaced."""
+"""Detects that another folder may be at a path: mounted over, moved or replaced."""
 
 import asyncio
 import contextlib
@@ -22,15 +22,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Places:
-    """Watches the folders that somebody counts on; without a watch, only looking tells."""
+    """Watches docked folders; without a watch, only regular checks detect changes."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
-        """Set, and then replaced, whenever a folder may be another one."""
+        """Set, and then replaced, whenever a folder may have been replaced."""
         self._inotify = -1
         self._lock = threading.Lock()
         self._watches: Counter[int] = Counter()
-        """How often each watch is wanted."""
+        """The number of users of each watch."""
 
     async def run(self) -> None:
         """Follow mounts and moves until cancelled."""
@@ -40,7 +40,7 @@ class Places:
             loop.add_reader(mounts.fileno(), self._mounted, mounts)
             if inotify >= 0:
                 loop.add_reader(inotify, self._moved)
-            self._tell()  # who began before watches by himself now
+            self._notify()  # folders docked before must be checked
             try:
                 await asyncio.Event().wait()
             finally:
@@ -50,9 +50,9 @@ class Places:
                     loop.remove_reader(inotify)
 
     def watch(self, folder: Path) -> Callable[[], None]:
-        """Watch a folder itself, not what is in it; returns what ends that. Blocks.
+        """Watch a folder itself, not its content; returns a function that ends this. Blocks.
 
-        That it can't be watched is no error.
+        A folder that can't be watched is no error.
         """
         inotify = self._inotify
         watches = [self._add(inotify, folder, _SELF), self._add(inotify, folder.parent, _NAMES)]
@@ -71,7 +71,7 @@ class Places:
         with self._lock:
             if watch < 0 or inotify != self._inotify:
                 return -1
-            self._watches[watch] += 1  # folders may have one parent
+            self._watches[watch] += 1  # folders may have the same parent
             return watch
 
     def _remove(self, inotify: int, watch: int) -> None:
@@ -90,21 +90,21 @@ class Places:
 
     def _mounted(self, mounts: select.epoll) -> None:
         mounts.poll(0)
-        self._tell()
+        self._notify()
 
     def _moved(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._inotify, _READ)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.changed.set()
         self.changed = asyncio.Event()
 
 
 @contextlib.contextmanager
 def _mounts() -> Iterator[select.epoll]:
-    """Yield what becomes readable whenever something is mounted or unmounted, see proc(5)."""
+    """Yield a poll object that is ready after every mount or unmount, see proc(5)."""
     with open(_MOUNTINFO, "rb") as mountinfo, select.epoll() as mounts:  # noqa: PTH123
         mounts.register(mountinfo.fileno(), select.EPOLLPRI)
         mounts.poll(0)
@@ -113,7 +113,7 @@ def _mounts() -> Iterator[select.epoll]:
 
 @contextlib.contextmanager
 def _inotify() -> Iterator[int]:
-    """Yield an inotify instance, -1 where this user has too many."""
+    """Yield an inotify instance, -1 if this user has too many."""
     inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         yield inotify

@@ -1,4 +1,4 @@
-"""Profiles: which files of a camera are clips, and what their names and folders say."""
+"""Profiles: which files of a camera are clips, and the metadata in their paths."""
 
 import os
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from dockd.station.model import Match, display_path
 
 @dataclass(frozen=True)
 class Fit:
-    """The rule that fits a file."""
+    """The rule that matches a file."""
 
     number: int
-    """Its place in the profile, from 1."""
+    """Its number in the profile, from 1."""
     config: RuleConfig
     match: Match | None
-    """What it says of the file; None where it has it ignored."""
+    """The file's kind and metadata; None if it is ignored."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Profile:
         ]
 
     def match(self, path: bytes) -> Match | None:
-        """Return what the first rule that fits says of a path; None where it is no clip."""
+        """Return the match of the first matching rule for a path; None if it is no clip."""
         fit = self.find(path)
         return fit.match if fit else None
 
     def find(self, path: bytes) -> Fit | None:
-        """Return the first rule that fits a path; None where there is none.
+        """Return the first rule that matches a path; None without one.
 
-        A path on a further volume of a camera, such as ``/p2/DCIM/1.mp4``, is matched
+        A path on another volume of a camera, such as ``/p2/DCIM/1.mp4``, is matched
         without its slash.
         """
         text = os.fsdecode(path.removeprefix(b"/"))

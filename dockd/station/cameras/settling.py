@@ -1,4 +1,4 @@
-"""Which files of a folder are complete: they rest, and nobody writes to them."""
+"""Which files of a folder are complete: unchanged for a while, and not open for writing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from dockd.station.model import FileStat
 
 _WRITER = "find the process that writes to it, and stop it"
 _QUIET = (
-    "see who changes it again and again; better, let whoever writes there do so as the user dockd:"
+    "find the process that keeps changing it; better, let it write as the user dockd:"
     " docs/configure.md, In folders"
 )
 
 HasWriter = Callable[[int], bool | None]
-"""Tells whether a file is open for writing, or that it can't be told; a test replaces it."""
+"""Returns whether a file is open for writing, None if unknown; a test replaces it."""
 
 
 @dataclass(frozen=True)
@@ -24,41 +24,41 @@ class Reason:
     what: str
     hint: str
     within: float
-    """Seconds in which it would be, if nothing were done to it any more."""
+    """Seconds in which it is complete if it is not changed any more."""
 
 
 class Settling:
-    """The files of one folder, from look to look."""
+    """The files of one folder, from scan to scan."""
 
     def __init__(
         self, clock: Clock, settle_seconds: float, quiet_seconds: float, has_writer: HasWriter
     ) -> None:
-        """Begin to look at a folder.
+        """Start with a folder.
 
         Args:
-            clock: how long files rest.
-            settle_seconds: for how long they have to.
-            quiet_seconds: the same where nobody can tell whether somebody writes to one.
-            has_writer: tells.
+            clock: the time.
+            settle_seconds: how long files must stay unchanged.
+            quiet_seconds: the same where open files can't be detected.
+            has_writer: detects open files.
         """
         self.settle_seconds = settle_seconds
         self.quiet_seconds = max(settle_seconds, quiet_seconds)
         self.again_in = settle_seconds
-        """Seconds after which a file that was not complete at the last look may be."""
+        """Seconds after which a file that was incomplete at the last scan may be complete."""
         self._clock = clock
         self._has_writer = has_writer
         self._seen: dict[bytes, tuple[FileStat, float]] = {}
-        """How each file was, and since when, by the monotonic clock."""
+        """The status of each file, and since when, by the monotonic clock."""
 
     def unsettled(
         self, root: Root, files: Mapping[bytes, FileStat], *, is_local: bool
     ) -> dict[bytes, Reason]:
-        """Return which of a look's files are not complete, and why; blocks.
+        """Return which files of a scan are not complete, and why; blocks.
 
         Args:
-            root: where they are.
-            files: all files of the look.
-            is_local: whether they are changed by this machine alone, and by its clock.
+            root: their root.
+            files: all files of the scan.
+            is_local: whether only this machine changes them, and with its clock.
         """
         now = self._clock.monotonic()
         before, self._seen = self._seen, {}
@@ -75,14 +75,14 @@ class Settling:
         if is_local:
             newest = max(stat.modified_ns, stat.changed_ns) / 1e9
             age = self._clock.now().timestamp() - newest
-            # A clock that was set forward makes what was written just before look old.
+            # A clock that was set forward makes recently written files look old.
             unchanged = max(unchanged, min(age, self._clock.steady()))
         if unchanged < self.settle_seconds:
             return self._writer("it keeps changing", self.settle_seconds - unchanged)
         is_open = self._is_open(root, path) if is_local else None
         if is_open:
             return self._writer("another process has it open for writing", self.settle_seconds)
-        # Nor does a close that inotify saw: somebody else may have closed it, not its writer.
+        # Nor does a close event from inotify: another process than the writer may have closed it.
         if is_open is None and unchanged < self.quiet_seconds:
             what = (
                 "open files can't be detected here, so it must stay unchanged"
@@ -101,5 +101,5 @@ class Settling:
             with open_file(root, path) as fd:
                 return self._has_writer(fd)
         except OSError:
-            # Perhaps only for now: too few descriptors, or a mode that its writer sets last.
+            # Perhaps transient: too few descriptors, or its writer sets its mode last.
             return None

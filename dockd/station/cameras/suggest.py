@@ -1,4 +1,4 @@
-"""A profile and a bay for each USB storage device that is plugged in, as TOML to start from."""
+"""Suggests a profile and a bay for each plugged-in USB storage device, as TOML."""
 
 import glob
 import json
@@ -20,9 +20,9 @@ rules = [
 
 
 def suggest(devices: Iterable[Device]) -> str:
-    """Return tables of a configuration that take these devices as cameras.
+    """Return configuration tables that accept these devices as cameras.
 
-    Whoever pastes them decides which of the devices are cameras at all.
+    The operator decides which of the devices are cameras.
     """
     by_kind = sorted(devices, key=_kind)
     if not by_kind:
@@ -52,7 +52,7 @@ def _profile(name: str, devices: Sequence[Device]) -> str:
     usb = [
         f"vendor = {_text(first.vendor)}",
         f"product = {_text(first.product)}",
-        # Words of the device itself are no pattern.
+        # The device's own text is no pattern.
         f"model = {_text(glob.escape(first.model))}",
     ]
     labels = sorted({label for device in devices for label in device.labels})
@@ -69,5 +69,5 @@ def _bay(number: int, port: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a TOML basic string: JSON's, but for one character."""
+    """Return a TOML basic string: as in JSON, except for one character."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,8 +1,8 @@
-"""Times in file names, as a format like that of strptime(3) writes them.
+"""Times in file names, in formats as of strptime(3).
 
-strptime guesses: it takes ``1112026`` for a day, a month and a year, and ``13:14`` for a time
-in 1900. Here a text is a time only if there is one way to read it, and a format is a mistake
-if it can't tell two times apart.
+strptime guesses: it reads ``1112026`` as a day, a month and a year, and ``13:14`` as a time in
+1900. Here a text is a time only if it is unambiguous, and a format is invalid if two times
+can have the same text.
 """
 
 import itertools
@@ -14,7 +14,7 @@ _DIGITS = {
     "Y": 4, "G": 4, "j": 3, "m": 2, "d": 2, "H": 2, "I": 2, "M": 2, "S": 2, "y": 2, "U": 2,
     "W": 2, "V": 2, "w": 1, "u": 1,
 }  # fmt: skip
-"""How many digits each directive has that is written in digits."""
+"""The number of digits of each numeric directive."""
 _TEXTS = {
     "f": "[0-9]{1,6}",
     "z": r"Z|[+-][0-9]{2}:?[0-9]{2}(?::?[0-9]{2}(?:\.[0-9]{1,6})?)?",
@@ -30,18 +30,18 @@ _MOMENTS = (
     datetime(2026, 11, 21, 13, 14, 15, tzinfo=UTC),
     datetime(2024, 2, 29, 4, 5, 6, tzinfo=UTC),
 )
-"""Times that a format has to tell apart from others."""
+"""Times that a format must distinguish from others."""
 _COARSER = ("microsecond", "second", "minute", "hour", "day", "month")
 
 
 class TimeFormat:
-    """One way to write a time."""
+    """A time format."""
 
     def __init__(self, written: str) -> None:
         """Compile it.
 
         Raises:
-            ValueError: it is no format, or can't tell two times apart.
+            ValueError: it is no format, or does not tell times apart.
         """
         self._written = written
         if "%" not in written:
@@ -57,7 +57,7 @@ class TimeFormat:
         except re.error as error:
             raise ValueError(f"{self._written!r} has a duplicate directive") from error
         made = made.astimezone(UTC) if made.tzinfo else made.replace(tzinfo=UTC)
-        # A format may leave out what is finer, and nothing between.
+        # A format may omit the smallest units, and none in between.
         if made in itertools.accumulate(_COARSER, _cut, initial=moment):
             return
         raise ValueError(
@@ -66,9 +66,9 @@ class TimeFormat:
         )
 
     def read(self, text: str) -> float | None:
-        """Return the seconds since the epoch of a time, local unless it says its offset.
+        """Return a time as seconds since the epoch, local unless it has an offset.
 
-        None is for a text that is no such time.
+        None: the text does not match the format.
         """
         if not self._shape.fullmatch(text):
             return None
@@ -84,7 +84,7 @@ def _cut(moment: datetime, part: str) -> datetime:
 
 
 def _pieces(written: str) -> Iterator[str]:
-    """Yield the regular expressions of what a format consists of."""
+    """Yield the regular expressions of a format's parts."""
     pieces = [(piece[1], piece[0]) for piece in _PIECE.finditer(written)]
     for index, (directive, literal) in enumerate(pieces):
         if directive is None:
@@ -92,7 +92,7 @@ def _pieces(written: str) -> Iterator[str]:
         elif directive in _DIGITS:
             beside = pieces[max(index - 1, 0) : index] + pieces[index + 1 : index + 2]
             most = _DIGITS[directive]
-            # Between others than digits, the zeros before it may be left out.
+            # Not next to digits, leading zeros may be omitted.
             least = most if most == 4 or any(map(_is_numeric, beside)) else 1
             yield f"[0-9]{{{least},{most}}}"
         elif directive in _TEXTS:

@@ -1,7 +1,7 @@
-"""A camera's files, reached from its root without ever following a link out of it.
+"""A camera's files, accessed from its root without following links.
 
 A path is relative to the camera's main volume (``DCIM/1.mp4``), or begins with a slash and
-the name of another of its volumes (``/p2/DCIM/1.mp4``), which no file's name can do.
+the name of another of its volumes (``/p2/DCIM/1.mp4``), as no file name does.
 """
 
 import contextlib
@@ -19,45 +19,45 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 MAIN = b"."
-"""The main volume's root, as a place; another volume's is ``/p2``. Neither is a file's path."""
+"""The main volume's root; another volume's is ``/p2``. Neither is a file's path."""
 
 _LOST_AND_FOUND = (b"lost+found",)
-"""What mkfs makes on every ext4 for fsck, and for nobody but root to read."""
+"""Created by mkfs on every ext4 for fsck, readable by root only."""
 
 NOT_PERMITTED = (
     "its file system keeps owners and modes (ext4 does): the camera must let everyone read, "
     "and write its folders for a wipe"
 )
-"""What a person can do about files that a camera keeps to somebody else."""
+"""The hint for files that another user owns."""
 
 
 def advice(error: OSError, otherwise: str) -> str:
-    """Return what a person can do about an error of a camera's file system."""
+    """Return a hint for an error of a camera's file system."""
     return NOT_PERMITTED if isinstance(error, PermissionError) else otherwise
 
 
 @dataclass(frozen=True)
 class Root:
-    """Where a camera's files are."""
+    """The folders of a camera's volumes."""
 
     main: Path | None
-    """The folder of its main volume; None where it has none."""
+    """The folder of its main volume; None without one."""
     volumes: Mapping[bytes, Path] = field(default_factory=dict)
     """The folders of its other volumes, by name."""
     stable_inodes: bool = True
-    """Whether a file keeps its inode number; on FAT it is made up at each look-up."""
+    """Whether inode numbers are persistent; on FAT they are assigned at each look-up."""
     is_local: bool = True
-    """Whether this machine's kernel made the times of change; a network's server may not."""
+    """Whether this machine's clock set the times of change, and not a network server's."""
 
     def folders(self) -> Iterator[tuple[bytes, Path]]:
-        """Yield each folder, and what the paths of its files begin with."""
+        """Yield each folder, and the prefix of its files' paths."""
         if self.main is not None:
             yield b"", self.main
         for name, folder in self.volumes.items():
             yield b"/" + name + b"/", folder
 
     def resolve(self, path: bytes) -> tuple[Path, list[bytes]]:
-        """Return the folder that a path is below, and the names that lead there.
+        """Return the folder of a path's volume, and the names below it.
 
         Raises:
             FileNotFoundError: it is no path below this root.
@@ -72,27 +72,27 @@ class Root:
         return folder, names
 
     def can_hold(self, path: bytes, size: int) -> bool:
-        """Say whether a file can be as large as its entry says: on FAT, no file has holes."""
+        """Return whether a file can be as large as its entry says: FAT has no sparse files."""
         folder, _ = self.resolve(path)
         system = os.statvfs(folder)
         return self.stable_inodes or size <= system.f_blocks * system.f_frsize
 
     def stat(self, fd: int) -> FileStat:
-        """Return what tells whether an open file of this root still is the same file."""
+        """Return what identifies an open file of this root."""
         return self.known_by(FileStat.of(os.fstat(fd)))
 
     def known_by(self, stat: FileStat) -> FileStat:
-        """Return what of a file's status tells whether it still is the same file."""
+        """Return the part of a file's status that identifies it."""
         return stat if self.stable_inodes else replace(stat, inode=0)
 
 
 def is_below(path: bytes, places: Container[bytes]) -> bool:
-    """Say whether a path is one of some places, or below one of them.
+    """Return whether a path is one of some places, or below one of them.
 
     Args:
         path: a camera's file or folder.
-        places: files, folders and roots of volumes; a set or a dict, as it is asked for each
-            folder that leads to the path.
+        places: files, folders and roots of volumes; a set or a dict, as it is searched for
+            each folder of the path.
     """
     while path not in places:
         path, slash, _ = path.rpartition(b"/")
@@ -110,17 +110,17 @@ class Listed:
 
 
 Failures = dict[bytes, OSError]
-"""Files and folders that could not be looked at, and why."""
+"""Files and folders that could not be read, and why."""
 
 
 def walk(root: Root, failures: Failures | None = None) -> Iterator[Listed]:
-    """Yield every regular file below a root; links and special files are passed by.
+    """Yield every regular file below a root; links and special files are skipped.
 
     However deep the folders are, only two of them are open at a time.
 
     Args:
-        root: where to look.
-        failures: takes what could not be looked at, so that the rest still is.
+        root: the root.
+        failures: collects what could not be read, so that the rest still is.
 
     Raises:
         OSError: a volume, or without ``failures`` anything below it, could not be read.
@@ -146,7 +146,7 @@ def _walk(root: Path, failures: Failures, seen: set[int] | None) -> Iterator[Lis
             except (FileNotFoundError, NotADirectoryError):
                 if not folder:
                     raise
-                # It went away, or became something else, since it was listed.
+                # It was removed or replaced since it was listed.
                 continue
             except OSError as error:
                 if not folder:
@@ -162,17 +162,17 @@ def _walk(root: Path, failures: Failures, seen: set[int] | None) -> Iterator[Lis
 def _list(
     folder_fd: int, seen: set[int] | None
 ) -> tuple[list[tuple[bytes, os.stat_result]], list[bytes], Failures]:
-    """Return a folder's regular files, its folders, and what could not be looked at, by name.
+    """Return a folder's regular files, its folders, and what could not be read, by name.
 
     Args:
         folder_fd: the folder.
-        seen: on a file system that has no hard links, inode numbers that had a name before,
-            to which this folder's are added. A second name of one is damage: behind it is a
-            file that can't be reached while the other is there, or a folder in two places.
+        seen: on a file system without hard links, the inode numbers seen so far, to which
+            this folder's are added. A second name of one is damage: it hides a file that can't
+            be accessed while the other exists, or a folder in two places.
     """
     with os.scandir(folder_fd) as entries:
         listed = [os.fsencode(entry.name) for entry in entries]
-    # Where names come and go, one may be listed twice; a damaged FAT has two files of it.
+    # While names change, one may be listed twice; a damaged FAT may have two files of one name.
     names = sorted(listed if seen is not None else set(listed))
     files, folders, failed, missing = [], [], Failures(), Failures()
     for name in names:
@@ -194,7 +194,7 @@ def _list(
         elif stat.S_ISDIR(status.st_mode):
             folders.append(name)
     if missing:
-        # What went away is no longer listed; a name that a damaged folder can't look up is.
+        # A removed file is no longer listed; a name that a damaged folder can't look up is.
         with os.scandir(folder_fd) as entries:
             still = {os.fsencode(entry.name) for entry in entries}
         failed |= {name: error for name, error in missing.items() if name in still}
@@ -218,7 +218,7 @@ def open_file(root: Root, path: bytes) -> Iterator[int]:
     """Open a regular file below a root for reading; yields its descriptor.
 
     Raises:
-        OSError: it is missing, is a link, or can't be opened.
+        OSError: it is missing, a link, or can't be opened.
     """
     with parent_of(root, path) as (folder_fd, name):
         fd = os.open(name, _FILE, dir_fd=folder_fd)
@@ -229,7 +229,7 @@ def open_file(root: Root, path: bytes) -> Iterator[int]:
 
 
 def exists(root: Root, path: bytes) -> bool:
-    """Say whether anything at all is at a path below a root.
+    """Return whether anything exists at a path below a root.
 
     Raises:
         OSError: the root is missing, or the path could not be looked up.

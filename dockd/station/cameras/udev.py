@@ -1,6 +1,6 @@
-"""udev: which USB storage devices there are, out of its database and sysfs.
+"""Lists USB storage devices, from udev's database and sysfs.
 
-No device node is ever opened: a stranger's blocks are not dockd's to read.
+No device node is ever opened: dockd must not read other devices' data.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from dockd.station.cameras.devices import FILESYSTEMS, Device, Volume
 from dockd.station.model import display_path
 
 RECEIVE_BUFFER = 128 * 2**20
-"""Bytes of events that the kernel is asked to hold back for dockd, as systemd's own tools do."""
+"""The socket buffer for events, in bytes, as of systemd's own tools."""
 _ERRORS = (OSError, ValueError, OverflowError, ImportError)
-"""What pyudev makes of an errno, of bytes that are no UTF-8, and of a missing libudev."""
+"""pyudev's exceptions for an errno, for invalid UTF-8, and for a missing libudev."""
 _PROPERTIES = (
     "ID_FS_LABEL_ENC",
     "ID_FS_TYPE",
@@ -32,14 +32,14 @@ _PROPERTIES = (
     "ID_PATH",
 )
 _EXTENDED = {"0x5", "0xf", "0x85"}
-"""MBR types of a partition that only holds others."""
+"""MBR types of extended partitions."""
 _PORT = re.compile(r".*-usb-\d+:[0-9.]+")
 """The port's part of an ID_PATH such as ``pci-0000:00:14.0-usb-0:1.3:1.0-scsi-0:0:0:0``."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A disk or partition of a USB device, as udev's database and sysfs have it."""
+    """A disk or partition of a USB device, from udev's database and sysfs."""
 
     usb: str
     """The sysfs path of the usb_device that it is part of."""
@@ -51,7 +51,7 @@ class Block:
     size: int
     """In sectors; 0 for a slot without a medium."""
     is_ready: bool
-    """Whether udev is done with it."""
+    """Whether udev has finished processing it."""
     properties: Mapping[str, str]
 
 
@@ -62,13 +62,13 @@ class SystemUdev:
         self._receive_buffer = receive_buffer
 
     def devices(self) -> list[Device]:
-        """Return the USB storage devices that udev is done with, by port; blocks.
+        """Return the USB storage devices that udev has finished processing, by port; blocks.
 
         Raises:
             SourceError: they can't be listed.
         """
         try:
-            # libudev's objects belong to one thread each, so this one has its own.
+            # libudev's objects must stay on one thread, so this call has its own.
             blocks = sorted(_blocks(pyudev.Context()), key=attrgetter("usb", "lun", "partition"))
         except _ERRORS as error:
             raise SourceError(
@@ -76,22 +76,22 @@ class SystemUdev:
             ) from error
         found = []
         for usb, parts in groupby(blocks, key=attrgetter("usb")):
-            # One that goes away meanwhile is not there.
+            # A device may be unplugged meanwhile.
             with contextlib.suppress(OSError):
                 device = read_device(Path(usb), list(parts))
                 found += [device] if device else []
         return sorted(found, key=attrgetter("port"))
 
     async def follow(self, hint: Callable[[], None]) -> None:
-        """Call ``hint`` once it listens, then whenever something was plugged or changed.
+        """Call ``hint`` once it listens, then whenever a device was plugged in or changed.
 
         Raises:
-            SourceError: events were lost or can't be followed.
+            SourceError: events were lost or can't be received.
         """
         try:
             monitor = _listen(pyudev.Context(), self._receive_buffer)
         except _ERRORS as error:
-            raise SourceError(f"udev's events can't be followed: {error}") from error
+            raise SourceError(f"udev's events can't be received: {error}") from error
         loop = asyncio.get_running_loop()
         lost: asyncio.Future[str] = loop.create_future()
 
@@ -128,7 +128,7 @@ def _blocks(context: pyudev.Context) -> Iterator[Block]:
         try:
             block = _block(entry)
         except (*_ERRORS, KeyError):
-            # It goes away while it is looked at; there will be an event of that.
+            # It was unplugged meanwhile; an event follows.
             continue
         if block is not None:
             yield block
@@ -155,14 +155,14 @@ def _block(entry: pyudev.Device) -> Block | None:
 
 
 def read_device(usb: Path, blocks: Sequence[Block]) -> Device | None:
-    """Put a device together; None while udev works on a part of it.
+    """Return a device; None while udev processes a part of it.
 
     Args:
         usb: the sysfs path of its usb_device.
         blocks: its disks and partitions, by LUN and partition.
 
     Raises:
-        OSError: it went away.
+        OSError: it was unplugged.
     """
     if not all(block.is_ready for block in blocks):
         return None
@@ -184,8 +184,8 @@ def read_device(usb: Path, blocks: Sequence[Block]) -> Device | None:
         port=path_id[0] if path_id else usb.name,
         vendor=_attribute(usb, "idVendor"),
         product=_attribute(usb, "idProduct"),
-        # As it stands: udev's ID_SERIAL_SHORT has some characters replaced, which may make
-        # one serial of two.
+        # Unmodified: udev's ID_SERIAL_SHORT has some characters replaced, so that two serials
+        # may become the same.
         serial=_attribute(usb, "serial"),
         model=_attribute(usb, "product"),
         volumes=tuple(volumes),

@@ -1,4 +1,4 @@
-"""Mounting through udisks2, which does for an unprivileged user what polkit lets it do.
+"""Mounts volumes through udisks2, as an unprivileged user that polkit authorises.
 
 The interfaces are those of the udisks2 D-Bus API reference, as udisks 2.9.4 (Debian 12)
 and newer ones have them.
@@ -37,14 +37,14 @@ _FILESYSTEM = f"{_SERVICE}.Filesystem"
 _DRIVE = f"{_SERVICE}.Drive"
 
 _MOUNT_FOLDERS = [Path("/media"), Path("/run/media")]
-"""Where udisks mounts, in a folder by the user's name: on Debian, and elsewhere."""
+"""The folders of udisks's mounts by user: on Debian, and elsewhere."""
 _OPTIONS = "nosuid,nodev,noexec"
 
 _ASK_SECONDS = 10.0
 _WORK_SECONDS = 120.0
-"""For calls that read or write the device: a slow card with much unwritten takes a while."""
+"""For calls that read or write the device: flushing a slow card takes a while."""
 _KNOWN_SECONDS = 10.0
-"""For udisks to know a device that udev has just announced."""
+"""For udisks to process a device that udev has just announced."""
 _KNOWN_EVERY = 0.25
 _UNMOUNT_SECONDS = 30.0
 _UNMOUNT_FIRST = 0.1
@@ -53,8 +53,8 @@ _UNMOUNT_CAP = 2.0
 _NOT_THERE = {
     ErrorType.UNKNOWN_OBJECT.value,
     ErrorType.UNKNOWN_INTERFACE.value,
-    ErrorType.UNKNOWN_METHOD.value,  # how GDBus says that an object is not there
-    ErrorType.INVALID_ARGS.value,  # and that it lacks an interface
+    ErrorType.UNKNOWN_METHOD.value,  # GDBus's error for a missing object
+    ErrorType.INVALID_ARGS.value,  # and for a missing interface
 }
 _HINTS = [
     (
@@ -98,12 +98,12 @@ _HINTS = [
         "its file system is damaged: keep the camera, and have it read by a specialist",
     ),
 ]
-"""What a person can do, by an error's name and text."""
+"""Hints, by an error's name and text."""
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What udisks knows of a volume."""
+    """A volume's properties in udisks."""
 
     path: str
     """Its object."""
@@ -111,21 +111,21 @@ class _Block:
     """Its drive's object."""
     in_fstab: bool
     points: frozenset[Path]
-    """Where it is mounted, as udisks sees it."""
+    """Its mount points, according to udisks."""
 
 
 class UdisksMounter:
     """Mounts volumes through udisks2, below ``/media/<user>``.
 
-    What a killed daemon of the same user left mounted is unmounted first, so that a mount
-    is as it was asked for and has nothing cached from before. What anybody else has mounted
-    is refused and not touched.
+    Mounts left by a killed daemon of the same user are unmounted first, so that a mount has
+    the requested options and no old cache. Volumes mounted by others are refused and not
+    touched.
 
-    A read-only mount of ext4 replays the journal that a power cut left behind, which writes
-    to the camera: without that its newest clips could be missing or wrong. On vfat and exfat
-    all files belong to this user. ext4 keeps owners and modes, so such a camera has to let
-    everybody read its files, and write its folders for a wipe; where it doesn't, the volume
-    can't be mounted, or reading or wiping a clip fails with EACCES.
+    A read-only mount of ext4 replays the journal after a power failure, which writes to the
+    camera: otherwise its newest clips could be missing or wrong. On vfat and exfat all files
+    belong to this user. ext4 has owners and modes, so such a camera must let everyone read its
+    files, and write its folders for a wipe; otherwise the volume can't be mounted, or reading
+    or wiping a clip fails with EACCES.
     """
 
     def __init__(self, clock: Clock, *, bus_address: str | None = None) -> None:
@@ -147,7 +147,7 @@ class UdisksMounter:
                 try:
                     point = await asyncio.shield(mounting)
                 except asyncio.CancelledError:
-                    # udisks does what it was told all the same.
+                    # udisks completes the call regardless.
                     await asyncio.gather(mounting, return_exceptions=True)
                     await self._undo(volume)
                     raise
@@ -159,12 +159,12 @@ class UdisksMounter:
         return point
 
     async def _undo(self, volume: Volume) -> None:
-        """Unmount what nobody will; if that fails, the next mount begins with it."""
+        """Unmount a volume that is not used; if that fails, the next mount does it."""
         with contextlib.suppress(MountError):
             await self.unmount(volume)
 
     async def _known(self, bus: Connection, volume: Volume) -> _Block:
-        """Return what udisks knows of a volume, once it does."""
+        """Wait for udisks to process a volume, and return its properties."""
         give_up = self._clock.monotonic() + _KNOWN_SECONDS
         while (block := await _find(bus, volume)) is None:
             if self._clock.monotonic() >= give_up:
@@ -185,14 +185,14 @@ class UdisksMounter:
             )
 
     def _ours(self, points: frozenset[Path]) -> frozenset[Path]:
-        """Return those mount points that udisks made for this user."""
+        """Return those mount points that udisks created for this user."""
         return frozenset(point for point in points if point.parent in self._folders)
 
     async def unmount(self, volume: Volume) -> None:
         """Unmount a volume; see ``Mounter``.
 
-        Never lazily or by force, which would hide what was not written. A camera that was
-        pulled is unmounted by udisks itself once it notices.
+        Never lazily or forced, which would hide write errors. udisks itself unmounts a camera
+        that was unplugged.
         """
         give_up = self._clock.monotonic() + _UNMOUNT_SECONDS
         pause = _UNMOUNT_FIRST
@@ -213,7 +213,7 @@ class UdisksMounter:
                 if block is not None:
                     foreign = block.points - self._ours(block.points)
                     if block.points != foreign:
-                        await _tell(bus, block.path, f"{_FILESYSTEM}.Unmount")
+                        await _call(bus, block.path, f"{_FILESYSTEM}.Unmount")
         mounts = await in_thread(read_mounts)
         left = foreign | {mount.point for mount in mounts if mount.device == volume.number}
         if left:
@@ -228,14 +228,14 @@ class UdisksMounter:
                 if block is None:
                     return
                 try:
-                    await _tell(bus, block.drive, f"{_DRIVE}.PowerOff")
+                    await _call(bus, block.drive, f"{_DRIVE}.PowerOff")
                 except DBusError:
                     if await _find(bus, volume) is not None:
                         raise
 
 
 async def _find(bus: Connection, volume: Volume) -> _Block | None:
-    """Return what udisks knows of a volume; None if it doesn't know its file system."""
+    """Return a volume's properties in udisks; None if its file system is unknown."""
     method = f"{_SERVICE}.Manager.ResolveDevice"
     device = {"path": Variant("s", volume.node)}
     paths = await bus.call(
@@ -249,7 +249,7 @@ async def _find(bus: Connection, volume: Volume) -> _Block | None:
             if error.type in _NOT_THERE:
                 continue
             raise
-        # A name and a number are given to the next device once this one is gone.
+        # Names and numbers are reused for other devices.
         if (block["DeviceNumber"], block["IdUUID"]) == (volume.number, volume.uuid):
             return _Block(
                 path=path,
@@ -265,7 +265,7 @@ async def _find(bus: Connection, volume: Volume) -> _Block | None:
 
 async def _mount(bus: Connection, block: _Block, volume: Volume, options: str) -> Path:
     try:
-        point = await _tell(bus, block.path, f"{_FILESYSTEM}.Mount", options=Variant("s", options))
+        point = await _call(bus, block.path, f"{_FILESYSTEM}.Mount", options=Variant("s", options))
     except DBusError as error:
         if await _find(bus, volume) is None:
             raise CameraLostError(f"{volume.node} was unplugged") from error
@@ -273,20 +273,20 @@ async def _mount(bus: Connection, block: _Block, volume: Volume, options: str) -
     return Path(point)
 
 
-async def _tell(bus: Connection, path: str, method: str, **options: Variant) -> Any:
-    """Call a method that works on a device and may ask polkit."""
+async def _call(bus: Connection, path: str, method: str, **options: Variant) -> Any:
+    """Call a method that accesses a device and may need polkit's authorisation."""
     options["auth.no_user_interaction"] = Variant("b", value=True)
     return await bus.call(_SERVICE, path, method, "a{sv}", options, seconds=_WORK_SECONDS)
 
 
 @contextlib.contextmanager
 def _failing(volume: Volume, work: str) -> Iterator[None]:
-    """Turn an error on the bus into one of a camera."""
+    """Convert a D-Bus error to a MountError."""
     try:
         yield
     except DBusError as error:
         named = f"{error.type}: {error.text}"
         hint = next((hint for pattern, hint in _HINTS if pattern.search(named)), "")
-        # The text may have a mount point in it, which has the camera's label in it.
+        # The text may contain a mount point, and so the camera's label.
         detail = f"udisks2 can't {work} {volume.node}: {display_path(error.text.encode())}"
         raise MountError(detail, hint=hint) from error

@@ -1,4 +1,4 @@
-"""Cameras on USB: found when they are plugged in, docked for as long as they are."""
+"""USB cameras, docked while they are plugged in."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,33 +20,33 @@ from dockd.station.model import Camera
 from dockd.station.reports import CameraGone, Reports
 
 _DEBOUNCE = 0.25
-"""Seconds that a burst of hints is let pass before the devices are listed once."""
+"""Seconds to wait for a burst of hints to end before the devices are listed."""
 _SETTLE = 1.0
-"""Seconds that a device must look the same before it counts: its LUNs turn up one by one."""
+"""Seconds that a device must stay unchanged before it is docked: its LUNs appear one by one."""
 _VOLUMES_WITHIN = 15.0
-"""Seconds that a camera may take to show a file system before that is told."""
+"""Seconds after which a camera without a file system is reported."""
 _FOLLOW_AGAIN = 1.0
 _DOCK_AGAIN = 5.0
 _SILENCE = 120.0
-"""Seconds by which a look at the USB ports may be late."""
+"""Seconds by which a scan of the USB ports may be late."""
 
 
 @dataclass(frozen=True)
 class _PluggedIn:
-    """One camera's time in its port, for as long as its device looks the same."""
+    """A camera in its port, while its device is unchanged."""
 
     device: Device
     camera: Camera
     task: asyncio.Task[None]
 
     def is_in_the_way_of(self, device: Device, camera: Camera) -> bool:
-        """Say whether this camera and another one would share a camera or a mount."""
+        """Return whether another device would be the same camera or use the same mount."""
         nodes = {volume.node for volume in self.device.volumes}
         return camera == self.camera or any(volume.node in nodes for volume in device.volumes)
 
 
 class UsbSource:
-    """The uSB cameras."""
+    """The source of USB cameras."""
 
     def __init__(
         self,
@@ -62,14 +62,14 @@ class UsbSource:
         """Find cameras of these profiles.
 
         Args:
-            config: how often to look.
-            profiles: what is a camera.
-            bays: what people call the ports.
-            udev: says what is plugged in.
-            mounter: mounts it.
-            clock: paces the looks.
-            incidents: what is refused, and what fails.
-            reports: hears of cameras that are gone.
+            config: the interval of scans.
+            profiles: which devices are cameras.
+            bays: the names of ports.
+            udev: lists devices.
+            mounter: mounts cameras.
+            clock: the time of scans.
+            incidents: refused cameras, and failures.
+            reports: receives cameras that are gone.
         """
         self._rescan_seconds = config.rescan_seconds
         self._profiles = profiles
@@ -83,18 +83,18 @@ class UsbSource:
         self._stays: dict[Device, _PluggedIn] = {}
         self._ending: list[_PluggedIn] = []
         self._seen: dict[Device, float] = {}
-        """Since when each device has looked as it does."""
-        self._told: set[tuple[str, int, str]] = set()
-        """What was said of devices that still are plugged in, by path, plug and words."""
+        """Since when each device is unchanged."""
+        self._reported: set[tuple[str, int, str]] = set()
+        """What was reported of devices that are still plugged in: path, plug number and text."""
         self._reports = reports
         self._incidents = incidents.scope("usb")
         self._refusals = self._incidents.within("refused")
         self._refused: dict[Device, str] = {}
-        """The devices that were refused at the last look, and why."""
+        """The devices that were refused at the last scan, and why."""
 
     async def run(self, dock: Dock, beat: Callable[[], None] = lambda: None) -> None:
-        """Dock each camera for as long as it is plugged in, until cancelled."""
-        # Of an earlier run that has failed, no stay goes on.
+        """Dock each camera while it is plugged in, until cancelled."""
+        # No dockings of an earlier, failed run remain.
         self._stays.clear()
         self._ending.clear()
         async with asyncio.TaskGroup() as group:
@@ -108,7 +108,7 @@ class UsbSource:
                 self._hinted.clear()
 
     async def _follow(self) -> None:
-        """Take udev's events as hints; that they stop costs no more than the time to a look."""
+        """Use udev's events as hints; without them, cameras are found at the next scan."""
         monitor = self._incidents.within("monitor")
 
         def hint() -> None:
@@ -118,19 +118,19 @@ class UsbSource:
         while True:
             try:
                 await self._udev.follow(hint)
-            except Exception as error:  # noqa: BLE001  # regular looks make up for it
+            except Exception as error:  # noqa: BLE001  # regular scans replace the events
                 monitor.failed(events.usb_monitor_failed(), explained(error))
             await self._clock.sleep(_FOLLOW_AGAIN)
 
     async def _look(self, dock: Dock, group: asyncio.TaskGroup) -> None:
-        """List the devices; begin the stays of new cameras, end those of others.
+        """List the devices; dock new cameras, undock those that are gone.
 
         Raises:
-            SourceError: they can't be listed; what is docked stays so.
+            SourceError: they can't be listed; docked cameras stay docked.
         """
         devices = await in_thread(self._udev.devices)
         verdicts = recognise(devices, self._profiles)
-        self._tell(verdicts)
+        self._report(verdicts)
         cameras = {
             device: verdict for device, verdict in verdicts.items() if isinstance(verdict, Camera)
         }
@@ -168,12 +168,12 @@ class UsbSource:
         finally:
             self._reports.put(CameraGone(camera, place))
 
-    def _tell(self, verdicts: Mapping[Device, Verdict]) -> None:
-        """Tell of devices that are not docked, once for each time they are plugged in."""
+    def _report(self, verdicts: Mapping[Device, Verdict]) -> None:
+        """Report devices that are not docked, once each time they are plugged in."""
         now = self._clock.monotonic()
         self._seen = {device: self._seen.get(device, now) for device in verdicts}
         plugs = {(device.path, device.plugged) for device in verdicts}
-        self._told = {told for told in self._told if told[:2] in plugs}
+        self._reported = {report for report in self._reported if report[:2] in plugs}
         refused: dict[Device, CameraRefusedError] = {}
         for device, verdict in verdicts.items():
             if now - self._seen[device] < (_SETTLE if device.volumes else _VOLUMES_WITHIN):
@@ -204,7 +204,7 @@ class UsbSource:
         )
 
     def _is_news(self, device: Device, what: str) -> bool:
-        told = (device.path, device.plugged, what)
-        is_news = told not in self._told
-        self._told.add(told)
+        report = (device.path, device.plugged, what)
+        is_news = report not in self._reported
+        self._reported.add(report)
         return is_news

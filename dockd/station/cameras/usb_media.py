@@ -1,4 +1,4 @@
-"""A plugged-in camera: mounted while it is read or wiped, and at no other time."""
+"""A plugged-in camera, mounted only while it is read or wiped."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from dockd.base.concurrency import finished
 from dockd.base.errors import CameraLostError, MountError
 from dockd.base.threads import DEVICES_PATIENCE, Threads, in_thread
 from dockd.station.cameras import Look
-from dockd.station.cameras.devices import FORGETFUL, Device, Volume
+from dockd.station.cameras.devices import UNSTABLE_INODES, Device, Volume
 from dockd.station.cameras.medium import CountErrors, count_errors, look_through
 from dockd.station.cameras.mounting import Mounter
 from dockd.station.cameras.profile import Profile
@@ -20,7 +20,7 @@ from dockd.station.config import ProfileConfig
 from dockd.station.model import Camera
 
 _LOOK_EVERY = 3600.0
-"""Nobody else changes a camera's files while the station is its host."""
+"""Seconds between two scans: only the station changes a USB camera's files."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,10 +54,10 @@ class UsbMedia:
         self._errors = errors
 
     def opened(self) -> contextlib.AbstractAsyncContextManager[Root]:
-        """Mount all of its file systems afresh, read-only, for as long as the context lasts.
+        """Mount all of its file systems read-only for the duration of the context.
 
         Raises:
-            CameraLostError: it went away, at the latest when the context ends.
+            CameraLostError: it was unplugged, raised at the end of the context at the latest.
             MountError: one of them can't be mounted, so none is, or unmounted.
         """
         return self._mounted(writable=False)
@@ -66,7 +66,7 @@ class UsbMedia:
         """Mount all of its file systems read-write; when the context ends, they are synced.
 
         Raises:
-            CameraLostError, MountError: as above, or what was written can't be relied on.
+            CameraLostError, MountError: as above, or writes may be lost.
         """
         return self._mounted(writable=True)
 
@@ -81,7 +81,7 @@ class UsbMedia:
             if writable:
                 await self.threads.run(_sync, list(folders.values()))
         except BaseException as error:
-            with contextlib.suppress(MountError):  # the error outweighs it
+            with contextlib.suppress(MountError):  # the first error is the cause
                 await finished(self._unmount(folders))
             if isinstance(error, OSError | MountError):
                 await self._raise_if_lost(error)
@@ -107,10 +107,10 @@ class UsbMedia:
             raise failure
 
     def _check(self, folders: Mapping[Volume, Path]) -> None:
-        """Make sure that what was seen was the camera: a mount that vanishes leaves a folder.
+        """Check that the mounts are still the camera's: a lost mount leaves an empty folder.
 
         Raises:
-            CameraLostError: it may not have been.
+            CameraLostError: they may not be.
         """
         try:
             seen = all(folder.stat().st_dev == volume.number for volume, folder in folders.items())
@@ -123,10 +123,10 @@ class UsbMedia:
         return CameraLostError(f"{self.camera.id} is gone from {self.place}")
 
     def look(self, root: Root) -> Look:
-        """Look through all of its file systems; blocks.
+        """Scan all of its file systems; blocks.
 
         Raises:
-            CameraLostError: it went away.
+            CameraLostError: it was unplugged.
             OSError: it could not be read.
         """
         try:
@@ -144,11 +144,11 @@ class UsbMedia:
         return {volume: folders[volume.name] for volume in self._device.volumes}
 
     def is_there(self) -> bool:
-        """Say whether it still is plugged in, and was not taken out meanwhile."""
+        """Return whether it is still plugged in, and was not unplugged in between."""
         return self._device.is_plugged()
 
     async def release(self) -> None:
-        """Switch the camera off if its profile says so; a camera charges in its dock.
+        """Switch the camera off if its profile requires it; otherwise it charges in its dock.
 
         Raises:
             MountError: it is still on.
@@ -162,15 +162,15 @@ def _root(folders: Mapping[Volume, Path]) -> Root:
     return Root(
         main=by_name.pop(b"", None),
         volumes=by_name,
-        stable_inodes=all(volume.filesystem not in FORGETFUL for volume in folders),
+        stable_inodes=all(volume.filesystem not in UNSTABLE_INODES for volume in folders),
     )
 
 
 def _sync(folders: Sequence[Path]) -> None:
-    """Write all of some file systems to their media; an unmount would not tell of errors.
+    """Sync file systems to their media; an unmount would not report write errors.
 
     Raises:
-        MountError: one of them could not be.
+        MountError: one of them could not be synced.
     """
     for folder in folders:
         try:

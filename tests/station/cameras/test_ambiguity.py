@@ -57,7 +57,7 @@ def test_an_ambiguous_pattern_is_explained_with_an_example() -> None:
     assert example is not None
     assert ambiguity.explain(glob, example) == (
         "it is ambiguous: 'A__D.mp4' would make officer 'A_' and time 'D', though it could be"
-        " officer 'A' and time '_D'; write {officer!_} for a name that holds no _"
+        " officer 'A' and time '_D'; write {officer!_} for a name without _"
     )
 
 

@@ -441,7 +441,7 @@ def test_a_folder_is_of_all_the_file_systems_that_are_mounted_below_it_too(
         assert filesystem_types(camera.path.with_name("camera beside")) == here
         (below / "1.mp4").write_bytes(b"clip")
         monkeypatch.setattr(folder_media, "NETWORK_TYPES", {"ramfs"})
-        monkeypatch.setattr(folder_media, "FORGETFUL", {"ramfs"})
+        monkeypatch.setattr(folder_media, "UNSTABLE_INODES", {"ramfs"})
 
         async def scenario() -> None:
             async with camera.media.opened() as root:

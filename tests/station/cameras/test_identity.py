@@ -96,8 +96,8 @@ def test_a_camera_known_by_its_volume_bears_the_serial_and_the_first_volumes_uui
     ("identity", "changes", "told"),
     [
         ("serial", {"serial": ""}, "the device 1234:5678 Bodycam X has no serial number"),
-        ("serial", {"volumes": ()}, "has no file system that dockd reads"),
-        ("volume", {"volumes": ()}, "has no file system that dockd reads"),
+        ("serial", {"volumes": ()}, "has no supported file system"),
+        ("volume", {"volumes": ()}, "has no supported file system"),
         ("serial", {"serial": "x" * 201}, "a serial number of 201 characters"),
     ],
 )

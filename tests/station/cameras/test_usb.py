@@ -267,7 +267,7 @@ def test_a_camera_may_take_its_time_to_show_a_file_system(
             assert station.clock.elapsed >= 15
             await station.looked()
             (line,) = lines(log, "camera.refused")
-            assert "no file system" in line["detail"]
+            assert "no supported file system" in line["detail"]
             assert line["hint"]
             station.udev.show("1", replace(device, volumes=(station.volume(),)))
             await until(lambda: dock.now)
