@@ -1,4 +1,4 @@
-"""The one place where a clip's state changes, with its entry in the journal."""
+"""Changes of clips' states, each with its journal entry."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -22,10 +22,10 @@ class Clips:
     def change(
         self, clip: Clip, happening: Happening, detail: Mapping[str, Any], **columns: Any
     ) -> None:
-        """Let something happen to a clip, inside an open transaction.
+        """Apply a happening to a clip, inside an open transaction.
 
         Raises:
-            TransitionError: it can't happen to it, and nothing changes.
+            TransitionError: it can't happen to the clip; nothing changes.
             NotFoundError: there is no such clip.
         """
         state, present = self._standing(clip)
@@ -52,7 +52,7 @@ class Clips:
         """Enter a clip that the ledger doesn't know, inside an open transaction.
 
         Returns:
-            Its number.
+            The clip's number.
         """
         transition = follow(None, happening, present=None)
         now = timestamp(self._clock.now())
@@ -91,7 +91,7 @@ class Clips:
         return self._standing(clip)[0]
 
     def note_problem(self, clip: Clip, error: str, problem: str) -> None:
-        """Note what keeps a clip from going on; the same again changes nothing."""
+        """Note the error that keeps a clip from continuing; no change if it is already noted."""
         with self._db.transaction():
             known = self._db.execute(
                 "SELECT error, problem FROM clips WHERE id = ?", (clip.id,)
@@ -105,6 +105,6 @@ class Clips:
 
 
 def former(clip: Clip, *names: Literal["manifest", "receipt", "answer"]) -> dict[str, str]:
-    """Return the signed statements that a clip loses, for the journal to keep."""
+    """Return the signed statements that a clip loses, to be kept in the journal."""
     values = {name: getattr(clip, name) for name in names or ("manifest", "receipt", "answer")}
     return {f"former_{name}": value for name, value in values.items() if value}

@@ -18,7 +18,7 @@ class Database:
 
         Args:
             path: the file.
-            read_only: leave it as it is; it must be there.
+            read_only: change nothing; the file must exist.
 
         Raises:
             LedgerError: it can't be opened; LedgerVersionError: a newer dockd wrote it.
@@ -58,7 +58,7 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Keep others out while something is read.
+        """Hold the lock while something is read.
 
         Raises:
             LedgerError: SQLite failed.
@@ -71,7 +71,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make what is changed durable together, or not at all.
+        """Make all changes durable together, or none.
 
         Raises:
             LedgerError: SQLite failed; nothing has changed.
@@ -89,11 +89,11 @@ class Database:
                 raise
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        """Run one statement inside a transaction, or while others are kept out."""
+        """Run one statement, inside a transaction or while the lock is held."""
         return self._db.execute(statement, values)
 
     def paged(self, query: str, after: int = 0) -> Iterator[sqlite3.Row]:
-        """Yield what a query selects behind a key, its first column; others get a turn between."""
+        """Yield a query's rows after a key, its first column; the lock is free between pages."""
         while True:
             with self.reading():
                 rows = self._db.execute(f"{query} LIMIT 1000", (after,)).fetchall()
@@ -127,7 +127,7 @@ class Database:
             self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     def faults(self) -> list[str]:
-        """Return what SQLite finds wrong with the whole file, at most ten things; blocks.
+        """Return what SQLite finds wrong with the file, at most ten faults; blocks.
 
         Raises:
             LedgerError: it can't be read.
@@ -138,4 +138,4 @@ class Database:
 
 
 def _explained(error: sqlite3.Error) -> LedgerError:
-    return LedgerError(str(error), hint="check the disk that holds the ledger; dockd tries again")
+    return LedgerError(str(error), hint="check the disk that holds the ledger; dockd retries")

@@ -1,4 +1,4 @@
-"""What dockings, and looks at docked cameras, change in the ledger."""
+"""The ledger's changes by dockings, and by scans of docked cameras."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -15,23 +15,23 @@ from dockd.station.lifecycle import Happening, State
 from dockd.station.model import Camera, Clip, FileStat, FoundFile, whole_path
 
 _AT_ONCE = 1000
-"""Files of a look that are entered in one transaction."""
+"""Files of a scan that are entered in one transaction."""
 _TURN = 0.001
-"""Seconds between two of those, in which other threads get the ledger."""
+"""Seconds between two of those transactions, for other threads to get the ledger."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What a look at a camera changed."""
+    """What a scan of a camera changed."""
 
     found: int
     vanished: int
     touched: list[Clip] = field(default_factory=list)
-    """Clips that were read, and whose files have other times by now: perhaps other contents."""
+    """Clips that were read, and whose files have other times now, so perhaps other content."""
 
 
 class Dockings:
-    """Stays of cameras in the dock, and what looks at them saw."""
+    """Dockings, and what scans of cameras found."""
 
     def __init__(
         self, db: Database, journal: Journal, queries: Queries, clips: Clips, clock: Clock
@@ -43,7 +43,7 @@ class Dockings:
         self._clock = clock
 
     def begin(self, camera: Camera, place: str) -> int:
-        """Note that a camera was docked; returns the docking's number."""
+        """Record that a camera was docked; return the docking's number."""
         with self._db.transaction():
             now = timestamp(self._clock.now())
             add_camera(self._db, camera, now)
@@ -62,7 +62,7 @@ class Dockings:
             return docking
 
     def end(self, camera: Camera, docking: int) -> None:
-        """Note that a camera is docked no longer."""
+        """Record that a camera was undocked."""
         with self._db.transaction():
             now = timestamp(self._clock.now())
             self._db.execute("UPDATE dockings SET ended = ? WHERE id = ?", (now, docking))
@@ -75,16 +75,16 @@ class Dockings:
         files: Iterable[FoundFile],
         unseen: Collection[bytes] = (),
     ) -> Observed:
-        """Bring the ledger up to what a look at a camera saw.
+        """Update the ledger to what a scan of a camera found.
 
-        A file at a known path with another size is another clip. Others have their turns at
-        the ledger meanwhile; a look that is cut short is made up for by the next one.
+        A file at a known path with another size is another clip. Other threads get the ledger
+        between batches; the next scan completes an interrupted one.
 
         Args:
             camera: the camera.
-            docking: the docking that goes on.
+            docking: the current docking.
             files: the clips that are on it.
-            unseen: files and folders that could not be looked at: what was there is not gone.
+            unseen: files and folders that could not be read; clips there are not gone.
         """
         found, touched = 0, []
         hidden = frozenset(unseen)
@@ -115,11 +115,11 @@ class Dockings:
         return Observed(found, len(gone), touched)
 
     def recognised(self, clip: Clip, docking: int, stat: FileStat) -> None:
-        """Note that a clip's file was read again, and still has the content that it had.
+        """Record that a clip's file was read again, and still has the same content.
 
         Args:
             clip: the clip.
-            docking: the docking that goes on.
+            docking: the current docking.
             stat: the file as it was when it was read again.
         """
         with self._db.transaction():
@@ -129,9 +129,9 @@ class Dockings:
             )
 
     def replaced(self, clip: Clip) -> None:
-        """Note that the camera has another content at a clip's path.
+        """Record that the file at a clip's path has other content.
 
-        The next look at the camera finds that content as a clip of its own.
+        The next scan of the camera finds that content as a clip of its own.
         """
         with self._db.transaction():
             self._leave(clip, Happening.REPLACED)
@@ -140,15 +140,15 @@ class Dockings:
         self._db.execute("UPDATE clips SET modified_ns = ? WHERE id = ?", (modified_ns, clip.id))
 
     def _gone(self, clip: Clip) -> None:
-        """Note that a look did not see a clip's file any more."""
+        """Record that a scan no longer found a clip's file."""
         if self._clips.state(clip) is State.WIPING:
-            # Its wipe was cut short between the removal and the record of it.
+            # Its wipe was interrupted between the removal and its record.
             self._clips.change(clip, Happening.WIPED, {"recovered": True})
         else:
             self._leave(clip, Happening.VANISHED)
 
     def _leave(self, clip: Clip, happening: Happening) -> None:
-        """Note that a clip's file is no longer on its camera, by another hand than dockd's."""
+        """Record that a clip's file is no longer on its camera, though dockd didn't remove it."""
         detail = {"path": clip.name, "state": self._clips.state(clip).shown}
         self._clips.change(clip, happening, detail, wiping=0)
 
@@ -170,7 +170,7 @@ class Dockings:
 
 
 def add_camera(db: Database, camera: Camera, now: str) -> None:
-    """Enter a camera that the ledger may know, inside an open transaction."""
+    """Enter a camera unless the ledger knows it, inside an open transaction."""
     db.execute(
         "INSERT INTO cameras (id, profile, serial, first_seen) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (id) DO NOTHING",

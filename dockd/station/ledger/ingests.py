@@ -1,4 +1,4 @@
-"""What reading clips, and the spool, change in the ledger."""
+"""The ledger's changes by ingests, and by the spool's contents."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from dockd.station.model import Camera, Clip, FileStat, raw_path, within_64_bits
 
 @dataclass(frozen=True)
 class SealedFacts:
-    """What one ingest made of a clip."""
+    """The result of one ingest of a clip."""
 
     clip_id: str
     stat: FileStat
@@ -29,7 +29,7 @@ class SealedFacts:
 
 
 class Ingests:
-    """Clips on their way from a camera into the spool."""
+    """Clips that are ingested from a camera into the spool."""
 
     def __init__(
         self, db: Database, journal: Journal, queries: Queries, clips: Clips, clock: Clock
@@ -41,12 +41,12 @@ class Ingests:
         self._clock = clock
 
     def begin(self, clip: Clip, docking: int) -> None:
-        """Note that a clip is being read: found → ingesting."""
+        """Record that a clip is being read: found → ingesting."""
         with self._db.transaction():
             self._clips.change(clip, Happening.READ_BEGUN, {}, docking=docking)
 
     def interrupt(self, clip: Clip, error: str, problem: str) -> None:
-        """Note that reading broke off: ingesting → found; no change where it is over already."""
+        """Record that reading was interrupted: ingesting → found; no change in other states."""
         with self._db.transaction():
             known = self._queries.known_clip(clip.id)
             if known is not None and known.state is State.INGESTING:
@@ -59,7 +59,7 @@ class Ingests:
                 )
 
     def unreadable(self, clip: Clip, error: str, detail: str) -> None:
-        """Note that a clip can't be read: ingesting → unreadable."""
+        """Record that a clip can't be read: ingesting → unreadable."""
         with self._db.transaction():
             self._clips.change(
                 clip,
@@ -70,11 +70,11 @@ class Ingests:
             )
 
     def spooled(self, clip: Clip, facts: SealedFacts, manifest: str) -> None:
-        """Note that a clip's ciphertext is durable, with its manifest: ingesting → spooled.
+        """Record that a clip's ciphertext and manifest are durable: ingesting → spooled.
 
         Args:
             clip: the clip.
-            facts: what the ingest made of it.
+            facts: the result of the ingest.
             manifest: its compact manifest.
         """
         with self._db.transaction():
@@ -101,7 +101,7 @@ class Ingests:
             )
 
     def renewed(self, clip: Clip, token: str) -> None:
-        """Keep a manifest that was signed anew for a clip that is not acknowledged.
+        """Replace the manifest of a clip that is not acknowledged with one signed again.
 
         The receiver may have the old one, so the journal keeps that.
         """
@@ -113,14 +113,14 @@ class Ingests:
             self._clips.change(clip, Happening.RENEWED, detail, manifest=token, upload_url=None)
 
     def take_in(self, manifest: Manifest, token: str) -> Clip:
-        """Enter a clip that the spool holds and that this ledger doesn't know.
+        """Enter a clip that is in the spool but unknown to this ledger.
 
-        It may be the one whose ingest a crash has cut off; else it is on no camera, as far as
-        is known, so that nothing but its delivery can come of it.
+        It may be one whose ingest was interrupted by a crash. Otherwise it counts as being on no
+        camera, so that it can only be delivered.
 
         Args:
             manifest: the clip's manifest.
-            token: the same, as it was signed.
+            token: the same as a signed token.
         """
         camera = Camera(manifest.camera.profile, manifest.camera.serial)
         detail = _sealed_detail(manifest, token) | {"recovered": True}
@@ -176,12 +176,12 @@ class Ingests:
         )
 
     def rejoin(self, clip: Clip, facts: SealedFacts, recipients: Collection[str]) -> Clip | None:
-        """Let a clip that was read again be the one that waits in the spool already.
+        """Merge a clip that was read again into the same clip that is already in the spool.
 
         Args:
             clip: the clip that was read.
-            facts: what the ingest made of it.
-            recipients: who must be able to open what is in the spool.
+            facts: the result of the ingest.
+            recipients: the fingerprints of the recipients that the ciphertext must be for.
 
         Returns:
             The clip in the spool, which is on its camera again; None if there is none.
@@ -209,10 +209,10 @@ class Ingests:
         return None
 
     def spool_lost(self, clip: Clip, error: str, detail: str) -> None:
-        """Note that a clip's ciphertext is gone or damaged: back to found, to be read again.
+        """Record that a clip's ciphertext is missing or damaged: back to found, to be read again.
 
         Raises:
-            TransitionError: its ciphertext is not needed here.
+            TransitionError: the clip's state needs no ciphertext.
         """
         with self._db.transaction():
             self._clips.change(
@@ -229,13 +229,13 @@ class Ingests:
             )
 
     def recover(self, camera: Camera | None = None) -> int:
-        """Take back what a crash cut short, or a ledger that failed meanwhile.
+        """Reset ingests that a crash, or a failure of the ledger, has interrupted.
 
         Args:
-            camera: the one whose clips are not being read now; None where none are.
+            camera: the camera none of whose clips are being read; None: no camera's are.
 
         Returns:
-            How many ingests that were.
+            The number of ingests.
         """
         with self._db.transaction():
             clips = self._queries.select(
@@ -247,7 +247,7 @@ class Ingests:
 
 
 def _sealed_detail(manifest: Manifest, token: str) -> dict[str, Any]:
-    """Return what the journal says of a clip that is in the spool."""
+    """Return the journal entry's detail of a clip that is in the spool."""
     return {
         "clip_id": manifest.clip_id,
         "plaintext_sha256": manifest.plaintext.sha256,
@@ -257,7 +257,7 @@ def _sealed_detail(manifest: Manifest, token: str) -> dict[str, Any]:
 
 
 def _is_path(path: bytes, manifest: Manifest) -> bool:
-    """Say whether a manifest is of a file with this path; that of a very long one is cut."""
+    """Return whether a manifest is of a file with this path; a very long one is cut there."""
     if manifest.file.path_sha256 is not None:
         return hashlib.sha256(path).hexdigest() == manifest.file.path_sha256
     return path == raw_path(manifest.file.path)

@@ -13,22 +13,22 @@ from dockd.station.ledger.database import Database
 
 
 class Anchoring(NamedTuple):
-    """What a manifest says of its station's journal."""
+    """What a manifest states about its station's journal."""
 
     head: JournalHead
-    """Where it stood when the manifest was signed."""
+    """The journal's head when the manifest was signed."""
     previous: JournalHead
-    """Where it stood in the manifest that the same key had signed before."""
+    """The head in the previous manifest that was signed with the same key."""
 
 
 class Journal:
-    """The hash-chained journal, and what manifests say of it."""
+    """The hash-chained journal, and the anchors in manifests."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
         self._signed: dict[str, Anchoring] = {}
-        """What was signed last by each key in this run, entered or not."""
+        """The newest anchoring signed with each key in this run, recorded or not."""
 
     def append(self, event: str, camera: str | None, clip: int | None, **detail: Any) -> None:
         """Append an entry inside an open transaction."""
@@ -60,15 +60,15 @@ class Journal:
         return JournalHead(seq=row["seq"], hash=row["hash"]) if row else journal.GENESIS
 
     def head(self) -> JournalHead:
-        """Return where the journal stands."""
+        """Return the journal's head."""
         with self._db.reading():
             return self._head()
 
     def entries(self, after: int = 0) -> Iterator[journal.Entry]:
-        """Yield the journal's entries behind a sequence number, in order.
+        """Yield the journal's entries after a sequence number, in order.
 
         Raises:
-            JournalBrokenError: what is stored is no entry.
+            JournalBrokenError: a stored entry is invalid.
         """
         return map(
             _entry, self._db.paged("SELECT * FROM journal WHERE seq > ? ORDER BY seq", after)
@@ -77,18 +77,19 @@ class Journal:
     def record(
         self, event: str, camera: str | None = None, clip: int | None = None, **detail: Any
     ) -> int:
-        """Append to the journal what changes no state; returns the entry's number."""
+        """Append an entry that changes no state; return its number."""
         with self._db.transaction():
             self.append(event, camera, clip, **detail)
             return self._head().seq
 
     def anchors(self) -> Iterator[JournalHead]:
-        """Yield the journal heads that this station's manifests carry.
+        """Yield the journal heads in this station's manifests.
 
-        Not those of clips that were taken in out of the spool: an earlier ledger's journal.
+        Clips that were taken in from the spool are left out: theirs name an earlier ledger's
+        journal.
 
         Raises:
-            JournalBrokenError: what is stored is no manifest.
+            JournalBrokenError: a stored manifest is invalid.
         """
         query = (
             "SELECT id, manifest FROM clips WHERE id > ? AND manifest IS NOT NULL"
@@ -106,32 +107,32 @@ class Journal:
                 if skip_others:
                     continue
                 # The ledger keeps only what this station has sealed.
-                raise JournalBrokenError(f"clip {row['id']} has no manifest of dockd's") from error
+                raise JournalBrokenError(f"the manifest of clip {row['id']} is invalid") from error
 
     def holds(self, head: JournalHead) -> bool:
-        """Say whether the journal has an entry, with this content."""
+        """Return whether the journal has an entry with this content."""
         with self._db.reading():
             row = self._db.execute("SELECT hash FROM journal WHERE seq = ?", (head.seq,)).fetchone()
         return head == journal.GENESIS or (row is not None and row["hash"] == head.hash)
 
     def next_anchor(self, kid: str) -> Anchoring:
-        """Return what the next manifest that a key signs says of the journal.
+        """Return the anchoring for the next manifest to be signed with a key.
 
-        Clips are sealed side by side, and each follows the one that was signed before it,
-        whether that has been entered yet or not.
+        Clips are sealed concurrently, and each follows the one that was signed before it, whether
+        that is recorded yet or not.
         """
         with self._db.lock:
             head, last = self.head(), self._last_anchor(kid)
-            # Two that were signed at the same entry follow the same one.
+            # Manifests that were signed at the same head have the same previous one.
             before = last.previous if last.head.seq == head.seq else last.head
             self._signed[kid] = Anchoring(head, before)
             return self._signed[kid]
 
     def last_anchor(self, kid: str) -> JournalHead:
-        """Return the head in the newest manifest that a key has signed, as far as is known.
+        """Return the head in the newest known manifest that was signed with a key.
 
-        That of an empty journal, where it has signed none. The first time, all manifests are
-        read, and others have their turns at the ledger meanwhile.
+        It is that of an empty journal if there is none. The first time, all manifests are read,
+        while other threads can use the ledger.
         """
         return self._last_anchor(kid).head
 
@@ -146,13 +147,13 @@ class Journal:
         else:
             entered = self._found_anchor(kid)
             if not self._db.read_only:
-                # Also where there is none: looking for it takes a while.
+                # Also if there is none, as the search takes a while.
                 with self._db.transaction():
                     self._enter_anchor(kid, entered)
         return max(entered, self._signed.get(kid, entered), key=lambda one: one.head.seq)
 
     def _found_anchor(self, kid: str) -> Anchoring:
-        """Look for it in a ledger that an earlier version of dockd wrote."""
+        """Search for it in a ledger that was written by an earlier version of dockd."""
         query = "SELECT id, manifest FROM clips WHERE id > ? AND manifest IS NOT NULL ORDER BY id"
         manifests = self._manifests(query, skip_others=True)
         signed = (one.journal for one in manifests if one.station.kid == kid)
@@ -160,7 +161,7 @@ class Journal:
         return Anchoring(newest, journal.GENESIS)
 
     def remember_anchor(self, manifest: Manifest) -> None:
-        """Keep what a manifest says of the journal, inside an open transaction."""
+        """Record a manifest's anchoring, inside an open transaction."""
         previous = manifest.previous or journal.GENESIS
         self._enter_anchor(manifest.station.kid, Anchoring(manifest.journal, previous))
 
@@ -175,10 +176,10 @@ class Journal:
         )
 
     def verify(self) -> JournalHead:
-        """Check the whole chain against what the manifests say of it.
+        """Check the whole chain, and against the anchors in manifests.
 
         Raises:
-            JournalBrokenError: entries were edited, removed or put in.
+            JournalBrokenError: entries were edited, removed or inserted.
         """
         return journal.verify(self.entries(), self.anchors())
 

@@ -1,6 +1,6 @@
-"""What the journal says: every kind of entry, its detail, its meaning.
+"""Every kind of journal entry: its detail and its meaning.
 
-``docs/events.md`` lists them below the events of the log.
+``docs/events.md`` lists them below the log events.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """A thing that the journal keeps under a stable name."""
+    """A kind of journal entry, which has a stable name."""
 
     meaning: str
     detail: Mapping[str, str]
@@ -17,7 +17,7 @@ class Kind:
 
 
 _DOCKING = {"docking": "int", "place": "str"}
-_FORMER = " What begins with `former_` was the clip's until then."
+_FORMER = " Members that begin with `former_` are the clip's values until then."
 _STATEMENTS = {"former_manifest": "str?", "former_receipt": "str?", "former_answer": "str?"}
 _LEFT = {"path": "str", "state": "str"}
 
@@ -54,17 +54,17 @@ KINDS: Mapping[str, Kind] = {
     ),
     "clip.returned": Kind("A clip in the spool is on its camera again.", {"docking": "int"}),
     "spool.damaged": Kind(
-        "A clip's ciphertext is gone or damaged; the clip is read again.",
+        "A clip's ciphertext is missing or damaged; the clip is read again.",
         {"error": "str", "ciphertext_sha256": "str", "former_manifest": "str?"},
     ),
-    "clip.uploading": Kind("A clip is on its way to the target.", {}),
+    "clip.uploading": Kind("A clip is being uploaded to the target.", {}),
     "clip.uploaded": Kind("The target has all bytes of a clip.", {}),
     "clip.rejected": Kind("Permanently rejected by the server.", {"detail": "str"}),
     "receipt.refused": Kind("An invalid receipt; it releases no wipe.", {"problem": "str"}),
     "wipe.refused": Kind("A check before a wipe failed.", {"problem": "str"}),
     "clip.taken_up": Kind(
-        "A clip is retried because of an order, given by the number of its entry, or a new docking;"
-        " a receipt that it had is void." + _FORMER,
+        "A clip is retried: by a resync, named by the number of its entry, or in a new docking;"
+        " its receipt, if it had one, is void." + _FORMER,
         {"order": "int?", "docking": "int?", "before": "str"} | _STATEMENTS,
     ),
     "order.resync": Kind(
@@ -80,7 +80,7 @@ KINDS: Mapping[str, Kind] = {
         {"uid": "int", "what": "str"},
     ),
     "clip.acknowledged": Kind(
-        "A verified receipt is kept, and the receiver's answer that it came with.",
+        "A verified receipt is recorded, with the receiver's answer that came with it.",
         {"clip_id": "str", "receipt_sha256": "str", "answer_sha256": "str?"},
     ),
     "clip.confirmed": Kind(
@@ -101,10 +101,10 @@ KINDS: Mapping[str, Kind] = {
     "wipe.begun": Kind("A clip is about to be removed from its camera.", {"policy": "str"}),
     "wipe.undone": Kind("An interrupted wipe has left this clip as it was.", {}),
     "wipe.damaged": Kind(
-        "After a wipe, files that were not to go were gone or changed.", {"paths": "list[str]"}
+        "A wipe has removed or changed other files than its clips.", {"paths": "list[str]"}
     ),
     "clip.wiped": Kind(
-        "A clip was removed and its absence read back; `recovered` where a crash came between.",
+        "A clip was removed and its absence verified; `recovered` if a crash interrupted the wipe.",
         {"clip_id": "str?", "recovered": "bool?"},
     ),
 }

@@ -1,4 +1,4 @@
-"""The station's memory: cameras, clips, receipts and the journal, in one SQLite database.
+"""The station's records: cameras, clips, receipts and the journal, in one SQLite database.
 
 Every change of a clip's state is one transaction that also appends to the journal; all of
 them go through ``clips``. Methods block and may be called from any thread.
@@ -21,7 +21,7 @@ from dockd.station.ledger.wipes import Wipes
 
 
 class Ledger:
-    """The memory of one station, by what is asked of it and what changes it."""
+    """The ledger of one station, composed of its queries and its changes."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class Ledger:
 
         Args:
             path: the file.
-            clock: what entries of the journal are dated by.
-            randomness: where numbers of wipes come from.
-            read_only: leave it as it is; it must be there.
+            clock: dates journal entries.
+            randomness: makes the numbers of wipes.
+            read_only: change nothing; the file must exist.
             database: opens the file: the seam at which tests inject faults.
 
         Raises:

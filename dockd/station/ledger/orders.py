@@ -1,4 +1,4 @@
-"""What operators' orders change in the ledger."""
+"""The ledger's changes by operator commands."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from dockd.station.model import Clip, Pausable, Pause
 
 
 class Orders:
-    """What operators order."""
+    """Operator commands: resyncs and pauses."""
 
     def __init__(self, db: Database, journal: Journal, queries: Queries, clips: Clips) -> None:
         self._db = db
@@ -20,13 +20,13 @@ class Orders:
         self._clips = clips
 
     def read_again(self, clip: Clip, order: int) -> None:
-        """Have a clip read again: unreadable, rejected or acknowledged → found.
+        """Queue a clip to be read again: unreadable, rejected or acknowledged → found.
 
-        A receipt is given up with it: before any wipe there has to be a new one.
+        Its receipt is void: before any wipe there has to be a new one.
 
         Args:
             clip: the clip.
-            order: the number of the order's entry in the journal.
+            order: the number of the command's journal entry.
 
         Raises:
             TransitionError: it is in another state, or its wipe has begun.
@@ -34,11 +34,11 @@ class Orders:
         self._take_up(clip, Happening.READ_AGAIN, order, receipt=None, answer=None)
 
     def send_again(self, clip: Clip, order: int) -> None:
-        """Have a clip uploaded again out of the spool: rejected → spooled; see `read_again`."""
+        """Queue a clip to be uploaded again from the spool: rejected → spooled."""
         self._take_up(clip, Happening.SENT_AGAIN, order, receipt=None, answer=None)
 
     def restart_upload(self, clip: Clip, order: int) -> None:
-        """Forget what a target has of a clip that is on its way; see `read_again`."""
+        """Restart the upload of a clip that waits for its receipt; see `read_again`."""
         self._take_up(clip, Happening.UPLOAD_RESTARTED, order)
 
     def _take_up(self, clip: Clip, happening: Happening, order: int, **columns: None) -> None:
@@ -49,7 +49,7 @@ class Orders:
             self._clips.change(clip, happening, detail, upload_url=None, **columns)
 
     def pause(self, pauses: Sequence[Pause]) -> None:
-        """Keep an order to pause something; it replaces an earlier one."""
+        """Record pauses; each replaces an earlier one of the same kind."""
         with self._db.transaction():
             for pause in pauses:
                 self._db.execute(
@@ -61,14 +61,14 @@ class Orders:
                 self._journal.append("order.pause", None, None, **detail, uid=pause.uid)
 
     def resume(self, whats: Sequence[Pausable], uid: int) -> None:
-        """Keep an order to resume."""
+        """Record that something is resumed."""
         with self._db.transaction():
             for what in whats:
                 self._db.execute("DELETE FROM pauses WHERE what = ?", (what,))
                 self._journal.append("order.resume", None, None, what=what, uid=uid)
 
     def forget_pause(self, pause: Pause) -> None:
-        """Drop an order that has expired; one that has replaced it stays."""
+        """Delete an expired pause, unless it was replaced."""
         with self._db.transaction():
             self._db.execute(
                 "DELETE FROM pauses WHERE what = ? AND since = ?", (pause.what, pause.since)

@@ -1,4 +1,4 @@
-"""What the ledger is asked: nothing here changes it."""
+"""Ledger queries: nothing here changes it."""
 
 import json
 import sqlite3
@@ -44,13 +44,13 @@ def shown_counts(rows: Iterable[tuple[str, int]]) -> dict[StateName, int]:
 
 
 class Queries:
-    """What is known of cameras, clips and orders."""
+    """Queries of cameras, clips and pauses."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     def pauses(self) -> list[Pause]:
-        """Return the orders to hold something."""
+        """Return the pauses."""
         with self._db.reading():
             rows = self._db.execute("SELECT * FROM pauses ORDER BY what").fetchall()
         return [Pause(**dict(row)) for row in rows]
@@ -86,13 +86,12 @@ class Queries:
         )
 
     def to_upload(self, limit: int, *, exclude: Collection[int], receipts: bool) -> list[Clip]:
-        """Return what is to be uploaded next: event-flagged first, then oldest.
+        """Return the clips to upload next: event-flagged first, then oldest.
 
         Args:
             limit: how many clips, at most.
             exclude: numbers of clips that are under way.
-            receipts: whether the target gives receipts; where it doesn't, an upload that is
-                complete has nothing left to ask for.
+            receipts: whether the target gives receipts; if not, complete uploads are left out.
         """
         clips = self.select(
             f"state IN {listed(ON_ITS_WAY)} AND (? OR state != 'uploaded')"
@@ -115,7 +114,7 @@ class Queries:
         return self._count(f"camera = ? AND {_LIVE} AND state IN {listed(UNWIPED)}", camera.id)
 
     def wiping(self, camera: Camera) -> list[Clip]:
-        """Return those whose wipe was begun; without their signed statements."""
+        """Return a camera's clips whose wipe was begun; without their signed statements."""
         return self.select(f"camera = ? AND {_LIVE} AND state = 'wiping'", camera.id, slim=True)
 
     def read_before(self, camera: Camera) -> list[Clip]:
@@ -131,7 +130,7 @@ class Queries:
         return self._count(f"camera = ? AND {_LIVE} AND state IN {listed(STUCK)}", camera.id)
 
     def to_resync(self) -> list[Clip]:
-        """Return the clips that an order can give another try: on a camera or in the spool."""
+        """Return the clips that a resync can retry: on a camera or in the spool."""
         return self.select(
             f"state IN {listed(RESYNCABLE)} AND (present OR state IN {listed(IN_SPOOL)})"
         )
@@ -149,7 +148,7 @@ class Queries:
         return self.select(f"state IN {listed(IN_SPOOL)}")
 
     def is_delivered(self, ciphertext_sha256: str) -> bool:
-        """Say whether a ciphertext is one whose clip has its receipt."""
+        """Return whether a ciphertext's clip has its receipt."""
         return bool(
             self._count(
                 f"ciphertext_sha256 = ? AND receipt IS NOT NULL AND state IN {listed(DELIVERED)}",
@@ -177,12 +176,12 @@ class Queries:
         return int(count)
 
     def select(self, where: str, *arguments: object, slim: bool = False) -> list[Clip]:
-        """Return the clips for which something holds.
+        """Return the clips that meet a condition.
 
         Args:
-            where: the condition.
-            arguments: what its question marks stand for.
-            slim: leave out their signed statements, nearly all that a clip takes of memory.
+            where: the condition in SQL.
+            arguments: the values of its parameters.
+            slim: leave out their signed statements, which take most of a clip's memory.
         """
         with self._db.reading():
             rows = self._db.execute(
@@ -210,7 +209,7 @@ def _clip(row: sqlite3.Row) -> Clip:
             metadata=json.loads(row["metadata"]),
         ),
         state=state,
-        # It is known to be gone without another look.
+        # A wiped clip is known to be gone, without another scan.
         present=bool(row["present"]) and state is not State.WIPED,
         stat=FileStat(**json.loads(row["stat"])) if row["stat"] else None,
         clip_id=row["clip_id"],

@@ -1,4 +1,4 @@
-"""What is reported of the ledger: a read-only connection of its own, for one thread.
+"""Reports from the ledger, on a separate read-only connection for one thread.
 
 The station's own connection and its lock may be busy or hang; this one doesn't wait for them
 (SQLite's WAL lets readers read beside a writer).
@@ -18,22 +18,22 @@ from dockd.station.lifecycle import DELIVERED, IN_SPOOL, PENDING, STUCK, State, 
 from dockd.station.model import Kind, display_path
 
 _AT_HAND = "present AND camera IN (SELECT value FROM json_each(:docked))"
-"""A camera that has left may be emptied elsewhere: what is on it is not waited for."""
+"""Clips on a docked camera: one that was undocked may be emptied at another station."""
 _MOST_STUCK = 1000
 _MOST_NAMED = 100
 _BEGINNING = re.compile(r"[0-9a-f]{6,63}")
-"""As much of a clip id as names a clip."""
+"""A prefix of a clip id that is long enough to name a clip."""
 
 
 @dataclass(frozen=True)
 class ReportedClip:
-    """What is reported of a clip."""
+    """A clip as it is reported."""
 
     id: int
     clip_id: str | None
     camera: str
     path: str
-    """Fit to be shown."""
+    """As text to be shown."""
     kind: Kind
     event: bool
     size: int
@@ -47,7 +47,7 @@ class ReportedClip:
 
 @dataclass(frozen=True)
 class ReportedEntry:
-    """An entry of the journal about a clip."""
+    """A journal entry about a clip."""
 
     seq: int
     at: str
@@ -57,27 +57,27 @@ class ReportedEntry:
 
 @dataclass(frozen=True)
 class CameraFacts:
-    """What the ledger knows of a docked camera."""
+    """The ledger's facts about a docked camera."""
 
     clips: Mapping[StateName, int] = field(default_factory=dict)
-    """Those that are on it, by state."""
+    """The number of clips that are on it, by state."""
     total: int = 0
-    """Bytes that this docking has to bring to the server."""
+    """Bytes that this docking has to deliver."""
     done: int = 0
-    """Of these, bytes of clips that are there."""
+    """Of these, bytes of delivered clips."""
     stuck: int = 0
-    """Of these, bytes of clips that can't be read, or were rejected."""
+    """Of these, bytes of unreadable or rejected clips."""
 
 
 @dataclass(frozen=True)
 class LedgerFacts:
-    """What the ledger knows, at one moment."""
+    """The ledger's facts at one moment."""
 
     clips: Mapping[StateName, int]
     cameras: Mapping[str, CameraFacts]
     stuck: Sequence[ReportedClip]
-    """Unreadable clips that are on a docked camera, every rejected one, and those whose
-    ciphertext was damaged and whose camera has left."""
+    """Unreadable clips on docked cameras, all rejected clips, and clips whose ciphertext was
+    damaged and whose camera is undocked."""
     oldest_unacknowledged: str | None
 
 
@@ -172,14 +172,14 @@ class Reporting:
         return self._clips(" AND ".join(conditions), values, limit)
 
     def knows_camera(self, named: str) -> bool:
-        """Say whether there ever was a camera of this id or serial."""
+        """Return whether the ledger has a camera with this id or serial."""
         where = "id = :named OR serial = :named"
         return bool(self._rows(f"SELECT 1 FROM cameras WHERE {where}", {"named": named}))  # noqa: S608
 
     def named(self, name: str) -> list[ReportedClip]:
-        """Return the clips with a name, the newest first; of one clip id only the newest.
+        """Return the clips with a name, newest first; of those with one clip id, only the newest.
 
-        By number or clip id, else by the beginning of a clip id, else by path or file name.
+        A name is a number or clip id, else a prefix of a clip id, else a path or file name.
         """
         number = int(name) if name.isdecimal() and len(name) < 19 else -1
         values = {"number": number, "name": name, "end": f"/{name}", "length": len(name) + 1}
@@ -194,7 +194,7 @@ class Reporting:
         return []
 
     def statements(self, number: int) -> tuple[str | None, str | None]:
-        """Return the manifest and the receipt of a clip by its number, as far as it has them."""
+        """Return the manifest and the receipt of a clip by its number, each if there is one."""
         query = "SELECT manifest, receipt FROM clips WHERE id = :id"
         for manifest, receipt in self._rows(query, {"id": number}):
             return manifest, receipt
@@ -209,7 +209,7 @@ class Reporting:
         ]
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close the connection; the next query opens another."""
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -232,7 +232,7 @@ class Reporting:
             return self._db.execute(statement, values or {}).fetchall()
         except sqlite3.Error as error:
             raise LedgerError(
-                str(error), hint="check the disk that holds the ledger; dockd tries again"
+                str(error), hint="check the disk that holds the ledger; dockd retries"
             ) from error
 
 

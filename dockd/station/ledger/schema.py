@@ -1,6 +1,6 @@
-"""The ledger's tables, as the list of steps that lead from an empty file to today's form.
+"""The ledger's schema, as migrations from an empty file to the current version.
 
-A step that has been released is never changed; a change is a further step.
+A released migration is never changed; a change is a further migration.
 """
 
 _CAMERAS = """
@@ -82,7 +82,7 @@ _JOURNAL_KEEPS = [
     for name, change, condition in (
         ("update", "UPDATE", ""),
         ("delete", "DELETE", ""),
-        # INSERT OR REPLACE deletes without asking the trigger above.
+        # INSERT OR REPLACE deletes without firing the trigger above.
         ("insert", "INSERT", "WHEN NEW.seq <= (SELECT max(seq) FROM journal)"),
     )
 ]
@@ -102,7 +102,7 @@ _OVERVIEW = [
     "CREATE INDEX clips_by_camera ON clips (camera, docking, state, present, size)",
     "CREATE INDEX journal_by_clip ON journal (clip) WHERE clip IS NOT NULL",
 ]
-"""What the status is counted from, without reading the wide rows."""
+"""The status is counted from these, without reading the wide rows."""
 
 _ANSWERS = [
     "ALTER TABLE clips ADD COLUMN answer TEXT",
@@ -122,7 +122,7 @@ _BY_CIPHERTEXT = """
 CREATE INDEX clips_by_ciphertext ON clips (ciphertext_sha256)
 WHERE ciphertext_sha256 IS NOT NULL
 """
-"""By which a start asks, for each file in the spool, whether it was delivered."""
+"""For the start, which queries for each file in the spool whether it was delivered."""
 
 _STATES = [
     "UPDATE clips SET state = 'uploaded' WHERE state = 'uploading' AND uploaded",
@@ -133,8 +133,8 @@ _STATES = [
     WHERE state IN ('spooled', 'uploaded', 'uploading')
     """,
 ]
-"""What stood beside the state is part of it. The column ``uploaded`` is used no more; to drop it
-would write every clip anew. In ``wiping`` is the number of a wipe, which says nothing by itself.
+"""Makes other columns part of the state. The column ``uploaded`` is unused; dropping it would
+rewrite every row. ``wiping`` is the number of a wipe, which alone means nothing.
 """
 
 MIGRATIONS: list[list[str]] = [
@@ -144,7 +144,7 @@ MIGRATIONS: list[list[str]] = [
     [_BY_CIPHERTEXT],
     _STATES,
 ]
-"""The steps; a ledger's ``user_version`` says how many it has taken."""
+"""The migrations; a ledger's ``user_version`` is the number of those that were applied."""
 
 _COLUMNS = (
     "id, camera, docking, path, size, modified_ns, kind, event, recorded_at, metadata, present,"
@@ -154,9 +154,9 @@ _COLUMNS = (
 
 
 def view_of_clips(version: int) -> str | None:
-    """Return a view that shows today's clips in a ledger that must stay in an earlier form.
+    """Return a view of clips in the current form, for an older ledger opened read-only.
 
-    A temporary view comes before the table of its name. None where none is needed.
+    A temporary view shadows the table of its name. None if the ledger is current.
     """
     if version == len(MIGRATIONS):
         return None

@@ -1,4 +1,4 @@
-"""What uploads change in the ledger."""
+"""The ledger's changes by uploads."""
 
 from dockd.evidence.statements import statement_sha256
 from dockd.station.ledger.clips import Clips
@@ -8,30 +8,30 @@ from dockd.station.model import Clip
 
 
 class Uploads:
-    """Clips on their way to a receipt."""
+    """Clips that are uploaded, until they have a receipt."""
 
     def __init__(self, db: Database, clips: Clips) -> None:
         self._db = db
         self._clips = clips
 
     def begin(self, clip: Clip) -> None:
-        """Note that a clip is on its way: spooled → uploading; no change where it is already."""
+        """Record that a clip is being uploaded: spooled → uploading; no change in other states."""
         with self._db.transaction():
             if self._clips.state(clip) is State.SPOOLED:
                 self._clips.change(clip, Happening.UPLOAD_BEGUN, {})
 
     def remember(self, clip: Clip, url: str | None) -> None:
-        """Keep where a clip's upload goes on after a break."""
+        """Record the URL at which a clip's upload is resumed."""
         with self._db.transaction():
             self._db.execute("UPDATE clips SET upload_url = ? WHERE id = ?", (url, clip.id))
 
     def uploaded(self, clip: Clip) -> None:
-        """Note that the target has all of a clip's bytes."""
+        """Record that the target has all of a clip's bytes."""
         with self._db.transaction():
             self._clips.change(clip, Happening.UPLOADED, {})
 
     def reject(self, clip: Clip, error: str, detail: str) -> None:
-        """Note that the server never will store a clip: uploading → rejected."""
+        """Record that the server has permanently rejected a clip: uploading → rejected."""
         with self._db.transaction():
             self._clips.change(
                 clip,
@@ -42,9 +42,9 @@ class Uploads:
             )
 
     def acknowledge(self, clip: Clip, receipt: str, answer: str) -> None:
-        """Keep a verified receipt and the answer that it came with: uploading → acknowledged.
+        """Record a receipt and the answer that came with it: uploading → acknowledged.
 
-        Verifying them is the caller's part.
+        The caller has verified both.
         """
         with self._db.transaction():
             self._clips.change(

@@ -1,4 +1,4 @@
-"""What wipes, and the receiver's word before them, change in the ledger."""
+"""The ledger's changes by wipes, and by the receiver's answers before them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from dockd.station.model import Camera, Clip
 
 
 class Wipes:
-    """Clips on their way off a camera."""
+    """Clips that are wiped from a camera."""
 
     def __init__(
         self, db: Database, journal: Journal, queries: Queries, clips: Clips, randomness: Randomness
@@ -26,10 +26,10 @@ class Wipes:
         self._randomness = randomness
 
     def confirmed(self, clip: Clip, receipt: str, answer: str) -> bool:
-        """Keep the receiver's newest word on a clip that is acknowledged.
+        """Record the receiver's newest receipt and answer for an acknowledged clip.
 
         Returns:
-            False where the clip is another one by now than was asked for; nothing is kept then.
+            False if the clip has changed since the request; nothing is recorded then.
         """
         with self._db.transaction():
             known = self._queries.clip(clip.id)
@@ -38,7 +38,7 @@ class Wipes:
             self._db.execute(
                 "UPDATE clips SET receipt = ?, answer = ? WHERE id = ?", (receipt, answer, clip.id)
             )
-            # The same word as often as it is asked for would only make the journal longer.
+            # Repeated confirmations of one receipt would only lengthen the journal.
             if known.receipt != receipt or self._journal.last_event(clip.id) != "clip.confirmed":
                 self._journal.append(
                     "clip.confirmed",
@@ -51,10 +51,10 @@ class Wipes:
             return True
 
     def disown(self, clip: Clip) -> bool:
-        """Note that the receiver has lost a clip that is on its camera: acknowledged → found.
+        """Record that the receiver has lost a clip that is on its camera: acknowledged → found.
 
         Returns:
-            False where the clip is another one by now than was asked for; nothing changes then.
+            False if the clip has changed since the request; nothing is recorded then.
         """
         with self._db.transaction():
             known = self._queries.clip(clip.id)
@@ -63,7 +63,7 @@ class Wipes:
             self._clips.change(
                 clip,
                 Happening.DISOWNED,
-                # That it is lost is nobody's signed word, and its receipt proves what was there.
+                # The loss is not stated under a signature; the receipt proves what was stored.
                 {"receipt_sha256": statement_sha256(known.receipt or "")} | former(known),
                 receipt=None,
                 answer=None,
@@ -72,18 +72,18 @@ class Wipes:
             return True
 
     def begin(self, clips: Collection[Clip], policy: str) -> list[Clip]:
-        """Note, before anything is removed, which clips are about to be.
+        """Record, before anything is removed, which clips are about to be.
 
         Returns:
             The clips, each with a number for the names that its wipe gives files.
 
         Raises:
-            TransitionError: one of them is not acknowledged; nothing is noted, nothing may go.
+            TransitionError: one is not acknowledged; nothing is recorded, nothing may be removed.
         """
         begun = []
         with self._db.transaction():
             for clip in clips:
-                # What an earlier try has left still has the number of that one.
+                # A file that an interrupted wipe has left has that wipe's number in its name.
                 number = (
                     self._queries.clip(clip.id).wipe_number or self._randomness.below(1 << 62) + 2
                 )
@@ -92,17 +92,17 @@ class Wipes:
         return begun
 
     def wiped(self, clips: Collection[Clip]) -> None:
-        """Note that clips were removed and their absence read back: wiping → wiped."""
+        """Record that clips were removed and their absence verified: wiping → wiped."""
         with self._db.transaction():
             for clip in clips:
                 self._clips.change(clip, Happening.WIPED, {"clip_id": clip.clip_id})
 
     def damaged(self, camera: Camera, paths: Sequence[str]) -> None:
-        """Note that files which were not to go are gone or changed after a wipe."""
+        """Record that a wipe has removed or changed other files than its clips."""
         with self._db.transaction():
             self._journal.append("wipe.damaged", camera.id, None, paths=list(paths))
 
 
 def _is_still(clip: Clip, known: Clip) -> bool:
-    """Say whether a clip has its receipt, for the very manifest that it was asked for by."""
+    """Return whether a clip still has its receipt, for the manifest in the request."""
     return known.state in UNWIPED and known.manifest == clip.manifest
