@@ -1,4 +1,4 @@
-"""Long-running parts of a station, fenced: a failure of one is reported, and it is restarted."""
+"""Fences around a station's long-running parts: failures are reported, and parts restarted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ from dockd.base.incidents import Incidents, Scope
 
 _FIRST_PAUSE = 1.0
 _PAUSE_CAP = 60.0
-"""Seconds before a part that has ended is started again; they double."""
+"""Seconds before a part that has failed is restarted; they double."""
 _STEADY = 60.0
-"""Seconds without an end after which a part counts as recovered."""
+"""Seconds without a failure after which a part counts as recovered."""
 
 
 class Fence:
@@ -28,12 +28,12 @@ class Fence:
         run: Callable[[], Awaitable[None]],
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run a part, and start it again whenever it fails, until it ends or is cancelled.
+        """Run a part, and restart it whenever it fails, until it ends or is cancelled.
 
         Args:
-            part: what the log calls it.
-            run: begins it from scratch.
-            alive: is called at each failure: a part that fails is reported, and not stalled.
+            part: its name in the log.
+            run: starts it from scratch.
+            alive: called at each failure: a part that fails is reported, but is not hung.
         """
         scope = self._incidents.scope("part", part)
         pause = _FIRST_PAUSE

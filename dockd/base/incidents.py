@@ -1,7 +1,7 @@
-"""Failures that go on: logged when they open, at growing intervals, and when they close.
+"""Lasting failures: logged when they open, at growing intervals, and when they close.
 
-Every incident is owned by a scope (the daemon, a camera, a clip, the target), which closes what
-it owns when it ends. What is open is shown by whoever shows the station.
+Every incident is owned by a scope (the daemon, a camera, a clip, the target), which closes its
+incidents when it ends. Open incidents are shown in the status.
 """
 
 import re
@@ -21,17 +21,17 @@ REPEAT_FIRST = 60.0
 REPEAT_CAP = 3600.0
 """Seconds between two log lines about one cause of one incident, at most."""
 _CAUSES = 8
-"""Causes of one incident that are told apart: messages that never repeat must not flood the log."""
+"""Causes of one incident that are distinguished: ever-new messages must not flood the log."""
 _ANY_OTHER = "any other"
 _NUMBER = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+|[0-9a-f:]+::/[0-9]+)|[0-9]+")
-"""A number, which makes no other cause; in its group, an address or a network, which does."""
+"""A number, which does not distinguish causes; its group is an address or network, which does."""
 
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Incident:
-    """A failure that goes on, as of its last occurrence."""
+    """A lasting failure, as of its last occurrence."""
 
     event: str
     """The name of the log event that reports it."""
@@ -47,7 +47,7 @@ class Incident:
 
 
 class Incidents:
-    """The open incidents of a process, and what is logged of them; safe in any thread."""
+    """The open incidents of a process, and their logging; safe in any thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -55,7 +55,7 @@ class Incidents:
         self._runs: dict[tuple[Path, Failure[Any]], _Run] = {}
 
     def scope(self, *path: str) -> "Scope":
-        """Return the scope of a part; those whose path begins with its path are within it."""
+        """Return the scope at a path; scopes whose paths begin with it are within it."""
         return Scope(self, path)
 
     def shown(self) -> list[Incident]:
@@ -95,7 +95,7 @@ class Incidents:
             return True
 
     def hide(self, owner: Path, failure: Failure[Any]) -> None:
-        """Show an incident no longer, until it occurs again: nothing is affected by it now."""
+        """Hide an incident until it occurs again, as it affects nothing now."""
         with self._lock:
             if run := self._runs.get((owner, failure)):
                 run.incident = None
@@ -108,7 +108,7 @@ class Incidents:
                     del self._runs[path, kind]
 
     def keep(self, owner: Path, names: Collection[str], failure: Failure[Any]) -> None:
-        """Drop one kind of incident of all scopes directly within an owner but some, silently."""
+        """Drop one kind of incident silently, in scopes directly within an owner except some."""
         with self._lock:
             for path, kind in list(self._runs):
                 if kind is failure and path[:-1] == owner and path[-1] not in names:
@@ -117,7 +117,7 @@ class Incidents:
 
 @dataclass(frozen=True)
 class Scope:
-    """Who owns incidents, and closes them when it ends."""
+    """An owner of incidents, which closes them when it ends."""
 
     _incidents: Incidents
     _path: Path
@@ -141,12 +141,12 @@ class Scope:
 
         Args:
             failure: what had failed.
-            ended: what its end is written with; by default, what the failure was.
+            ended: the fields of the end; by default, those of the failure.
         """
         return self._incidents.recovered(self._path, failure, ended)
 
     def hide(self, failure: Failure[Any]) -> None:
-        """Show an incident no longer, until it occurs again: nothing is affected by it now."""
+        """Hide an incident until it occurs again, as it affects nothing now."""
         self._incidents.hide(self._path, failure)
 
     def close(self, failure: Failure[Any] | None = None) -> None:
@@ -154,7 +154,7 @@ class Scope:
         self._incidents.close(self._path, failure)
 
     def keep(self, names: Collection[str], failure: Failure[Any]) -> None:
-        """Drop one kind of incident of all scopes directly within this one but some, silently."""
+        """Drop one kind of incident silently, in scopes directly within this one except some."""
         self._incidents.keep(self._path, names, failure)
 
     @contextmanager
@@ -169,16 +169,16 @@ class Scope:
 
 
 class _Run:
-    """An incident from its first occurrence to its end, whatever its causes."""
+    """An incident from its first occurrence to its end, over all causes."""
 
     def __init__(self, began: float) -> None:
         self.began = began
         self.count = 0
         self.fields: Mapping[str, object] = {}
         self.incident: Incident | None = None
-        """As it is shown."""
+        """The incident as it is shown; None while it is hidden."""
         self._due: dict[str, tuple[float, float]] = {}
-        """By cause, when it is logged next, and the interval after that."""
+        """By cause, the time at which it is logged next, and the interval after that."""
 
     def occurred(
         self, failed: Failed, error: DockdError, clock: Clock, retry_in: float | None
@@ -201,7 +201,7 @@ class _Run:
         )
 
     def is_due(self, error: DockdError, now: float) -> bool:
-        """Say whether it is logged now: a new cause at once, a known one at its intervals."""
+        """Return whether it is logged now: a new cause at once, a known one at its intervals."""
         cause = _NUMBER.sub(lambda one: one[1] or "0", f"{error.event} {error.message}")
         if cause not in self._due and len(self._due) >= _CAUSES:
             cause = _ANY_OTHER
@@ -213,7 +213,7 @@ class _Run:
 
 
 def _sooner(known: datetime | None, next_try: datetime | None, at: datetime) -> datetime | None:
-    """Return the next of several retries that are to come."""
+    """Return the earliest retry that is still to come."""
     if known is None or next_try is None or known <= at:
         return next_try
     return min(known, next_try)

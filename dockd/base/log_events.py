@@ -1,8 +1,8 @@
-"""Typed log events: each is declared once, as a signature, and called to be written.
+"""Typed log events: each is declared once, as a signature, and written by calling it.
 
 A declaration's name is the event's, its first ``_`` a ``.``: ``clip_spooled`` writes
 ``clip.spooled``. mypy checks the fields where an event is written, and ``docs/events.md`` is
-made from the declarations by dockd.cli.events_page.
+generated from the declarations by dockd.cli.events_page.
 """
 
 import inspect
@@ -41,7 +41,7 @@ _ERROR = {"exception": "str?", "error": "str", "detail": "str", "hint": "str"}
 
 @dataclass(frozen=True, eq=False)
 class Declaration:
-    """What every event has: a stable name, a level, a meaning, and fields."""
+    """An event's stable name, level, meaning and fields."""
 
     name: str
     level: Level
@@ -70,7 +70,7 @@ class Event(Declaration, Generic[P]):
 
 
 class ErrorEvent(Declaration, Generic[P]):
-    """An error: what happened, and what a person can do."""
+    """An error: what happened, and what an operator can do."""
 
     def __call__(self, error: DockdError, /, *args: P.args, **fields: P.kwargs) -> None:  # noqa: ARG002
         """Write it, with the error's name, message and hint."""
@@ -81,18 +81,18 @@ class Ending(Declaration, Generic[P]):
     """The end of an incident, written by dockd.base.incidents."""
 
     def __call__(self, *args: P.args, **fields: P.kwargs) -> "Ended":  # noqa: ARG002
-        """Return what is to be written of an end, where the failure didn't know it yet."""
+        """Return the fields of an end that differ from the failure's."""
         return Ended(fields)
 
 
 @dataclass(frozen=True, eq=False)
 class Failure(Declaration, Generic[P]):
-    """A failure that may go on, written by dockd.base.incidents while it does."""
+    """A failure that may last, written by dockd.base.incidents while it does."""
 
     ending: Ending[Any] | None
-    """What its end is logged as; None: it ends silently."""
+    """The event of its end; None: it ends silently."""
     shown: bool
-    """Whether the status shows it while it goes on."""
+    """Whether the status shows it while it lasts."""
 
     def __call__(self, *args: P.args, **fields: P.kwargs) -> "Failed":  # noqa: ARG002
         """Return one occurrence of it."""
@@ -101,19 +101,19 @@ class Failure(Declaration, Generic[P]):
 
 @dataclass(frozen=True)
 class Failed:
-    """A failure that has occurred, and what is to be written of it."""
+    """An occurrence of a failure, and its fields."""
 
     failure: Failure[Any]
     fields: Mapping[str, object]
 
     def write(self, error: DockdError, *, failures: int) -> None:
-        """Write it, with how often it has occurred."""
+        """Write it, with the number of occurrences."""
         self.failure.write({**self.fields, "failures": failures, **explanation(error)})
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What is to be written of an incident's end."""
+    """The fields of an incident's end."""
 
     fields: Mapping[str, object]
 
@@ -130,7 +130,7 @@ def event(meaning: str, *, level: Level = "info") -> Callable[[Callable[P, None]
 def error_event(
     meaning: str, *, level: Level = "error"
 ) -> Callable[[Callable[P, None]], ErrorEvent[P]]:
-    """Declare the event of an error, by what is written beside the error."""
+    """Declare the event of an error, by the fields beside the error's own."""
 
     def declare(signature: Callable[P, None]) -> ErrorEvent[P]:
         fields = _fields(signature, _ERROR)
@@ -140,7 +140,7 @@ def error_event(
 
 
 def ending(meaning: str) -> Callable[[Callable[P, None]], Ending[P]]:
-    """Declare the end of incidents, by those of their fields that are written again."""
+    """Declare the end of incidents, by those of their fields that it repeats."""
 
     def declare(signature: Callable[P, None]) -> Ending[P]:
         fields = _fields(signature, {"failures": "int", "seconds": "float"})
@@ -152,7 +152,7 @@ def ending(meaning: str) -> Callable[[Callable[P, None]], Ending[P]]:
 def failure(
     meaning: str, *, level: Level = "error", ending: Ending[Q] | None = None, shown: bool = True
 ) -> Callable[[Callable[P, None]], Failure[P]]:
-    """Declare a failure that may go on, by what is written beside its error."""
+    """Declare a failure that may last, by the fields beside its error's own."""
 
     def declare(signature: Callable[P, None]) -> Failure[P]:
         fields = _fields(signature, {"failures": "int"} | _ERROR)
@@ -162,7 +162,7 @@ def failure(
 
 
 def explanation(error: DockdError) -> dict[str, object]:
-    """Return the fields of an error; with a traceback where nobody foresaw it."""
+    """Return the fields of an error; with a traceback for an internal error."""
     return {
         "error": error.event,
         "detail": error.message,

@@ -1,8 +1,8 @@
-"""Where the log's lines go: standard error, written by a thread of its own.
+"""Writes the log's lines to standard error, on a separate thread.
 
-Whoever logs never waits and never fails. Lines that can't be written, as their reader is gone
-or has stopped reading or the disk is full, are counted, and the log says how many once it is
-back.
+Logging never blocks and never fails. Lines that can't be written, because their reader is gone
+or has stopped reading or the disk is full, are counted, and the log reports the number once it
+can be written again.
 """
 
 import errno
@@ -18,27 +18,27 @@ from dockd.base.clock import Clock
 from dockd.base.threads import start
 
 ROOM = 1024 * 1024
-"""Bytes of lines that wait for a slow reader; what is logged beyond is lost."""
+"""Bytes of lines that may wait for a slow reader; further lines are lost."""
 _RETRY_SECONDS = 5.0
-"""How often it is tried whether the log is back while nothing is logged."""
+"""Seconds between two tries to write again while nothing is logged."""
 _STUCK = "its reader is too slow, or has stopped reading"
 
 
 @dataclass(frozen=True)
 class Health:
-    """How the log is."""
+    """The state of the log."""
 
     lost: int = 0
     """Lines that were lost since the process began."""
     detail: str | None = None
-    """Why lines can't be written now; None where they can."""
+    """Why lines can't be written now; None if they can."""
     since: datetime | None = None
-    """Since when they can't."""
+    """Since when they can't be written."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Lines that were lost one after another."""
+    """Consecutive lines that were lost."""
 
     lines: int
     detail: str
@@ -46,7 +46,7 @@ class Loss:
 
 
 class LogOutput:
-    """A file descriptor that takes lines without ever making their writer wait."""
+    """A file descriptor that takes lines without ever blocking the caller."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class LogOutput:
         encoding: str = "utf-8",
         room: int = ROOM,
     ) -> None:
-        """Begin to write.
+        """Start the writing thread.
 
         Args:
-            descriptor: what is written to; None where there is nothing, as it was closed.
+            descriptor: where lines are written; None if it was closed.
             tell: logs what was lost.
-            encoding: of the lines.
-            room: bytes that may wait.
+            encoding: the lines' encoding.
+            room: bytes of lines that may wait.
         """
         self._tell = tell
         self._descriptor = descriptor
@@ -74,9 +74,9 @@ class LogOutput:
         self._size = 0
         self._writing = False
         self._overflow = 0
-        """Lines that were logged after those that wait, and are lost."""
+        """Lines that were logged after the waiting ones, and lost."""
         self._owed = 0
-        """Lines that were lost before those that wait, and not told yet."""
+        """Lines that were lost before the waiting ones, and are not reported yet."""
         self._health = Health()
         self._torn = False
         self._closed = False
@@ -104,19 +104,19 @@ class LogOutput:
         """Do nothing: lines are written as soon as they can be."""
 
     def drain(self, seconds: float) -> bool:
-        """Wait until all lines are written or lost, at most so long; returns whether they are."""
+        """Wait for a time until all lines are written or lost; return whether they are."""
         with self._changed:
             return self._changed.wait_for(self._idle, seconds)
 
     def close(self) -> None:
-        """Write no more, once what is being written is; the descriptor stays open."""
+        """Stop writing after the current lines; the descriptor stays open."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     @property
     def health(self) -> Health:
-        """How the log is now."""
+        """The current state of the log."""
         with self._changed:
             return self._health
 
@@ -145,7 +145,7 @@ class LogOutput:
             self._pass(lines, overflow)
 
     def _pass(self, lines: deque[bytes], overflow: int) -> None:
-        """Write what was lost before, the lines, and what was lost after them."""
+        """Report the lines lost before, write the lines, and report those lost after them."""
         try:
             self._settle()
             while lines:
@@ -160,7 +160,7 @@ class LogOutput:
             self._owed += len(lines) + overflow
 
     def _settle(self) -> None:
-        """Say what was lost."""
+        """Report what was lost."""
         if not self._owed:
             return
         health = self.health
@@ -177,7 +177,7 @@ class LogOutput:
     def _put(self, line: bytes) -> None:
         if self._descriptor is None:
             raise OSError(errno.EBADF, "standard error is closed")
-        # What is left of a line that could be written in part only stays by itself.
+        # The written part of an incomplete line is kept on a line of its own.
         rest = memoryview(b"\n" + line if self._torn else line)
         whole = len(rest)
         try:
@@ -191,7 +191,7 @@ class LogOutput:
 
 
 def _wait_for_room(descriptor: int) -> None:
-    """Wait for a reader; whoever has the descriptor as well has set it to O_NONBLOCK."""
+    """Wait for a reader; another process that shares the descriptor has set O_NONBLOCK."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     poll.poll()

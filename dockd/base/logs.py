@@ -1,6 +1,6 @@
 """Structured logs: one JSON object a line, or readable lines on a terminal.
 
-What dockd says is declared as events; this module renders it.
+dockd's events are declared elsewhere; this module renders them.
 """
 
 import logging
@@ -23,12 +23,12 @@ Style = Literal["auto", "json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
 
 _QUIET_SECONDS = 60.0
-"""Seconds in which further complaints of a library from one place are only counted."""
+"""Seconds in which further messages of a library from one place are only counted."""
 _LAST_WORDS_SECONDS = 2.0
-"""How long a process that ends waits for its log to be written."""
+"""Seconds that a process waits at its end for its log to be written."""
 
 _output: LogOutput | None = None
-"""What writes standard error; one for the process, however often logging is set up."""
+"""The process's only writer of standard error, however often logging is set up."""
 
 
 def configure(
@@ -37,9 +37,9 @@ def configure(
     """Set up logging for the process; ``auto`` writes text on a terminal and JSON elsewhere.
 
     Args:
-        level: what is left out.
-        style: how events are written.
-        stream: where to, at once; without one, standard error, by a thread of its own.
+        level: the lowest level that is written.
+        style: the form of events.
+        stream: written to at once; None: standard error, written by a separate thread.
     """
     target = stream if stream is not None else sys.stderr
     on_terminal = target.isatty()
@@ -63,23 +63,23 @@ def configure(
         logger_factory=lambda *_: structlog.WriteLogger(cast("TextIO", written_to)),
         cache_logger_on_first_use=False,
     )
-    # Libraries speak through logging; only what they call a warning is for operations.
+    # Libraries use logging; only their warnings and errors are for operators.
     logging.basicConfig(level=logging.WARNING, handlers=[_Complaints()], force=True)
 
 
 def health() -> Health:
-    """Return whether lines can be written, and how many could not."""
+    """Return whether lines can be written, and how many were lost."""
     return Health() if _output is None else _output.health
 
 
 def last_words() -> None:
-    """Let the log be written before the process ends; a reader that is stuck holds nothing up."""
+    """Wait, for a limited time, until the log is written before the process ends."""
     if _output is not None:
         _output.drain(_LAST_WORDS_SECONDS)
 
 
 class _StandIn:
-    """Whatever was put in standard error's place, at the time that something is written."""
+    """The current replacement of standard error, looked up at each write."""
 
     def write(self, text: str) -> None:
         sys.stderr.write(text)
@@ -89,14 +89,14 @@ class _StandIn:
 
 
 def _standard_error() -> "LogOutput | _StandIn":
-    """Return what writes to standard error; one that was put in its place is written at once."""
+    """Return the writer of standard error; a replaced standard error is written to at once."""
     global _output  # noqa: PLW0603  # as standard error is one for the process
 
     own = sys.__stderr__
     if own is not None and sys.stderr is not own:
         return _StandIn()
     if _output is None:
-        # It is None where standard error was closed when the process began.
+        # ``own`` is None if standard error was closed when the process began.
         _output = (
             LogOutput(None, _tell_loss)
             if own is None
@@ -107,7 +107,7 @@ def _standard_error() -> "LogOutput | _StandIn":
 
 
 def _divert() -> None:
-    """Let what Python itself would write to standard error be an event of the log as well."""
+    """Log what Python itself would write to standard error as events."""
 
     def warned(
         message: Warning | str,
@@ -143,13 +143,13 @@ def _tell_loss(loss: Loss) -> None:
 
 
 class _Complaints(logging.Handler):
-    """Writes what libraries log as events: from one place in one, so often at most."""
+    """Writes libraries' messages as events, at a limited rate for each place in their code."""
 
     def __init__(self) -> None:
         super().__init__()
         self._clock = Clock()
         self._written: dict[tuple[str, int], float] = {}
-        """When each place, a file and its line, was last heard."""
+        """When a message of each place, a file and its line, was last written."""
         self._unwritten = Counter[tuple[str, int]]()
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -52,7 +52,7 @@ class FairSlots:
 
     def __init__(self, slots: int) -> None:
         self._free = slots
-        # One slot stays for other owners, even if all of an owner's slots hang.
+        # One slot is kept for other owners, even if all of an owner's slots hang.
         self._most = slots - 1 if slots > 2 else slots
         self._held: Counter[str] = Counter()
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []

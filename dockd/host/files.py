@@ -193,7 +193,7 @@ def read_from_disk(path: Path) -> Iterator[memoryview]:
 
 
 def read_fd_from_disk(fd: int) -> Iterator[memoryview]:
-    """Yield an open file's bytes as the disk has them, not as the page cache remembers.
+    """Yield an open file's bytes from the disk, not from the page cache.
 
     Reads with ``O_DIRECT``; where the file system does not support it (tmpfs on older
     kernels, some FUSE ones) the cached pages are written back and dropped first. A view
@@ -220,7 +220,7 @@ def read_fd_from_disk(fd: int) -> Iterator[memoryview]:
 
 
 def has_writer(fd: int) -> bool | None:
-    """Say whether any process has this file open for writing; None if Linux can't tell.
+    """Return whether any process has this file open for writing; None if Linux can't tell.
 
     A read lease is granted only while none does (fcntl(2), "Leases"), and only to the file's
     owner. On a network file system the result is meaningless: the server may refuse a lease

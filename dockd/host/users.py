@@ -12,7 +12,7 @@ _NOBODY = 65534
 
 
 def can_be(uid: int) -> bool:
-    """Say whether this process is that user, or can become it."""
+    """Return whether this process is that user, or can become it."""
     return os.geteuid() in {0, uid}
 
 
