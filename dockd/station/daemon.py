@@ -23,7 +23,7 @@ _STOP_SECONDS = 20.0
 _LEAVE_SECONDS = 5.0
 """Seconds that the remaining threads may take to return."""
 _START_AGAIN = 75
-"""The exit code if a reload was cut short: systemd then starts the daemon, which reloads it."""
+"""The exit code if a reload exceeds its time: systemd then starts the daemon, which reloads it."""
 _THREADS = 64
 """Concurrent blocking calls: ingests, disk and ledger, with room to spare."""
 

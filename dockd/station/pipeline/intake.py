@@ -291,7 +291,8 @@ class Intake:
             if isinstance(error, CameraLostError | CameraHangsError):
                 raise
         except BaseException:
-            await to_the_end(self._ledger.ingests.interrupt, clip, "interrupted", "cut short")
+            problem = "the ingest was interrupted"
+            await to_the_end(self._ledger.ingests.interrupt, clip, "interrupted", problem)
             raise
         else:
             seconds = round(self._clock.monotonic() - began, 3)
