@@ -1,1 +1,1 @@
-"""The formats, for both sides and for a stranger: sealing, statements, the journal, proofs."""
+"""The formats of both sides: encryption, signed statements, the journal, verification."""

@@ -1,4 +1,4 @@
-"""What values a configuration may hold: paths, addresses, names, times of day, recipients."""
+"""Types of configuration values: paths, addresses, names, times of day, recipients."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from dockd.evidence.age import parse_recipients
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\A[^\p{Cc}:/]+\z")]
-"""A name that may stand in ids, logs and file names."""
+"""A name that is valid in ids, logs and file names."""
 
 
 def _resolve(value: Path, info: ValidationInfo) -> Path:
@@ -102,10 +102,10 @@ def _recipient(value: str) -> str:
 
 
 def check_recipients(texts: Sequence[str]) -> None:
-    """Make sure that recipients are ones, and may stand in one file.
+    """Check that recipients are valid, and can be combined in one file.
 
     Raises:
-        ValueError: they aren't, or may not.
+        ValueError: they aren't, or can't.
     """
     try:
         parse_recipients(texts)

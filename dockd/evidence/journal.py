@@ -1,9 +1,9 @@
-"""The hash chain over what happened: each entry names the digest of the one before it.
+"""The journal: a hash chain in which each entry contains the digest of the previous one.
 
-An entry's digest is the SHA-256 of its members but ``hash``, as JSON with sorted keys, no
-white space and non-ASCII characters as they are, in UTF-8. The first entry's ``prev`` is
-64 zeros. Edits and deletions break the chain; a shortened chain no longer holds the heads
-that manifests have carried to the receiver.
+An entry's digest is the SHA-256 of its members except ``hash``, as JSON with sorted keys,
+without white space and with unescaped non-ASCII characters, in UTF-8. The first entry's
+``prev`` is 64 zeros. Edits and deletions break the chain; a truncated chain lacks heads that
+manifests have brought to the receiver.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ GENESIS = JournalHead(seq=0, hash="0" * 64)
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that happened."""
+    """One event."""
 
     seq: int
     at: str
@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def head(self) -> JournalHead:
-        """The chain's head once this entry is its last."""
+        """The chain's head when this entry is the last one."""
         return JournalHead(seq=self.seq, hash=self.hash)
 
 
@@ -48,7 +48,7 @@ _ENTRY = TypeAdapter(Entry)
 
 
 def canonical(members: Mapping[str, Any]) -> str:
-    """Return JSON in the one form that is hashed."""
+    """Return JSON in the canonical form that is hashed."""
     return json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -79,8 +79,8 @@ def parse(line: str) -> Entry:
     """Read an entry from a line that ``as_json`` wrote, with or without the line's end.
 
     Raises:
-        JournalBrokenError: it is no entry, or not written as ``as_json`` does, so that two
-            readers might see different things in it.
+        JournalBrokenError: it is no entry, or not in the form of ``as_json``, so that two
+            readers might interpret it differently.
     """
     text = line.removesuffix("\n")
     try:
@@ -97,11 +97,11 @@ def verify(entries: Iterable[Entry], anchors: Iterable[JournalHead] = ()) -> Jou
 
     Args:
         entries: all entries in order.
-        anchors: heads that the chain must hold, out of manifests.
+        anchors: heads from manifests that the chain must contain.
 
     Raises:
-        JournalBrokenError: an entry was edited, removed or put in, or the chain is shorter
-            than an anchor says.
+        JournalBrokenError: an entry was edited, removed or inserted, or the chain ends before
+            an anchor.
     """
     named = _named(anchors)
     head = GENESIS
@@ -127,7 +127,7 @@ def verify(entries: Iterable[Entry], anchors: Iterable[JournalHead] = ()) -> Jou
 
 
 def _named(anchors: Iterable[JournalHead]) -> dict[int, bytes]:
-    """Return what manifests name, by its number; as bytes, since there are very many of them."""
+    """Return the digests in manifests, by entry number; as bytes, since there are very many."""
     named: dict[int, bytes] = {}
     for anchor in anchors:
         digest = bytes.fromhex(anchor.hash)

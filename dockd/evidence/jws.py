@@ -1,9 +1,9 @@
-"""Signed statements at the level of bytes: compact JWS, read so that two readers agree.
+"""Compact JWS, parsed so strictly that any two readers agree.
 
 JSON Web Signatures in compact form (RFC 7515) with ``EdDSA`` over Ed25519 (RFC 8037). What
-the specifications leave to a reader is refused here: members that stand twice, numbers that
-JSON doesn't know or that not every reader holds exactly, base64url in another form than the
-one that an encoder makes (RFC 7515, section 2: without padding).
+the specifications leave to a reader is refused here: duplicate members, numbers that are
+invalid in JSON or not exact in every reader, and base64url that is not canonical (RFC 7515,
+section 2: without padding).
 """
 
 import base64
@@ -21,14 +21,14 @@ from dockd.base.errors import StatementError
 from dockd.evidence.keys import SigningKey, VerifyKey
 
 MAX_STATEMENT = 64 * 1024
-"""Characters of the longest statement that is looked at."""
+"""Maximum characters of a statement."""
 _MAX_NUMBER = 2**53
-"""Integers beyond this are not exact everywhere (RFC 8259, section 6)."""
+"""Larger integers are not exact in every reader (RFC 8259, section 6)."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A compact JWS taken apart; nobody has checked its signature yet."""
+    """A parsed compact JWS; its signature is not verified."""
 
     header: Mapping[str, Any]
     payload: bytes
@@ -38,7 +38,7 @@ class Statement:
 
     @property
     def kid(self) -> str:
-        """The name of the key that is said to have signed it."""
+        """The name of the key that allegedly signed it."""
         return str(self.header.get("kid", ""))
 
 
@@ -49,7 +49,7 @@ def sign(payload: str, typ: str, key: SigningKey) -> str:
 
 
 def read(token: str, refused: type[StatementError]) -> Statement:
-    """Take a compact JWS apart.
+    """Parse a compact JWS.
 
     Raises:
         StatementError: it isn't one, of the given class.
@@ -69,10 +69,10 @@ def read(token: str, refused: type[StatementError]) -> Statement:
 
 
 def verify(token: str, keys: Mapping[str, VerifyKey], refused: type[StatementError]) -> Statement:
-    """Take a compact JWS apart and check its signature by one of ``keys``, by kid.
+    """Parse a compact JWS and verify its signature by one of ``keys``, by kid.
 
     Raises:
-        StatementError: it can't be relied on, of the given class; ``reason`` says why.
+        StatementError: it is invalid, of the given class; ``reason`` says why.
     """
     statement = read(token, refused)
     if statement.header.get("alg") != "EdDSA":
@@ -90,7 +90,7 @@ def verify(token: str, keys: Mapping[str, VerifyKey], refused: type[StatementErr
 
 
 def load_json(data: bytes) -> dict[str, Any]:
-    """Read a JSON object in which two readers see the same (I-JSON, RFC 7493).
+    """Read a JSON object that all readers interpret alike (I-JSON, RFC 7493).
 
     Raises:
         ValueError: it isn't one.
@@ -138,8 +138,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_text(value: object) -> None:
     if isinstance(value, str):
-        value.encode("utf-8")  # half of a surrogate pair is no text
-    elif isinstance(value, list):  # whose objects have been here
+        value.encode("utf-8")  # half of a surrogate pair is invalid
+    elif isinstance(value, list):  # whose objects were checked before
         for item in value:
             _check_text(item)
 

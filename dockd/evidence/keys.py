@@ -1,12 +1,12 @@
 """Ed25519 signing keys: files, fingerprints, and the rules for secret files.
 
 Private keys are PKCS #8 PEM with mode 0600, public keys SubjectPublicKeyInfo PEM
-(RFC 8410), so that ``openssl`` reads both. A key is named by its JWK thumbprint
-(RFC 7638, with the members of RFC 8037), the ``kid`` of the statements it signs.
+(RFC 8410), as ``openssl`` reads them. A key's name is its JWK thumbprint (RFC 7638, with the
+members of RFC 8037), the ``kid`` of the statements it signs.
 
-A line before the PEM says whose key it is, as ``dockd keygen`` writes it; RFC 7468 lets
-others pass it by. A station's key is never taken for a receiver's: whoever holds it could
-sign receipts. Where the line is missing, as of a key of ``openssl``, a person has to know.
+A line before the PEM, written by ``dockd keygen``, states the key's role; other software
+ignores it (RFC 7468). A station's key is never accepted as a receiver's: its owner could sign
+receipts. Without the line, as in a key of ``openssl``, the operator is responsible.
 """
 
 import base64
@@ -40,12 +40,12 @@ _ROLE = re.compile(rb"^dockd (station|receiver) (?:public|private) key$", re.MUL
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
 Role = Literal["station", "receiver"]
-"""Whose statements a key is for."""
+"""Whose statements a key signs."""
 
 
 @dataclass(frozen=True)
 class VerifyKey:
-    """A public key that statements are checked with."""
+    """A public key that verifies statements."""
 
     public: Ed25519PublicKey
     kid: str
@@ -61,11 +61,11 @@ class VerifyKey:
 
         Args:
             pem: the file's content.
-            name: says in errors where it came from.
-            role: whose key it has to be; a file that says nothing of that is taken.
+            name: its source, for errors.
+            role: whose key it must be; a file without a role is accepted.
 
         Raises:
-            KeyFileError: it is not an Ed25519 public key, or somebody else's.
+            KeyFileError: it is not an Ed25519 public key, or has another role.
         """
         pem = _plain(pem)
         _check_role(pem, name, role)
@@ -82,19 +82,19 @@ class VerifyKey:
         """Read a public key file, as ``parse`` does.
 
         Raises:
-            KeyFileError: it is missing, unreadable, not an Ed25519 public key, or somebody else's.
+            KeyFileError: it is missing, unreadable, not an Ed25519 public key, or has another role.
         """
         return cls.parse(read_key_file(path), str(path), role)
 
     def pem(self, role: Role | None = None) -> bytes:
-        """Return the key as SubjectPublicKeyInfo PEM, below a line that says whose it is."""
+        """Return the key as SubjectPublicKeyInfo PEM, after a line that states its role."""
         pem = self.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         return f"dockd {role} public key\n".encode() + pem if role else pem
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A private key that statements are signed with."""
+    """A private key that signs statements."""
 
     private: Ed25519PrivateKey = field(repr=False)
     verify_key: VerifyKey
@@ -106,16 +106,16 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> Self:
-        """Draw a new key."""
+        """Generate a new key."""
         return cls._of(Ed25519PrivateKey.generate())
 
     @classmethod
     def load(cls, path: Path, role: Role | None = None) -> Self:
-        """Read a private key file; ``role`` says whose it has to be, if the file says so.
+        """Read a private key file; ``role`` is the role it must have, if the file states one.
 
         Raises:
-            KeyFileError: it is missing, open to others, not an Ed25519 private key, or somebody
-                else's.
+            KeyFileError: it is missing, readable by others, not an Ed25519 private key, or has
+                another role.
         """
         pem = _plain(read_secret_file(path))
         _check_role(pem, str(path), role)
@@ -134,17 +134,17 @@ class SigningKey:
         return cls(private, VerifyKey.of(private.public_key()))
 
     def pem(self, role: Role | None = None) -> bytes:
-        """Return the key as unencrypted PKCS #8 PEM, below a line that says whose it is."""
+        """Return the key as unencrypted PKCS #8 PEM, after a line that states its role."""
         pem = self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return f"dockd {role} private key\n".encode() + pem if role else pem
 
 
 def receiver_keys(paths: Sequence[Path], own: SigningKey) -> list[VerifyKey]:
-    """Read the keys whose receipts count at a station.
+    """Read the keys whose receipts a station accepts.
 
     Raises:
-        KeyFileError: one can't be used, or is the station's own, with which it could release
-            what nobody has stored.
+        KeyFileError: one is invalid, or is the station's own, with which it could wipe clips
+            that no receiver has stored.
     """
     keys = [VerifyKey.load(path, "receiver") for path in paths]
     for path, key in zip(paths, keys, strict=True):
@@ -166,16 +166,16 @@ def _check_role(pem: bytes, name: str, role: Role | None) -> None:
 
 
 def _plain(data: bytes) -> bytes:
-    """Return the content of a PEM file as it is meant, whatever an editor has done to it."""
+    """Return the normalised content of a PEM file, without an editor's changes."""
     try:
         lines = texts.decode(data).split("\n")
     except ValueError:
-        return data  # perhaps a comment in another encoding, which nobody has to read
+        return data  # perhaps a comment in another encoding, which is irrelevant
     return "\n".join(line.strip() for line in lines).encode()
 
 
 def _instead(pem: bytes) -> str:
-    """Return what a file has instead of the key that it should have."""
+    """Return a hint about what a file contains instead of the key."""
     try:
         texts.decode(pem)
     except ValueError as error:
@@ -188,10 +188,10 @@ def _instead(pem: bytes) -> str:
 
 @contextlib.contextmanager
 def pem_path(path: Path, *, secret: bool = False) -> Iterator[Path]:
-    """Yield a path of a PEM file that OpenSSL can read, whatever an editor has done to it.
+    """Yield a path of a PEM file's normalised content, which OpenSSL can read.
 
     Raises:
-        KeyFileError: it can't be read, is no text, or others may read a secret.
+        KeyFileError: it can't be read, is no text, or a secret is readable by others.
     """
     data = read_secret_file(path) if secret else read_key_file(path)
     plain = _plain(data)
@@ -207,10 +207,10 @@ def pem_path(path: Path, *, secret: bool = False) -> Iterator[Path]:
 
 
 def read_token(path: Path) -> str:
-    """Read a bearer token (RFC 6750, section 2.1), without what people write around it.
+    """Read a bearer token (RFC 6750, section 2.1), without quotes and an Authorization prefix.
 
     Raises:
-        KeyFileError: it can't be read, others may read it, or it holds no token.
+        KeyFileError: it can't be read, is readable by others, or contains no token.
     """
     try:
         text = texts.decode(read_secret_file(path)).strip()
@@ -263,13 +263,13 @@ def read_key_text(path: Path) -> str:
 
 
 def read_secret_file(path: Path) -> bytes:
-    """Read a secret that nobody but its owner may read.
+    """Read a secret that only its owner may read.
 
-    systemd guards ``$CREDENTIALS_DIRECTORY`` with an access list that the mode bits
-    don't show, so files there are taken as they are.
+    systemd protects ``$CREDENTIALS_DIRECTORY`` with an access list that the mode bits don't
+    show, so the modes of files there are not checked.
 
     Raises:
-        KeyFileError: it can't be read, or group or others may read it.
+        KeyFileError: it can't be read, or is readable by group or others.
     """
     data = read_key_file(path)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -289,7 +289,7 @@ def write_secret_file(path: Path, data: bytes, files: Files = _FILES) -> None:
 
 
 def write_public_file(path: Path, data: bytes, files: Files = _FILES) -> None:
-    """Write a new file for everybody to read, durably; an existing one is never replaced.
+    """Write a new world-readable file, durably; an existing one is never replaced.
 
     Raises:
         KeyFileError: it exists already, or can't be written.

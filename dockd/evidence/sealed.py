@@ -1,6 +1,6 @@
-"""What a ciphertext shows without being opened: that it is an age file, and its sizes.
+"""Checks of a ciphertext without decryption: that it is an age file of the right size.
 
-No identity is needed to find a manifest wrong in these.
+They need no identity.
 """
 
 import os
@@ -12,13 +12,13 @@ from dockd.evidence.age.header import MAX_HEADER, VERSION_LINE, read_header
 from dockd.evidence.statements import Manifest
 
 BEGINNING = len(VERSION_LINE)
-"""Length of what every age file begins with."""
+"""Length of the first line of every age file."""
 _SHORTEST_STANZA = len(b"-> t\n\n")
 _MAC_LINE = len("--- ") + 43 + 1
 
 
 def implausible(manifest: Manifest) -> str:
-    """Return why no age file of the manifest's plaintext has its ciphertext's size, or ""."""
+    """Return why the manifest's ciphertext size does not fit its plaintext size, or ""."""
     header = manifest.ciphertext.size - ciphertext_size(manifest.plaintext.size, 0)
     least = BEGINNING + _SHORTEST_STANZA * len(manifest.recipients) + _MAC_LINE
     if least <= header <= MAX_HEADER:
@@ -30,15 +30,15 @@ def implausible(manifest: Manifest) -> str:
 
 
 def begins_as_age(beginning: bytes) -> bool:
-    """Say whether the first bytes, as far as they go, are those of an age file."""
+    """Return whether the first bytes, as many as given, are those of an age file."""
     return VERSION_LINE.startswith(beginning[:BEGINNING])
 
 
 def check_header(file: BinaryIO, manifest: Manifest) -> None:
-    """Check that a ciphertext has an age header, and that the rest has the plaintext's size.
+    """Check that a ciphertext has an age header, and a payload of the plaintext's size.
 
     Raises:
-        UploadDamagedError: it has not.
+        UploadDamagedError: it hasn't.
         OSError: it could not be read.
     """
     try:

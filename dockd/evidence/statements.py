@@ -18,7 +18,7 @@ from dockd.evidence import jws
 from dockd.evidence.keys import SigningKey, VerifyKey
 
 MOST_CLOCK_DIFFERENCE = timedelta(hours=26)
-"""By how much the clocks of station and receiver may differ: any two time zones, mistaken."""
+"""The tolerated clock difference of station and receiver: any two wrong time zones."""
 
 
 def _moment(text: str) -> str:
@@ -40,7 +40,7 @@ Moment = Annotated[
     AfterValidator(_moment),
 ]
 NONCE_PATTERN = r"[A-Za-z0-9_-]{22,86}"
-"""At least 128 bits of chance in base64url."""
+"""At least 128 random bits in base64url."""
 Nonce = Annotated[str, Field(pattern=rf"\A{NONCE_PATTERN}\z")]
 Version = Annotated[int, AfterValidator(_one)]
 
@@ -50,14 +50,14 @@ class _Part(BaseModel):
 
 
 class Content(_Part):
-    """Some bytes: their SHA-256 and their length."""
+    """The SHA-256 and the length of some bytes."""
 
     sha256: Digest
     size: Annotated[int, Field(ge=0)]
 
     @classmethod
     def of(cls, blocks: Iterable[bytes | memoryview]) -> Self:
-        """Digest and count some bytes, block by block."""
+        """Hash and count bytes, block by block."""
         digest, size = hashlib.sha256(), 0
         for block in blocks:
             digest.update(block)
@@ -66,7 +66,7 @@ class Content(_Part):
 
 
 class Signer(_Part):
-    """Who signed: a name, and the thumbprint of the key."""
+    """A signer: a name, and the thumbprint of the key."""
 
     id: Name
     kid: Name
@@ -85,13 +85,13 @@ class CameraIdentity(_Part):
 
 
 class FileFacts(_Part):
-    """The file on the camera as it was when it was read."""
+    """The file on the camera when it was read."""
 
     path: str
     """Relative to the camera's root; bytes that aren't UTF-8 as ``\\xNN``. A very long one is
-    cut: its beginning, an ellipsis and its end."""
+    abbreviated: its beginning, an ellipsis and its end."""
     path_sha256: Digest | None = None
-    """Of the whole path's bytes, where ``path`` is cut."""
+    """Of the whole path's bytes, if ``path`` is abbreviated."""
     kind: Literal["video", "sidecar"]
     modified_at: Moment
     metadata: dict[str, str] = {}
@@ -99,19 +99,19 @@ class FileFacts(_Part):
 
 
 class JournalHead(_Part):
-    """Where the station's journal stood: the anchor of its hash chain."""
+    """A head of the station's journal: an anchor of its hash chain."""
 
     seq: Annotated[int, Field(ge=0)]
     hash: Digest
 
 
 class ClockFacts(_Part):
-    """How far the times in a manifest can be relied on."""
+    """How reliable the times in a manifest are."""
 
     synchronised: bool | None = None
-    """Whether a time server kept the station's clock right; None where that can't be told."""
+    """Whether the station's clock was synchronised with a time server; None: unknown."""
     camera_ahead_seconds: Annotated[float, Field(ge=0)] = 0.0
-    """By how much the camera's newest file time lay in the station's future."""
+    """By how much the camera's newest file time was in the station's future."""
 
 
 class LeftAlone(_Part):
@@ -122,7 +122,7 @@ class LeftAlone(_Part):
 
 
 class Manifest(_Part):
-    """What a station says about one clip."""
+    """A station's statement about one clip."""
 
     typ: Literal["dockd.manifest"] = "dockd.manifest"
     v: Version = 1
@@ -133,7 +133,7 @@ class Manifest(_Part):
     place: str = ""
     """Where the camera was docked: a bay, a USB port, a folder."""
     device: dict[str, str] = {}
-    """What the station knew of the device, such as its USB ids and its file systems."""
+    """Facts about the device, such as its USB ids and its file systems."""
     file: FileFacts
     plaintext: Content
     ciphertext: Content
@@ -141,16 +141,16 @@ class Manifest(_Part):
     """SHA-256 of each recipient's canonical ``age1…`` string."""
     sealed_at: Moment
     clock: ClockFacts = ClockFacts()
-    """The clocks, when it was sealed."""
+    """The clocks when it was sealed."""
     left_alone: LeftAlone | None = None
-    """What nobody has read, when the clip was found; None where that isn't told."""
+    """Unmatched files when the clip was found; None: unknown."""
     journal: JournalHead
     previous: JournalHead | None = None
-    """The anchor in the manifest that this key signed before; None: the first, or not known."""
+    """The anchor in the previous manifest of this key; None: the first one, or unknown."""
 
 
 class Receipt(_Part):
-    """A receiver's word that it has re-read, and durably holds, a clip's ciphertext."""
+    """A receiver's statement that it has read back and durably stored a clip's ciphertext."""
 
     typ: Literal["dockd.receipt"] = "dockd.receipt"
     v: Version = 1
@@ -167,12 +167,12 @@ class Receipt(_Part):
 
 
 class Answer(_Part):
-    """A receiver's word, to one question, that what a receipt says holds now."""
+    """A receiver's statement, in response to one request, that a receipt is valid now."""
 
     typ: Literal["dockd.answer"] = "dockd.answer"
     v: Version = 1
     nonce: Nonce
-    """What the question carried, so that no older answer does for it."""
+    """The request's nonce, so that no older answer is accepted."""
     clip_id: Digest
     manifest_sha256: Digest
     receipt_sha256: Digest
@@ -183,14 +183,14 @@ class Answer(_Part):
 
 
 class Anchor(_Part):
-    """A receiver's word, to one question, where it knows a station's journal to stand."""
+    """A receiver's statement, in response to one request, of a station's latest journal head."""
 
     typ: Literal["dockd.anchor"] = "dockd.anchor"
     v: Version = 1
     nonce: Nonce
     station: Signer
     journal: JournalHead | None
-    """The newest anchor in the manifests of this key; None: it has none."""
+    """The latest anchor in the manifests of this key; None: there is none."""
     receiver: Signer
     answered_at: Moment
 
@@ -199,7 +199,7 @@ _StatementT = TypeVar("_StatementT", Manifest, Receipt, Answer, Anchor)
 
 
 def derive_clip_id(camera_id: str, plaintext_sha256: str) -> str:
-    r"""Return the name that one content has on one camera, wherever it is docked.
+    r"""Return the id of a content on a camera, wherever it is docked.
 
     The same as ``printf 'dockd clip v1\n%s\n%s\n' CAMERA SHA256 | sha256sum``.
     """
@@ -214,15 +214,15 @@ def sign(statement: Manifest | Receipt | Answer | Anchor, key: SigningKey) -> st
 
 
 def statement_sha256(token: str) -> str:
-    """Return the digest by which one compact statement names another."""
+    """Return the digest by which statements refer to a compact statement."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def verify_manifest(token: str, keys: Mapping[str, VerifyKey]) -> Manifest:
-    """Check a manifest's form, its signature by one of ``keys`` (by kid) and its clip id.
+    """Verify a manifest's form, its signature by one of ``keys`` (by kid) and its clip id.
 
     Raises:
-        ManifestRefusedError: it can't be relied on; ``reason`` says why.
+        ManifestRefusedError: it is invalid; ``reason`` says why.
     """
     manifest, kid = _verify(token, keys, Manifest, ManifestRefusedError)
     if manifest.station.kid != kid:
@@ -233,10 +233,10 @@ def verify_manifest(token: str, keys: Mapping[str, VerifyKey]) -> Manifest:
 
 
 def verify_receipt(token: str, keys: Iterable[VerifyKey], manifest_token: str) -> Receipt:
-    """Check that a receipt is for the very ciphertext of a manifest that this station signed.
+    """Verify that a receipt is for exactly the ciphertext of a manifest of this station.
 
-    One for another station's upload of the same clip releases nothing: a receiver can't open
-    what it holds, so that upload may be anything.
+    A receipt for another station's upload of the same clip is refused: a receiver can't
+    decrypt that upload, so it may contain anything.
 
     Args:
         token: the receipt, as the receiver sent it.
@@ -244,7 +244,7 @@ def verify_receipt(token: str, keys: Iterable[VerifyKey], manifest_token: str) -
         manifest_token: the station's own manifest of the clip.
 
     Raises:
-        ReceiptRefusedError: it releases nothing; ``reason`` says why.
+        ReceiptRefusedError: it is invalid; ``reason`` says why.
     """
     receipt = _of_receiver(token, keys, Receipt)
     manifest = read_unverified_manifest(manifest_token)
@@ -278,16 +278,16 @@ def verify_receipt(token: str, keys: Iterable[VerifyKey], manifest_token: str) -
 def verify_answer(
     token: str, keys: Iterable[VerifyKey], *, nonce: str, receipt_token: str
 ) -> Answer:
-    """Check that a receiver stands by a receipt in answer to a question of one's own.
+    """Verify a receiver's answer that a receipt is valid now.
 
     Args:
         token: the answer, as the receiver sent it.
         keys: the pinned receiver keys.
-        nonce: what the question carried.
-        receipt_token: the receipt, which has been verified.
+        nonce: the request's nonce.
+        receipt_token: the verified receipt.
 
     Raises:
-        ReceiptRefusedError: it answers something else; ``reason`` says why.
+        ReceiptRefusedError: it answers another request; ``reason`` says why.
     """
     answer = _of_receiver(token, keys, Answer)
     if answer.nonce != nonce:
@@ -298,10 +298,10 @@ def verify_answer(
 
 
 def verify_anchor(token: str, keys: Iterable[VerifyKey], *, nonce: str, kid: str) -> Anchor:
-    """Check a receiver's word about the journal behind a station's key.
+    """Verify a receiver's statement about the journal of a station's key.
 
     Raises:
-        ReceiptRefusedError: it answers something else; ``reason`` says why.
+        ReceiptRefusedError: it answers another request; ``reason`` says why.
     """
     anchor = _of_receiver(token, keys, Anchor)
     if anchor.nonce != nonce:
@@ -312,12 +312,12 @@ def verify_anchor(token: str, keys: Iterable[VerifyKey], *, nonce: str, kid: str
 
 
 def is_sealed_later(manifest: Manifest, moment: datetime) -> bool:
-    """Say whether a manifest was sealed after a moment, whatever zones the clocks are set to."""
+    """Return whether a manifest was sealed after a moment, even with wrong time zones."""
     return _time(manifest.sealed_at) - moment > MOST_CLOCK_DIFFERENCE
 
 
 def read_unverified_manifest(token: str) -> Manifest:
-    """Read a manifest without its signature: for one's own, out of one's own ledger.
+    """Read a manifest without verification: for own ones, from the own ledger.
 
     Raises:
         ManifestRefusedError: it is not a manifest.
@@ -327,7 +327,7 @@ def read_unverified_manifest(token: str) -> Manifest:
 
 
 def read_unverified_receipt(token: str) -> Receipt:
-    """Read a receipt without its signature: for one's own, out of one's own store.
+    """Read a receipt without verification: for own ones, from the own store.
 
     Raises:
         ReceiptRefusedError: it is not a receipt.
@@ -372,7 +372,7 @@ def _parse(
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "payload"
         raise refused(f"{place}: {first['msg'].lower()}", reason="content") from error
-    # The defaults are for those who make one; who reads one has to be told.
+    # The defaults are for writers; a statement that is read must state them.
     if not {"typ", "v"} <= parsed.model_fields_set:
         raise refused("it does not state its type and version", reason="content")
     return parsed

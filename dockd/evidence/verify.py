@@ -1,4 +1,4 @@
-"""Proves offline that a clip, its manifest, its receipt and the journal belong together."""
+"""Verifies offline that a clip, its manifest, its receipt and the journal belong together."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Verification:
-    """One thing that was checked."""
+    """The result of one check."""
 
     what: str
     holds: bool
     detail: str
     checked: bool = True
-    """False where something that matters was not looked at; that is no failure."""
+    """False if something relevant was not checked; that is no failure."""
 
 
 @dataclass(frozen=True)
 class Exhibits:
-    """The files that were handed in, and whose words count; what is missing is not checked."""
+    """The given files and trusted keys; missing files are not checked."""
 
     manifest: Path
     station_keys: Sequence[VerifyKey]
@@ -45,13 +45,13 @@ class Exhibits:
     identities: Sequence[Identity] = ()
     journal: Path | None = None
     anchors: Sequence[Path] = ()
-    """Further manifests of the key, whose journal heads the journal has to hold."""
+    """Further manifests of the key, whose heads the journal must contain."""
 
 
 def prove(exhibits: Exhibits) -> Iterator[Verification]:
-    """Check the exhibits one after the other; one that can't be read is a finding as well.
+    """Check the exhibits one after the other; an unreadable one is a failure as well.
 
-    A finding that the others build on and that doesn't hold ends the proof.
+    A failure that later checks depend on ends the verification.
     """
     station_keys = {key.kid: key for key in exhibits.station_keys}
     try:
@@ -63,7 +63,7 @@ def prove(exhibits: Exhibits) -> Iterator[Verification]:
     yield Verification(
         "manifest", holds=True, detail=f"clip {manifest.clip_id}, signed by {manifest.station.id}"
     )
-    telling = _Telling(clip_spooled=token)
+    entries = _ClipEntries(clip_spooled=token)
     stored = manifest.ciphertext
     if exhibits.receipt is not None:
         try:
@@ -77,7 +77,7 @@ def prove(exhibits: Exhibits) -> Iterator[Verification]:
             f" at {receipt.stored_at}"
         )
         yield Verification("receipt", holds=True, detail=detail)
-        telling.expect_acknowledged(receipt_token)
+        entries.expect_acknowledged(receipt_token)
         stored = receipt.ciphertext
     if exhibits.clip is not None:
         yield _ciphertext(exhibits.clip, stored)
@@ -97,11 +97,11 @@ def prove(exhibits: Exhibits) -> Iterator[Verification]:
         detail = f"{anchor.station.id} signed entry {anchor.journal.seq} at {anchor.sealed_at}"
         yield Verification("anchor", holds=True, detail=detail)
     if exhibits.journal is not None:
-        yield _journal(exhibits.journal, heads, telling)
+        yield _journal(exhibits.journal, heads, entries)
 
 
 def _heads(manifest: Manifest) -> list[JournalHead]:
-    """Return where the journal has stood, as a manifest has it."""
+    """Return the journal heads in a manifest."""
     previous = [] if manifest.previous is None else [manifest.previous]
     return [*previous, manifest.journal]
 
@@ -129,25 +129,25 @@ def _plaintext(clip: Path, identities: Sequence[Identity], manifest: Manifest) -
     return _compare("plaintext", content, manifest.plaintext)
 
 
-class _Telling:
-    """What a journal tells of one clip from its ``clip.spooled`` on.
+class _ClipEntries:
+    """A journal's entries about one clip from its ``clip.spooled`` on.
 
-    What it tells before that, the clip's own manifest anchors.
+    Earlier ones are anchored by the clip's own manifest.
     """
 
     def __init__(self, *, clip_spooled: str) -> None:
         self.missing = {"clip.spooled": ("manifest_sha256", statement_sha256(clip_spooled))}
-        """What it still has to tell: events, and the digest that each has to name."""
+        """The required events that were not found yet, and the digest that each must contain."""
         self.last = 0
         """The number of the clip's last entry."""
         self._clip: int | None = None
 
     def expect_acknowledged(self, receipt: str) -> None:
-        """Have it tell of a receipt as well."""
+        """Require an entry about a receipt as well."""
         self.missing["clip.acknowledged"] = ("receipt_sha256", statement_sha256(receipt))
 
-    def heard(self, entries: Iterable[journal.Entry]) -> Iterator[journal.Entry]:
-        """Pass entries on, and note those of the clip."""
+    def followed(self, entries: Iterable[journal.Entry]) -> Iterator[journal.Entry]:
+        """Yield all entries, and record those of the clip."""
         for entry in entries:
             member, digest = self.missing.get(entry.event, ("", ""))
             named = bool(member) and entry.detail.get(member) == digest
@@ -160,21 +160,21 @@ class _Telling:
             yield entry
 
 
-def _journal(path: Path, heads: Sequence[JournalHead], telling: _Telling) -> Verification:
-    """Check the chain, that the anchors are in it, and that it tells of the clip."""
+def _journal(path: Path, heads: Sequence[JournalHead], entries: _ClipEntries) -> Verification:
+    """Check the chain, that it contains the anchors, and the clip's entries."""
     try:
         with path.open(encoding="utf-8", newline="\n") as lines:
-            end = journal.verify(telling.heard(map(journal.parse, lines)), heads)
+            end = journal.verify(entries.followed(map(journal.parse, lines)), heads)
     except (OSError, JournalBrokenError, UnicodeDecodeError) as error:
         return _failed("journal", path, error)
-    if telling.missing:
-        missing = " and no ".join(telling.missing)
+    if entries.missing:
+        missing = " and no ".join(entries.missing)
         return Verification("journal", holds=False, detail=f"it has no {missing} for this clip")
     witnessed = max(head.seq for head in heads)
     detail = (
         f"intact up to entry {end.seq}, anchored by signed manifests up to entry {witnessed};"
-        f" the last entry about this clip is {telling.last},"
-        f" {'within' if telling.last <= witnessed else 'beyond'} that"
+        f" the last entry about this clip is {entries.last},"
+        f" {'within' if entries.last <= witnessed else 'beyond'} that"
     )
     return Verification("journal", holds=True, detail=detail)
 

@@ -1,8 +1,8 @@
-"""The age v1 file format: sealing to recipients, opening with identities.
+"""The age v1 file format: encryption to recipients, decryption with identities.
 
 Follows the C2SP specification (https://c2sp.org/age) for the native X25519 and
-mlkem768x25519 recipient types; passphrases, tags and plugins are left to ``age``.
-Armored files can be opened, and are never written.
+mlkem768x25519 recipient types; passphrases, tags and plugins are not supported.
+Armored files are read, and never written.
 """
 
 from dockd.evidence.age.decrypt import decrypt_file

@@ -20,14 +20,14 @@ _MAX_LINE = 128
 
 
 def is_armor(first_line: bytes) -> bool:
-    """Say whether a file that starts with this line is armored, well or badly."""
+    """Return whether a file with this first line is armored, even if malformed."""
     return first_line.startswith(b"-----") or (first_line != b"" and not first_line.strip())
 
 
 def dearmor(first_line: bytes, source: IO[bytes]) -> io.BufferedReader:
-    """Return the binary file in an armored one, of which the first line was read already.
+    """Return the binary content of an armored file whose first line was read already.
 
-    Reading from it raises an ``AgeError`` where the armor is malformed.
+    Reading from it raises an ``AgeError`` if the armor is malformed.
     """
     return io.BufferedReader(_ArmorReader(_decoded_lines(first_line, source)))
 

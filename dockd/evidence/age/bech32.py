@@ -1,4 +1,4 @@
-"""Bech32 as BIP 173 defines it, without its length limit, as age uses it for keys."""
+"""Bech32 (BIP 173) without its length limit, as age uses it for keys."""
 
 from collections.abc import Iterable
 
@@ -34,9 +34,9 @@ def decode(text: str) -> tuple[str, bytes]:
     if not separator or not hrp or len(encoded) < _CHECKSUM_LENGTH:
         raise ValueError("it is truncated")
     if not all("!" <= character <= "~" for character in hrp):
-        raise ValueError("its prefix has a character that Bech32 doesn't have")
+        raise ValueError("its prefix has an invalid character")
     if not _VALUES.keys() >= set(encoded):
-        raise ValueError("it has a character that Bech32 doesn't have")
+        raise ValueError("it has an invalid character")
     values = [_VALUES[character] for character in encoded]
     if _polymod([*_expand(hrp), *values]) != 1:
         raise ValueError("its checksum doesn't match: it is mistyped or truncated")
@@ -60,7 +60,7 @@ def _expand(hrp: str) -> list[int]:
 
 
 def _split(number: int, count: int) -> list[int]:
-    """Return a number as so many groups of five bits, the highest first."""
+    """Return a number as ``count`` groups of five bits, the highest first."""
     return [number >> 5 * place & 31 for place in reversed(range(count))]
 
 

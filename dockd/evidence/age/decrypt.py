@@ -1,4 +1,4 @@
-"""Decryption of whole files that lets nothing half-done or unauthenticated out."""
+"""Decryption of whole files, without partial or unauthenticated output."""
 
 import os
 import shutil
@@ -22,12 +22,11 @@ def decrypt_file(
     *,
     files: Files = _FILES,
 ) -> None:
-    """Open an age file, binary or armored, all of it or nothing.
+    """Decrypt an age file, binary or armored, completely or not at all.
 
-    A path appears, durable and with mode 0600, only once it is whole. A stream can't be
-    taken back, so the file is authenticated to its end before the first byte is written
-    to one; ciphertext that can be read only once, from a pipe, is kept in a temporary
-    file for that.
+    A path is created, durably and with mode 0600, only once it is complete. Before the first
+    byte is written to a stream, the file is authenticated to its end; ciphertext from a pipe
+    is copied to a temporary file for that.
 
     Raises:
         UsageError: the output exists already.
@@ -66,7 +65,7 @@ def _decrypt_to_path(
 
 
 def _publish(files: Files, part: Path, output: Path) -> None:
-    # A rename would replace a file that has come up meanwhile; this takes the name first.
+    # A rename would replace a file created meanwhile; this claims the name first.
     try:
         output.touch(mode=0o600, exist_ok=False)
     except FileExistsError:

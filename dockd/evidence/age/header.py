@@ -1,7 +1,7 @@
 """The textual header of an age file: stanzas and their MAC.
 
-Follows "Header" of https://c2sp.org/age to the letter of its ABNF: what it doesn't
-allow is an error, so that a header has exactly one form.
+Follows the ABNF in "Header" of https://c2sp.org/age strictly, so that a header has exactly
+one form.
 """
 
 import base64
@@ -15,17 +15,17 @@ from dockd.base.errors import AgeHeaderError, AgeHmacError
 from dockd.evidence.age.kdf import derive_key
 
 MAX_HEADER = 1 << 20
-"""Bytes of header that are read before a file is refused: room for 600 hybrid recipients."""
+"""Maximum bytes of a header: enough for 600 hybrid recipients."""
 
 VERSION_LINE = b"age-encryption.org/v1\n"
-"""The line that every age v1 file begins with."""
+"""The first line of every age v1 file."""
 _COLUMNS = 64
 _MAC_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Stanza:
-    """One wrapping of the file key: its arguments, the type first, and its body."""
+    """One wrapped file key: its arguments, the type first, and its body."""
 
     args: tuple[str, ...]
     body: bytes
@@ -33,7 +33,7 @@ class Stanza:
     def serialize(self) -> bytes:
         """Return the stanza's lines."""
         body = encode_base64(self.body)
-        # The last line is shorter than the others, and empty where they fill up.
+        # The last line is shorter than the others, and empty if they contain all.
         starts = range(0, len(body) + 1, _COLUMNS)
         lines = ["-> " + " ".join(self.args), *(body[at : at + _COLUMNS] for at in starts)]
         return "".join(f"{line}\n" for line in lines).encode("ascii")
@@ -41,7 +41,7 @@ class Stanza:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header as it was read."""
+    """A parsed header."""
 
     stanzas: tuple[Stanza, ...]
     authenticated: bytes
@@ -49,10 +49,10 @@ class Header:
     mac: bytes
 
     def verify(self, file_key: bytes) -> None:
-        """Check the MAC with the file key that a stanza gave.
+        """Verify the MAC with the file key from a stanza.
 
         Raises:
-            AgeHmacError: the header isn't the one that the sender made.
+            AgeHmacError: the header was modified.
         """
         if not hmac.compare_digest(_mac(file_key, self.authenticated), self.mac):
             raise AgeHmacError(hint="fetch the file again from where it is stored")
@@ -66,7 +66,7 @@ def serialize_header(stanzas: Sequence[Stanza], file_key: bytes) -> bytes:
 
 
 def read_header(version_line: bytes, source: IO[bytes]) -> Header:
-    """Read a header and leave the source at the first byte of the payload.
+    """Read a header, up to the first byte of the payload.
 
     Args:
         version_line: the first line, read already, with its line feed.
@@ -102,7 +102,7 @@ def encode_base64(data: bytes) -> str:
 
 
 def decode_base64(text: bytes, what: str) -> bytes:
-    """Return the bytes of unpadded, canonical base64; ``what`` names it in the error.
+    """Return the bytes of unpadded, canonical base64; ``what`` is its name in errors.
 
     Raises:
         AgeHeaderError: it is anything else (RFC 4648, section 3.5).
@@ -117,7 +117,7 @@ def decode_base64(text: bytes, what: str) -> bytes:
 
 
 class _Lines:
-    """The header's lines, and all bytes of them so far."""
+    """The header's lines, and all bytes read so far."""
 
     def __init__(self, first: bytes, source: IO[bytes]) -> None:
         self._source = source

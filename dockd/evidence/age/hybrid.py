@@ -51,14 +51,14 @@ class HybridRecipient(Recipient):
         )
 
     def wrap(self, file_key: bytes) -> Stanza:
-        """Return an mlkem768x25519 stanza with an encapsulation of its own."""
+        """Return an mlkem768x25519 stanza with a new encapsulation."""
         sealed = _SUITE.encrypt(file_key, self._public, info=_INFO)
         enc, body = sealed[:_ENC_SIZE], sealed[_ENC_SIZE:]
         return Stanza((_TYPE, encode_base64(enc)), body)
 
 
 class HybridIdentity(Identity):
-    """An ``AGE-SECRET-KEY-PQ-1…`` secret key: the seed that both keys come from."""
+    """An ``AGE-SECRET-KEY-PQ-1…`` secret key: the seed of both keys."""
 
     hrp = "AGE-SECRET-KEY-PQ-"
     stanza_type = _TYPE
@@ -80,7 +80,7 @@ class HybridIdentity(Identity):
         )
 
     def _open(self, share: bytes, body: bytes) -> bytes | None:
-        # HPKE reports a low-order share and a stanza for somebody else alike, age doesn't.
+        # HPKE does not distinguish a low-order share from a stanza for another identity, age does.
         agree(self._x25519, share[-POINT_SIZE:])
         try:
             return _SUITE.decrypt(share + body, self._private, info=_INFO)

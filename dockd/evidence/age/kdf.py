@@ -1,4 +1,4 @@
-"""The one key derivation of age: HKDF-SHA-256 (RFC 5869) to 32 bytes."""
+"""The key derivation of age: HKDF-SHA-256 (RFC 5869) to 32 bytes."""
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF

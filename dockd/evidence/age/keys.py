@@ -1,4 +1,4 @@
-"""What every age key is: a recipient that wraps file keys, an identity that unwraps them."""
+"""Base classes of age keys: recipients wrap file keys, identities unwrap them."""
 
 import hashlib
 import secrets
@@ -17,7 +17,7 @@ _BODY_SIZE = FILE_KEY_SIZE + 16  # the AEAD's tag
 
 
 class Recipient(ABC):
-    """A public key that files are sealed to; ``str()`` is its Bech32 form."""
+    """A public key that files are encrypted to; ``str()`` is its Bech32 form."""
 
     hrp: ClassVar[str]
     post_quantum: ClassVar[bool]
@@ -44,11 +44,11 @@ class Recipient(ABC):
 
     @abstractmethod
     def wrap(self, file_key: bytes) -> Stanza:
-        """Return a stanza from which only this recipient's identity gets the file key."""
+        """Return a stanza from which only this recipient's identity can unwrap the file key."""
 
 
 class Identity(ABC):
-    """A secret key that opens files; only ``str()`` ever shows it.
+    """A secret key that decrypts files; only ``str()`` reveals it.
 
     Raises:
         ValueError: the secret is not 32 bytes.
@@ -65,7 +65,7 @@ class Identity(ABC):
 
     @classmethod
     def generate(cls) -> Self:
-        """Return a new identity from the system's random numbers."""
+        """Generate a new identity."""
         return cls(secrets.token_bytes(_SECRET_SIZE))
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class Identity(ABC):
         """The public key that belongs to it."""
 
     def unwrap(self, stanzas: Iterable[Stanza]) -> bytes | None:
-        """Return the file key, or None where no stanza is for this identity.
+        """Return the file key, or None if no stanza is for this identity.
 
         Raises:
             AgeHeaderError: a stanza of this identity's type is malformed.
@@ -100,7 +100,7 @@ class Identity(ABC):
             raise AgeHeaderError(
                 f"a {self.stanza_type} share has {len(share)} bytes and not {self.share_size}"
             )
-        # Checked before decryption, so that one body can't hold keys for many identities.
+        # Checked before decryption, so that one body can't contain keys for many identities.
         if len(stanza.body) != _BODY_SIZE:
             raise AgeHeaderError(
                 f"a {self.stanza_type} body has {len(stanza.body)} bytes and not {_BODY_SIZE}"

@@ -1,4 +1,4 @@
-"""Recipients and identities as people write them, and which may be used together."""
+"""Parsing of recipients and identities, and which may be combined."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -18,14 +18,14 @@ _IDENTITY_HINT = "give a file of lines that start with AGE-SECRET-KEY-1 or AGE-S
 
 
 def parse_recipient(text: str) -> Recipient:
-    """Return the recipient that a Bech32 string stands for.
+    """Return the recipient of a Bech32 string.
 
     Raises:
-        AgeKeyError: it is none, or of a type that dockd doesn't seal to.
+        AgeKeyError: it is none, or of an unsupported type.
     """
     if text.upper().startswith("AGE-SECRET-KEY-"):
         raise AgeKeyError(
-            "this is a secret identity, and a recipient is wanted",
+            "this is a secret identity, but a recipient is required",
             hint="replace it by its recipient, and the key too if others may have read it here",
         )
     try:
@@ -38,7 +38,7 @@ def parse_recipients(texts: Sequence[str]) -> list[Recipient]:
     """Return the recipients of one file, in their order.
 
     Raises:
-        AgeKeyError: one of them is no recipient, there is none, or they don't go together.
+        AgeKeyError: one of them is no recipient, there is none, or they can't be combined.
     """
     recipients = [parse_recipient(text) for text in texts]
     check_together(recipients)
@@ -68,7 +68,7 @@ def parse_identities(text: str) -> list[Identity]:
 
 
 def check_together(recipients: Sequence[Recipient]) -> None:
-    """Check that one file may be sealed to all of these recipients.
+    """Check that one file may be encrypted to all of these recipients.
 
     Raises:
         AgeKeyError: there is none, or only some of them are post-quantum.

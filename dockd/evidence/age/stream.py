@@ -20,7 +20,7 @@ from dockd.evidence.age.recipients import check_together
 CHUNK = 65536
 """Bytes of plaintext in every chunk but the last."""
 TAG = 16
-"""Bytes that sealing adds to a chunk."""
+"""Bytes that encryption adds to a chunk."""
 
 _NONCE_SIZE = 16
 _MAX_FIRST_LINE = 128
@@ -40,10 +40,10 @@ def ciphertext_size(plaintext_size: int, header_size: int) -> int:
 
 
 class Sealer:
-    """Seals one plaintext, once, under a file key of its own.
+    """Encrypts one plaintext, once, with a new file key.
 
     Raises:
-        AgeKeyError: there is no recipient, or they don't go together.
+        AgeKeyError: there is no recipient, or they can't be combined.
     """
 
     def __init__(self, recipients: Sequence[Recipient]) -> None:
@@ -52,7 +52,7 @@ class Sealer:
         nonce = secrets.token_bytes(_NONCE_SIZE)
         stanzas = [recipient.wrap(file_key) for recipient in recipients]
         self.prologue = serialize_header(stanzas, file_key) + nonce
-        """The header and the payload's nonce, which the chunks follow."""
+        """The header and the payload's nonce, which precede the chunks."""
         self._aead = _payload_cipher(file_key, nonce)
         self._counter = 0
         self._finished = False
@@ -60,17 +60,17 @@ class Sealer:
     def seal_into(
         self, plaintext: memoryview | bytearray, out: memoryview | bytearray, *, final: bool
     ) -> int:
-        """Seal the next chunks into ``out`` and return the bytes written there.
+        """Encrypt the next chunks into ``out`` and return the number of bytes written.
 
         Args:
             plaintext: a multiple of ``CHUNK`` bytes; with ``final`` the rest of any
-                length, which is empty only where the whole plaintext is.
-            out: room for the plaintext and ``TAG`` bytes a chunk; must not overlap it.
+                length, which is empty only if the whole plaintext is.
+            out: space for the plaintext and ``TAG`` bytes per chunk; must not overlap it.
             final: this is the end of the plaintext.
 
         Raises:
-            ValueError: a length is not as above; nothing was sealed.
-            RuntimeError: the end was sealed already.
+            ValueError: a length is invalid; nothing was encrypted.
+            RuntimeError: the final chunk was encrypted already.
         """
         source, target = memoryview(plaintext), memoryview(out)
         size = len(source)
@@ -97,15 +97,15 @@ class Sealer:
 
 
 def open_stream(source: IO[bytes], identities: Sequence[Identity]) -> Iterator[bytes]:
-    """Open an age file, binary or armored, and return its chunks of plaintext.
+    """Decrypt an age file, binary or armored, and return its chunks of plaintext.
 
-    The header is read and checked at once. Every chunk is authentic, but only the end
-    of the iteration says that the plaintext is whole.
+    The header is read and verified immediately. Every chunk is authentic, but the plaintext is
+    complete only when the iteration ends.
 
     Raises:
         AgeHeaderError: the header is malformed.
         AgeNoMatchError: no identity matches.
-        AgeHmacError: the header was altered.
+        AgeHmacError: the header was modified.
         AgePayloadError: while iterating: the payload is damaged, truncated or extended.
         AgeError: the armor is malformed, perhaps while iterating.
     """
@@ -153,7 +153,7 @@ def _open_chunks(source: IO[bytes], aead: ChaCha20Poly1305) -> Iterator[bytes]:
 
 
 def _open_chunk(aead: ChaCha20Poly1305, counter: int, chunk: bytes) -> tuple[bool, bytes]:
-    """Return whether a chunk is the final one, which only its tag can tell, and its plaintext."""
+    """Return whether a chunk is the final one, according to its tag, and its plaintext."""
     flags = (_MORE, _FINAL) if len(chunk) == CHUNK + TAG else (_FINAL,)
     for flag in flags:
         try:
@@ -178,7 +178,7 @@ def _chunk_count(plaintext_size: int) -> int:
 
 
 def _read_full(source: IO[bytes], size: int) -> bytes:
-    """Return so many bytes, fewer only at the end; one read of a pipe may give fewer."""
+    """Read ``size`` bytes, fewer only at the end; one read of a pipe may return fewer."""
     data = source.read(size)
     while len(data) < size and (more := source.read(size - len(data))):
         data += more

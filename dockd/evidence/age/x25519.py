@@ -31,7 +31,7 @@ class X25519Recipient(Recipient):
         self._public = load_point(key)
 
     def wrap(self, file_key: bytes) -> Stanza:
-        """Return an X25519 stanza with an ephemeral share of its own."""
+        """Return an X25519 stanza with a new ephemeral share."""
         ephemeral = X25519PrivateKey.generate()
         share = ephemeral.public_key().public_bytes_raw()
         key = _wrap_key(ephemeral.exchange(self._public), share, self._key)
@@ -65,11 +65,11 @@ class X25519Identity(Identity):
 
 
 def load_point(key: bytes) -> X25519PublicKey:
-    """Return a public key that any exchange can be made with.
+    """Return a usable public key.
 
     Raises:
-        ValueError: it has another length, or low order, so that every exchange with it
-            gives zeros.
+        ValueError: it has a wrong length, or low order, so that every exchange with it
+            returns zeros.
     """
     if len(key) != POINT_SIZE:
         raise ValueError(f"its X25519 key has {len(key)} bytes and not {POINT_SIZE}")
