@@ -1,4 +1,4 @@
-"""The pages' files and their texts, held in memory: they are there when the disk is not."""
+"""The pages' files and texts, kept in memory: they are available when the disk is not."""
 
 import json
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _MEDIA_TYPES = {
     "svg": "image/svg+xml",
 }
 _HEADERS = {
-    # Asked for again each time, so that page and daemon are of one version.
+    # Revalidated each time, so that page and daemon have the same version.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
@@ -28,10 +28,10 @@ _FALLBACK = "en"
 
 
 class Assets:
-    """The files of a folder; ``texts.<language>.json`` are its catalogues, the English one first.
+    """The files of a folder; ``texts.<language>.json`` are its catalogues, English the fallback.
 
     Args:
-        folder: where they are; it is read now and never again.
+        folder: their folder; it is read only once.
     """
 
     def __init__(self, folder: Traversable) -> None:
@@ -58,10 +58,10 @@ class Assets:
         return Response(self._files[name], media_type=media_type, headers=_HEADERS)
 
     def texts(self, languages: Iterable[str]) -> Response:
-        """Return the catalogue of the first language that there is, gaps filled with English.
+        """Return the catalogue of the first available language, with English for missing texts.
 
         Args:
-            languages: BCP 47 tags, the most wanted first; ``de-CH`` is served by ``de``.
+            languages: BCP 47 tags, the preferred first; ``de-CH`` falls back to ``de``.
         """
         language = next(filter(self._catalogues.get, _lookups(languages)), _FALLBACK)
         texts = self._catalogues[_FALLBACK] | self._catalogues[language]
@@ -69,7 +69,7 @@ class Assets:
 
 
 def _lookups(languages: Iterable[str]) -> Iterable[str]:
-    """Yield what to look for: each tag, shortened from its end (RFC 4647, section 3.4)."""
+    """Yield each tag, then progressively truncated (RFC 4647, section 3.4)."""
     for language in languages:
         tag = language.strip().lower()
         while tag:

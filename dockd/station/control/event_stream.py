@@ -2,7 +2,7 @@
 
 Source: HTML Living Standard (WHATWG), section 9.2 "Server-sent events", 9.2.5 "Parsing an
 event stream" and 9.2.6 "Interpreting an event stream". Reconnection, ``id`` and ``retry``
-are left to whoever reads.
+are left to the caller.
 """
 
 import re
@@ -22,9 +22,9 @@ class Message:
 
 
 def parse(chunks: Iterable[bytes]) -> Iterator[Message]:
-    """Yield the events of a stream, each as soon as its blank line is there.
+    """Yield the events of a stream, each as soon as its blank line is received.
 
-    An event that the end of the stream cuts off is none.
+    An incomplete event at the end of the stream is discarded.
     """
     event, data = "", list[str]()
     for line in _lines(chunks):
@@ -33,7 +33,7 @@ def parse(chunks: Iterable[bytes]) -> Iterator[Message]:
                 yield Message(event or "message", "\n".join(data))
             event, data = "", []
             continue
-        # A line that begins with a colon is a comment: a field without a name.
+        # A line that starts with a colon is a comment: a field without a name.
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "event":
@@ -43,7 +43,7 @@ def parse(chunks: Iterable[bytes]) -> Iterator[Message]:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    # Not str.splitlines: JSON may hold U+2028 and U+0085, which end no line here.
+    # Not str.splitlines: JSON may contain U+2028 and U+0085, which are no line ends here.
     rest, after_cr, at_start = b"", False, True
     for chunk in chunks:
         new = chunk[1:] if after_cr and chunk.startswith(b"\n") else chunk

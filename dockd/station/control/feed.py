@@ -1,4 +1,4 @@
-"""Keeps the station's status up to date, and gives it to clients."""
+"""Keeps the station's status up to date, and publishes it to clients."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -99,7 +99,7 @@ class StatusFeed:
                 await self._look(parts, reader)
             self._ended = self._begun
             self._status = None
-            self._tell()
+            self._publish()
             pause = _WATCHED if self._watchers else _UNWATCHED
             await parts.clock.wait(
                 self._wanted, max(pause, _SHARE * (parts.clock.monotonic() - began))
@@ -108,9 +108,9 @@ class StatusFeed:
     def stop(self) -> None:
         """End all streams."""
         self._stopping = True
-        self._tell()
+        self._publish()
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         self._refreshed.set()
         self._refreshed = asyncio.Event()
 

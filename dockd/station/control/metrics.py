@@ -1,7 +1,7 @@
-"""What Prometheus scrapes: counters that the core feeds, gauges read from a Status.
+"""Prometheus metrics: counters that the pipeline increments, gauges from a Status.
 
 Names and units follow https://prometheus.io/docs/practices/naming/. Labels have few values,
-and none names a camera or a clip. docs/operate.md lists what there is.
+and none names a camera or a clip. docs/operate.md lists all of them.
 """
 
 from collections import Counter as Tally
@@ -21,18 +21,18 @@ from dockd.station.lifecycle import STATE_NAMES
 from dockd.station.model import Standing
 
 _SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
-"""A sidecar takes a moment, a long video over a slow link takes hours."""
+"""Buckets: from a sidecar, in under a second, to a long video over a slow link, in hours."""
 _PAUSABLE = ("uploads", "wipes")
 _STANDINGS = {Stage.DONE: Standing.SAFE} | dict.fromkeys(
     (Stage.STUCK, Stage.FAILING, Stage.REFUSED), Standing.STUCK
 )
 
-# In the text format they are gauges beside each counter, and nobody reads them.
+# In the text format they are unused gauges beside each counter.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks it
 
 
 class Metrics:
-    """What happens, counted by whoever does it; safe to call from any thread."""
+    """The counters; thread-safe."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -71,7 +71,7 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
-        # A series that is there from the start has a rate from its first increase on.
+        # A series that exists from the start has a rate from its first increase on.
         for stage in ("ingest", "upload"):
             self._bytes.labels(stage)
             self._seconds.labels(stage)
@@ -79,11 +79,11 @@ class Metrics:
             self._retries.labels(cause)
 
     def ingested(self, size: int, seconds: float) -> None:
-        """Count a clip of so many bytes that was read and spooled."""
+        """Count a clip of ``size`` bytes that was read and spooled."""
         self._passed("ingest", size, seconds)
 
     def uploaded(self, size: int, seconds: float) -> None:
-        """Count a clip whose upload is complete, and the bytes that its last attempt sent."""
+        """Count a clip whose upload is complete, and the bytes of its last attempt."""
         self._passed("upload", size, seconds)
 
     def _passed(self, stage: str, size: int, seconds: float) -> None:
@@ -99,20 +99,20 @@ class Metrics:
         self._wiped.inc(clips)
 
     def retried(self, cause: str) -> None:
-        """Count a failure that is tried again; ``cause`` is the error's event name."""
+        """Count a failure that is retried; ``cause`` is the error's event name."""
         self._retries.labels(cause).inc()
 
     def receipt_refused(self, reason: str) -> None:
-        """Count a receipt that released nothing; ``reason`` is the error's."""
+        """Count a refused receipt; ``reason`` is the error's."""
         self._refused.labels(reason).inc()
 
 
 def routes(metrics: Metrics, current: Callable[[], Status]) -> list[Route]:
-    """Return the route of ``/metrics``, in the format that the client asks for.
+    """Return the route of ``/metrics``, in the format that the client requests.
 
     Args:
         metrics: the counters.
-        current: returns the station's state as it is now; called at each scrape.
+        current: returns the station's current status; called at each scrape.
     """
     page = _Page(metrics, current)
 

@@ -1,4 +1,4 @@
-"""People's orders: look again now, hold uploads or wipes, go on."""
+"""Operator commands: resync, and pause and resume uploads or wipes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ _RESTORE = "restore it from the server's backup; dockd show has its details"
 
 @dataclass(frozen=True)
 class _Scope:
-    """What an order is about."""
+    """The cameras and clips that an order covers."""
 
     dockings: list[Docking]
     clips: list[Clip]
@@ -65,9 +65,9 @@ class _Outcome:
 
 
 class Orders:
-    """Carries out what people order; each order is in the journal before it is carried out."""
+    """Carries out operator commands; each is in the journal before it is carried out."""
 
-    def __init__(  # the parts that an order reaches
+    def __init__(  # the parts that orders change
         self,
         ledger: Ledger,
         spool: Spool,
@@ -83,13 +83,13 @@ class Orders:
         self._dockings = dockings
         self._clock = clock
 
-    # Look again now
+    # Resync
 
     async def resync(self, order: ResyncOrder, uid: int) -> ResyncAnswer:
-        """Look again now; no check before a wipe is any weaker for it.
+        """Rescan cameras and retry clips now; no check before a wipe is weakened.
 
         Raises:
-            ApiError: there is nothing that the order is about.
+            ApiError: the clip or camera does not exist.
             LedgerError: the ledger can't be read or written.
         """
         scope = await to_the_end(self._scope, order)
@@ -135,7 +135,7 @@ class Orders:
         )
 
     def _scope(self, order: ResyncOrder) -> _Scope:
-        """Find what an order is about: one clip, a camera's clips, or all that is at hand."""
+        """Return what an order covers: one clip, a camera's clips, or all that are available."""
         docked = list(self._dockings.values())
         if order.clip is not None:
             clip = self._ledger.queries.known_clip(order.clip)
@@ -191,14 +191,14 @@ class Orders:
             return
         await self._read_again(clip, outcome)
 
-    # Hold, go on
+    # Pause and resume
 
     async def pause(self, order: PauseOrder, uid: int) -> list[PauseView]:
         """Pause uploads or wipes; returns what is paused.
 
         Raises:
-            ApiError: the order would be over already.
-            LedgerError: it can't be kept.
+            ApiError: its end is in the past.
+            LedgerError: it can't be stored.
         """
         if order.until is not None and order.until <= timestamp(self._clock.now()):
             raise ApiError(
@@ -212,7 +212,7 @@ class Orders:
         """Resume uploads or wipes; returns what is still paused.
 
         Raises:
-            LedgerError: the order can't be kept.
+            LedgerError: the order can't be stored.
         """
         await self._pauses.resume(sorted(set(order.what)), uid=uid)
         return self.held()

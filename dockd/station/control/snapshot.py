@@ -1,4 +1,4 @@
-"""The station's status: what its parts and its ledger say, put together."""
+"""Composes the station's status from its parts and its ledger."""
 
 import os
 import re
@@ -41,7 +41,7 @@ _PROCESS_SINCE = timestamp(Clock().now())
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a station at work."""
+    """The parts of a running station."""
 
     config: Config
     clock: Clock
@@ -52,19 +52,19 @@ class Parts:
     dockings: Mapping[str, Docking]
     """The docked cameras by id."""
     since: str
-    """When the work began."""
+    """When the station started."""
 
     def docked(self) -> dict[str, int]:
-        """Return the docked cameras' ids, and the number of each docking that has one."""
+        """Return the docked cameras' ids and docking numbers, if they have one."""
         return {id_: one.number for id_, one in self.dockings.items() if one.number}
 
 
 def compose(parts: Parts, facts: Facts, free: int) -> Status:
-    """Put the status together.
+    """Compose the status.
 
     Args:
-        parts: what goes on.
-        facts: what the ledger had, a moment ago.
+        parts: the station's parts.
+        facts: the ledger's facts, read a moment ago.
         free: free bytes of the spool's disk.
     """
     log = logs.health()
@@ -122,12 +122,12 @@ def _bays(config: Config) -> list[str]:
 
 
 def _in_order(place: str) -> str:
-    """Return what sorts a place as people count: bay 2 before bay 10."""
+    """Return a key that sorts places numerically: bay 2 before bay 10."""
     return re.sub(r"\d+", lambda number: number[0].zfill(12), place)
 
 
 def pause_view(pause: Pause) -> PauseView:
-    """Return an order to hold something, as it is shown."""
+    """Return a pause as it is shown."""
     return PauseView(
         what=pause.what, reason=pause.reason, since=pause.since, until=pause.until, by=pause.uid
     )
@@ -157,7 +157,7 @@ def _work(work: ClipProgress) -> Work:
 
 @dataclass(frozen=True)
 class _Camera:
-    """One docked camera, and what is known of it."""
+    """One docked camera, with its facts, work and troubles."""
 
     docking: Docking
     facts: CameraFacts
@@ -197,7 +197,7 @@ class _Camera:
     def _stage(self, works: Iterable[ClipProgress]) -> Stage:
         under_way = {work.stage for work in works}
         doing = self.docking.doing
-        # A finished camera is looked at again every so often, and stays what it is meanwhile.
+        # A finished camera is rescanned regularly, and stays done meanwhile.
         stages = {
             Stage.DONE: self.docking.standing is Standing.SAFE,
             Stage.STUCK: self.docking.standing is Standing.STUCK,
@@ -211,7 +211,7 @@ class _Camera:
 
 
 def _refused(incident: Incident) -> CameraView:
-    """Return a camera that is plugged in, and not taken."""
+    """Return a camera that is plugged in, but refused."""
     profile, serial = str(incident.fields["profile"]), str(incident.fields["serial"])
     return CameraView(
         id=f"{profile}:{serial}",
@@ -231,7 +231,7 @@ def _refused(incident: Incident) -> CameraView:
 
 
 def _plaintext_sent(work: ClipProgress) -> int:
-    """Return how much of a clip its upload under way has brought, as the ciphertext is longer."""
+    """Return the plaintext bytes that an upload in progress corresponds to."""
     return work.clip.size * work.done // work.total if work.total else 0
 
 
@@ -250,6 +250,6 @@ def _verdict(
     if stages <= {Stage.DONE} and not on_its_way:
         return Verdict.WORKING if troubles else Verdict.WELL
     if any(pause.until is None for pause in pauses):
-        # It goes on only when somebody says so.
+        # Only a resume command ends it.
         return Verdict.NEEDS_PERSON
     return Verdict.WORKING

@@ -1,4 +1,4 @@
-"""What is stuck, in words: from the open incidents, and from the ledger."""
+"""Troubles as the status shows them: from open incidents, and from the ledger."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from dockd.station import events
 from dockd.station.control.views import Trouble
 from dockd.station.model import shorten
 
-_PERSONS = {ClipTooLargeError.event} | {
+_NEEDS_OPERATOR = {ClipTooLargeError.event} | {
     event.name
     for event in (
         events.camera_files_left,
@@ -39,7 +39,7 @@ _PERSONS = {ClipTooLargeError.event} | {
         events.wipe_refused,
     )
 }
-"""What never ends by itself."""
+"""Events that always need operator action."""
 _LASTING = {
     event.name
     for event in (
@@ -56,15 +56,15 @@ _LASTING = {
         events.wipe_failed,
     )
 }
-"""What does not end by itself once it has lasted longer than patience does."""
+"""Events that need operator action once they last longer than the limits below."""
 _MOST_ALIKE = 50
-"""Troubles of one kind and camera that are shown; the others are counted."""
+"""Maximum troubles shown per kind and camera; the others are counted."""
 _LONGEST = 2000
-"""Characters of what is said of one trouble: a server may say as much as it likes."""
+"""Maximum characters of a trouble's text, which may come from a server."""
 _PATIENCE = timedelta(minutes=1)
-"""After which a camera or a disk that can't be worked with is not going to work by itself."""
+"""After which a failing camera or disk needs operator action."""
 _WRITERS_PATIENCE = timedelta(hours=1)
-"""After which whoever writes to a file is not going to end by himself."""
+"""After which a file that is still being written needs operator action."""
 
 HINTS = {
     ClipTooLargeError.event: "raise spool.budget, then: dockd resync --failed",
@@ -74,11 +74,11 @@ HINTS = {
     events.spool_damaged.name: "dock its camera, and check the spool's disk; see docs/operate.md",
     events.wipe_refused.name: "check target.receiver_keys; see docs/operate.md",
 }
-"""What to do about the errors that the ledger keeps with a clip."""
+"""Hints for the errors that the ledger stores with a clip."""
 
 
 def of_incidents(incidents: Iterable[Incident]) -> list[Trouble]:
-    """Return the failures that go on, as they are shown: of very many alike, some of them."""
+    """Return ongoing failures as they are shown: at most ``_MOST_ALIKE`` of one kind and camera."""
     alike: dict[tuple[str, str | None], list[Incident]] = {}
     for one in incidents:
         alike.setdefault((one.event, _text(one.fields.get("camera"))), []).append(one)
@@ -106,7 +106,7 @@ def _rest(incidents: Sequence[Incident]) -> Trouble:
 
 
 def of_incident(incident: Incident) -> Trouble:
-    """Return a failure that goes on, as it is shown."""
+    """Return an ongoing failure as it is shown."""
     fields = incident.fields
     return Trouble(
         event=incident.event,
@@ -126,14 +126,14 @@ def _needs_person(incident: Incident) -> bool:
     slow = isinstance(incident.error, ClipUnsettledError | WipeBusyError)
     patience = _WRITERS_PATIENCE if slow else _PATIENCE
     return (
-        incident.event in _PERSONS
+        incident.event in _NEEDS_OPERATOR
         or isinstance(incident.error, UnforeseenError | SpoolDiskFullError)
-        or (incident.at - incident.since > patience and _never_ends(incident))
+        or (incident.at - incident.since > patience and _is_lasting(incident))
     )
 
 
-def _never_ends(incident: Incident) -> bool:
-    """Say whether what has lasted so long won't end by itself."""
+def _is_lasting(incident: Incident) -> bool:
+    """Return whether a failure that has lasted so long needs operator action."""
     match incident.error:
         case SpoolFullError():
             return False  # it ends with the next uploads
@@ -148,12 +148,12 @@ def _never_ends(incident: Incident) -> bool:
 def of_clip(  # a row of the ledger
     *, clip: int, camera: str, path: str, error: str | None, problem: str | None, since: str
 ) -> Trouble | None:
-    """Return what keeps a clip from going on, as the ledger has it; None if nothing does."""
+    """Return what blocks a clip, according to the ledger; None if nothing does."""
     if error not in HINTS:
         return None
     return Trouble(
         event=error,
-        needs_person=error in _PERSONS,
+        needs_person=error in _NEEDS_OPERATOR,
         what=shorten(problem or EVENTS[error].meaning, _LONGEST),
         hint=HINTS[error],
         since=since,
@@ -164,7 +164,7 @@ def of_clip(  # a row of the ledger
 
 
 def of_log(health: Health, now: datetime) -> list[Trouble]:
-    """Return that the log can't be written, if that is so."""
+    """Return a trouble if the log can't be written."""
     if health.detail is None or health.since is None:
         return []
     return [
