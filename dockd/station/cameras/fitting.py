@@ -20,7 +20,7 @@ class Examined:
     failures: Failures
     """What could not be read, and why."""
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Return it as part of a sentence."""
         parts = [f"{count} files of kind {kind}" for kind, count in sorted(self.kinds.items())]
         left = self.left_alone

@@ -20,7 +20,7 @@ from dockd.station.cameras.filesystems import (
     filesystem_types,
     identity_of,
 )
-from dockd.station.cameras.medium import CountErrors, count_errors, look_through
+from dockd.station.cameras.medium import CountErrors, count_errors, scan
 from dockd.station.cameras.profile import Profile
 from dockd.station.cameras.settling import HasWriter, Reason, Settling
 from dockd.station.cameras.tree import Root
@@ -104,20 +104,20 @@ class FolderMedia:
             OSError: it could not be read.
         """
         try:
-            sight = look_through(root, self._profile, self._errors)
+            scanned = scan(root, self._profile, self._errors)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CameraLostError(f"{self.path} is gone") from error
         unsettled = self.settling.unsettled(
             root,
-            {path: stat for path, (_, stat) in sight.clips.items()},
+            {path: stat for path, (_, stat) in scanned.clips.items()},
             is_local=root.is_local and filesystem_types(self.path).isdisjoint(NETWORK_TYPES),
         )
         self._report(unsettled)
         return Look(
-            [file for path, (file, _) in sight.clips.items() if path not in unsettled],
-            sight.left_alone,
+            [file for path, (file, _) in scanned.clips.items() if path not in unsettled],
+            scanned.left_alone,
             again_in=max(self.settling.again_in, 0.1) if unsettled else None,
-            failures=sight.failures,
+            failures=scanned.failures,
             unsettled=list(unsettled),
         )
 

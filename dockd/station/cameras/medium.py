@@ -43,7 +43,7 @@ def count_errors(device: int, sysfs: Path = _SYSFS) -> int | None:
 
 
 @dataclass(frozen=True)
-class Sight:
+class Scan:
     """The files below a root."""
 
     clips: Mapping[bytes, tuple[FoundFile, FileStat]]
@@ -54,7 +54,7 @@ class Sight:
     """Files, folders and volumes that could not be read, and why."""
 
 
-def look_through(root: Root, profile: Profile, errors: CountErrors) -> Sight:
+def scan(root: Root, profile: Profile, errors: CountErrors) -> Scan:
     """Scan a root; blocks.
 
     On FAT, the kernel silently omits directory entries that it can't read (Linux,
@@ -66,22 +66,22 @@ def look_through(root: Root, profile: Profile, errors: CountErrors) -> Sight:
         OSError: a volume could not be read, or its disk is gone.
     """
     first = _count(root, errors)
-    sight = _look(root, profile)
+    scanned = _scan(root, profile)
     second = _count(root, errors)
     if second == first:
-        return sight
-    sight = _look(root, profile)
+        return scanned
+    scanned = _scan(root, profile)
     third = _count(root, errors)
     for place, count in third.items():
         counted_no_more = count is None and first[place] is not None
         if count != second[place] or counted_no_more:
-            sight.failures[place] = OSError(
+            scanned.failures[place] = OSError(
                 errno.EIO, "the medium has read errors, and may hold more than is listed"
             )
-    return sight
+    return scanned
 
 
-def _look(root: Root, profile: Profile) -> Sight:
+def _scan(root: Root, profile: Profile) -> Scan:
     clips, left_alone = {}, {}
     failures: Failures = {}
     for listed in walk(root, failures):
@@ -94,7 +94,7 @@ def _look(root: Root, profile: Profile) -> Sight:
             continue
         found = FoundFile(listed.path, stat.size, stat.modified_ns, match, root.known_by(stat))
         clips[listed.path] = (found, stat)
-    return Sight(clips, left_alone, failures)
+    return Scan(clips, left_alone, failures)
 
 
 def _count(root: Root, errors: CountErrors) -> dict[bytes, int | None]:

@@ -12,7 +12,7 @@ from dockd.base.errors import CameraLostError, MountError
 from dockd.base.threads import DEVICES_PATIENCE, Threads, in_thread
 from dockd.station.cameras import Look
 from dockd.station.cameras.devices import UNSTABLE_INODES, Device, Volume
-from dockd.station.cameras.medium import CountErrors, count_errors, look_through
+from dockd.station.cameras.medium import CountErrors, count_errors, scan
 from dockd.station.cameras.mounting import Mounter
 from dockd.station.cameras.profile import Profile
 from dockd.station.cameras.tree import Root
@@ -130,14 +130,14 @@ class UsbMedia:
             OSError: it could not be read.
         """
         try:
-            sight = look_through(root, self._profile, self._errors)
+            scanned = scan(root, self._profile, self._errors)
         except OSError as error:
             if not self.is_there():
                 raise self._lost() from error
             raise
         self._check(self._folders_of(root))
-        files = [file for file, _ in sight.clips.values()]
-        return Look(files, sight.left_alone, failures=sight.failures)
+        files = [file for file, _ in scanned.clips.values()]
+        return Look(files, scanned.left_alone, failures=scanned.failures)
 
     def _folders_of(self, root: Root) -> dict[Volume, Path]:
         folders = {name.strip(b"/").decode(): folder for name, folder in root.folders()}

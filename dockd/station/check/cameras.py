@@ -99,7 +99,7 @@ def _files(folder: FolderConfig, subject: Subject) -> Findings:
             f"grant access: setfacl -R -m u:{subject.uid}:rwX {folder.path}",
         )
         return
-    said = f"{folder.path}: {folder.profile}:{folder.serial}, {seen.said()}"
+    said = f"{folder.path}: {folder.profile}:{folder.serial}, {seen.summary()}"
     yield error(said, LEFT_ALONE) if seen.left_alone.suspect else ok(said)
     for path, problem in islice(seen.failures.items(), _NAMED):
         yield error(

@@ -98,19 +98,19 @@ def to_error(reply: Reply) -> TargetError:
     operator can fix is a ``TransientError``, and so is every response from anything else in
     the server's place: a proxy, a filter, a captive portal.
     """
-    detail, hint = reply.described(), _hint(reply)
+    detail, hint = reply.describe(), _hint(reply)
     passing = reply.method == "HEAD" or reply.problem.code in _PASSING_CODES
-    if reply.status in FINAL and reply.is_servers and not passing:
+    if reply.status in FINAL and reply.is_from_server and not passing:
         return RejectedError(detail, hint=hint)
     is_transient = reply.status in _TRANSIENT or (reply.status >= 500 and reply.status != 511)
     is_transient = is_transient and reply.problem.code not in _NEEDS_OPERATOR
-    down = reply.is_no_answer or reply.status in _DOWN or reply.status >= 500
+    down = reply.did_not_reach_server or reply.status in _DOWN or reply.status >= 500
     error = (TargetDownError if down else TransientError)(
         detail, hint=hint, retry_after=reply.retry_after, needs_operator=not is_transient
     )
     error.code = reply.problem.code
     if isinstance(error, TargetDownError):
-        error.answered = reply.is_servers
+        error.answered = reply.is_from_server
     return error
 
 
@@ -119,9 +119,9 @@ def _hint(reply: Reply) -> str:
         return reply.problem.hint
     if reply.login is not None:
         return _LOGIN_HINT
-    if reply.status in _TOO_LONG and reply.method == "POST" and not reply.is_servers:
+    if reply.status in _TOO_LONG and reply.method == "POST" and not reply.is_from_server:
         return _HEADER_HINT
-    hint = _HINTS.get(reply.status, _PAGE_HINT if reply.is_no_answer else _DEFAULT_HINT)
+    hint = _HINTS.get(reply.status, _PAGE_HINT if reply.did_not_reach_server else _DEFAULT_HINT)
     return _of_its_key(hint, reply.method)
 
 

@@ -55,7 +55,7 @@ class Reply:
         return self._content_type in {"", "text/plain"} and _PAGE.match(self.body) is not None
 
     @property
-    def is_servers(self) -> bool:
+    def is_from_server(self) -> bool:
         """Whether the intended server sent it, as far as detectable: only that may reject a clip.
 
         Every response of a tus server has the header, and dockd's other errors have a code.
@@ -74,7 +74,7 @@ class Reply:
     def login(self) -> str | None:
         """The authentication that an intermediary before the server requires, if any."""
         scheme = printable(self.headers.get("WWW-Authenticate", "").partition(" ")[0])
-        if self.status != 401 or self.is_servers or scheme.lower() == "bearer":
+        if self.status != 401 or self.is_from_server or scheme.lower() == "bearer":
             return None
         return scheme or ("a web page" if self.is_page else None)
 
@@ -94,24 +94,24 @@ class Reply:
         value: str = self.headers.get("Content-Type", "")
         return value.partition(";")[0].strip().lower()
 
-    def described(self) -> str:
+    def describe(self) -> str:
         """Return who answered what, as far as known."""
         answer = f"{self.status} {httpx.codes.get_reason_phrase(self.status)}".strip()
-        said = f"answered {self.method} with {answer}"
+        text = f"answered {self.method} with {answer}"
         if not self._is_strange:
-            words = self.problem.detail
-            return f"the server {said}" + (f": {words}" if words else "")
+            detail = self.problem.detail
+            return f"the server {text}" + (f": {detail}" if detail else "")
         program = printable(self.headers.get("Server", "")[:40])
-        said = f"an intermediary before the server{f' ({program})' if program else ''} {said}"
+        text = f"an intermediary before the server{f' ({program})' if program else ''} {text}"
         if (login := self.login) is not None:
-            return f"{said}: it requires a login ({login})"
+            return f"{text}: it requires a login ({login})"
         if self.is_redirect:
-            return f"{said}, to {printable(self.headers.get('Location', '')) or 'no address'}"
+            return f"{text}, to {printable(self.headers.get('Location', '')) or 'no address'}"
         if self.is_page:
             title = _TITLE.search(self.body)
-            words = printable(title[1].decode("utf-8", "replace")) if title else ""
-            return f"{said}: a web page" + (f", {words!r}" if words else "")
-        return f"{said}: {self.problem.detail or 'not the expected response'}"
+            detail = printable(title[1].decode("utf-8", "replace")) if title else ""
+            return f"{text}: a web page" + (f", {detail!r}" if detail else "")
+        return f"{text}: {self.problem.detail or 'not the expected response'}"
 
     @property
     def is_redirect(self) -> bool:
@@ -121,20 +121,20 @@ class Reply:
     @property
     def _is_strange(self) -> bool:
         """Whether the intended server would not send this."""
-        if self.is_servers:
+        if self.is_from_server:
             return False
         passes = self.status < 400 or self.status == 511
         return self.is_page or passes or self.login is not None
 
     @property
-    def shows_the_server(self) -> bool:
+    def shows_reachability(self) -> bool:
         """Whether the intended server has responded, and does not refuse all requests."""
         if self.status in {401, 403, 407, 429} or self.status >= 500:
             return False
-        return self.is_servers or (self.status == 200 and self.is_statement)
+        return self.is_from_server or (self.status == 200 and self.is_statement)
 
     @property
-    def is_no_answer(self) -> bool:
+    def did_not_reach_server(self) -> bool:
         """Whether the request did not reach the server, so that no other clip's will."""
         return self._is_strange and not (self.status in _OWN and self.method in {"POST", "PATCH"})
 

@@ -188,7 +188,7 @@ class TusTarget:
         """Send one request; raises TransientError if there is no response."""
         request = self._client.build_request(method, url, headers=headers, content=content)
         reply = await ask(self._client, request, self._clock)
-        if reply.shows_the_server:
+        if reply.shows_reachability:
             took_something = (method, reply.status) in {("PATCH", 204), ("PUT", 200)}
             self.health.answered(took_something=took_something)
         return reply
@@ -284,7 +284,11 @@ class _Attempt:
             if not chunk.sent:
                 raise
             return await self._look_again(error)  # perhaps only the response was lost
-        if reply.status == 413 and not reply.is_servers and self.target.take_smaller(end - start):
+        if (
+            reply.status == 413
+            and not reply.is_from_server
+            and self.target.take_smaller(end - start)
+        ):
             self.progress(start)
             return start
         if reply.status in _CHECKSUM_MISMATCH:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dockd.station.cameras.medium import count_errors, look_through
+from dockd.station.cameras.medium import count_errors, scan
 from dockd.station.cameras.profile import Profile
 from dockd.station.cameras.tree import MAIN, Root
 from tests.usb import make_profile
@@ -88,8 +88,8 @@ class Medium:
 
     def look(self, errors: Callable[[], int | None]) -> tuple[set[bytes], set[bytes]]:
         """Look through it; returns the clips, and what could not be looked at."""
-        sight = look_through(self.root, self.profile, lambda _: errors())
-        return set(sight.clips), set(sight.failures)
+        scanned = scan(self.root, self.profile, lambda _: errors())
+        return set(scanned.clips), set(scanned.failures)
 
 
 @pytest.fixture
