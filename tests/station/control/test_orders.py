@@ -305,11 +305,11 @@ def test_a_wiped_clip_and_one_that_has_left_its_camera_are_refused(
 def test_a_resync_does_not_release_a_clip_whose_content_is_another(
     site: Site, start: Start
 ) -> None:
-    site.fill("CAM-1", {"a.mp4": b"evidence"})
     site.start_receiver("camden")
     config = site.configure("camden", "CAM-1")
     station, asking = start(config)
     asking.pause("wipes")
+    site.fill("CAM-1", {"a.mp4": b"evidence"})
     status_until(asking, lambda one: one.clips.get("acknowledged") == 1)
     path = site.camera("CAM-1") / "a.mp4"
     before = path.stat()
