@@ -42,6 +42,7 @@ DockdError
 ├── StatementError            invalid signed statement
 │   ├── ManifestRefusedError  a manifest
 │   └── ReceiptRefusedError   a receipt
+├── StatementLogError         a log of statements doesn't verify
 ├── WipeError                 a clip could not be wiped
 │   ├── WipeRefusedError      a check before the wipe did not hold
 │   ├── WipeBusyError         another process has the file open for writing
@@ -351,6 +352,12 @@ class ManifestRefusedError(StatementError):
 class ReceiptRefusedError(StatementError):
     summary = "Invalid receipt"
     event = "receipt.refused"
+
+
+class StatementLogError(DockdError):
+    summary = "The statement log doesn't verify"
+    exit_code = 65
+    event = "statement_log.invalid"
 
 
 class WipeError(DockdError):
