@@ -326,6 +326,15 @@ def read_unverified_manifest(token: str) -> Manifest:
     return _parse(statement.payload, Manifest, ManifestRefusedError)
 
 
+def verify_receipt_alone(token: str, keys: Iterable[VerifyKey]) -> Receipt:
+    """Check that a receiver signed a receipt, whatever clip it is for.
+
+    Raises:
+        ReceiptRefusedError: it didn't; ``reason`` says why.
+    """
+    return _of_receiver(token, keys, Receipt)
+
+
 def read_unverified_receipt(token: str) -> Receipt:
     """Read a receipt without verification: for own ones, from the own store.
 

@@ -1,6 +1,7 @@
 """The receiver as an ASGI application."""
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,22 +18,28 @@ from dockd.base.clock import Clock
 from dockd.base.incidents import Incidents
 from dockd.base.randomness import Randomness
 from dockd.base.threads import in_thread
-from dockd.evidence.keys import SigningKey
+from dockd.evidence.keys import SigningKey, VerifyKey
+from dockd.evidence.log.note import NoteSigner
 from dockd.host.files import Files
 from dockd.host.notify import Notifier
 from dockd.receiver.config import Config
+from dockd.receiver.core.archive import Archive
 from dockd.receiver.core.room import SILENT_SECONDS
+from dockd.receiver.core.statement_log import StatementLog
 from dockd.receiver.core.stations import EnrolledStation, Stations
 from dockd.receiver.core.uploads import Uploads
+from dockd.receiver.core.workers import Workers
 from dockd.receiver.http import problems
 from dockd.receiver.http.access import Access
 from dockd.receiver.http.problems import RequestError
 from dockd.receiver.http.receipts import Notary, Receipts
 from dockd.receiver.http.refusals import Refusals
 from dockd.receiver.http.requests import Requests
+from dockd.receiver.http.statement_log import LogResources
 from dockd.receiver.http.translating import translated
 from dockd.receiver.http.tus import Tus, TusMiddleware
 from dockd.receiver.index.anchors import Anchors
+from dockd.receiver.index.positions import Positions
 from dockd.receiver.store.disk import DiskStore
 
 START_SECONDS = 600.0
@@ -82,10 +89,30 @@ async def open_receiver(
         anchors = await in_thread(Anchors, store.path / "anchors.db", walk, clock, randomness)
         stack.push_async_callback(in_thread, anchors.close)
         incidents = Incidents(clock)
-        uploads = Uploads(store, anchors, stations, notary.receipt, config.store, clock, incidents)
+        positions = await in_thread(Positions, store.path / "log.db", walk, randomness)
+        stack.push_async_callback(in_thread, positions.close)
+        workers = Workers(config.store.verify_concurrency, clock)
+        log = StatementLog(
+            store.log,
+            positions,
+            store,
+            _log_signer(config, key),
+            [VerifyKey.load(path, "receiver") for path in config.receiver.earlier_keys],
+            workers,
+            clock,
+            incidents,
+        )
+        await in_thread(log.open)
+        archive = Archive(store, notary.receipt, anchors, log)
+        uploads = Uploads(archive, stations, workers, config.store, clock, incidents)
         async with uploads.running():
             app = create_app(uploads, stations, notary, config, clock, incidents)
             yield Receiver(app, uploads, incidents)
+
+
+def _log_signer(config: Config, key: SigningKey) -> NoteSigner:
+    origin = config.statement_log.origin or re.sub(r"[\s+]", "-", config.receiver.id) + "/log"
+    return NoteSigner(origin, key.private)
 
 
 def create_app(
@@ -100,7 +127,8 @@ def create_app(
     requests = Requests(max(config.listen.max_connections // 4, 2))
     access = Access(stations)
     tus = Tus(uploads, access, requests, config.store.max_clip_size, clock)
-    receipts = Receipts(uploads.receipts, access, requests, notary, clock)
+    receipts = Receipts(uploads.receipts, uploads.log, access, requests, notary, clock)
+    log = LogResources(uploads.log, access, public=config.statement_log.public)
 
     async def health(_request: Request) -> Response:
         room = uploads.room
@@ -141,6 +169,9 @@ def create_app(
             ),
             Route("/receipts/anchors/{kid}", logged(receipts.anchor), methods=["GET"]),
             Route("/receipts/{clip_id}", logged(receipts.receipt), methods=["GET", "PUT"]),
+            Route("/receipts/{clip_id}/proof", logged(receipts.proof), methods=["GET"]),
+            Route("/log/checkpoint", logged(log.checkpoint), methods=["GET"]),
+            Route("/log/tile/{path:path}", logged(log.tile), methods=["GET"]),
             Route("/healthz", health),
         ],
         middleware=[Middleware(TusMiddleware)],

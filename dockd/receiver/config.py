@@ -28,6 +28,12 @@ class ReceiverConfig(Section):
         validate_default=True,
         description="The key that signs receipts (dockd keygen receiver); a credential or a file.",
     )
+    earlier_keys: tuple[FilePath, ...] = Field(
+        default=(),
+        strict=False,
+        description="Public keys that this receiver signed with before; its log goes on from them.",
+        examples=[["receiver-2025.pub"]],
+    )
 
 
 class ListenConfig(Section):
@@ -100,6 +106,21 @@ class StoreConfig(Section):
     )
 
 
+class StatementLogConfig(Section):
+    """The log of everything that is signed."""
+
+    origin: Annotated[str, Field(pattern=r"\A[^\s+]{1,200}\z")] | None = Field(
+        default=None,
+        description="The log's name, best an address without scheme; counts when the log begins."
+        " Without it, the receiver's id and /log.",
+        examples=["evidence.example/log"],
+    )
+    public: bool = Field(
+        default=False,
+        description="Whether anybody may read the log; otherwise, whoever has a station's token.",
+    )
+
+
 class StationEntry(Section):
     """An enrolled station."""
 
@@ -126,6 +147,9 @@ class Config(Section):
     receiver: ReceiverConfig = Field(description="The receiver's identity.")
     listen: ListenConfig = Field(default=ListenConfig(), description="The address for stations.")
     store: StoreConfig = Field(default=StoreConfig(), description="Where clips are stored.")
+    statement_log: StatementLogConfig = Field(
+        default=StatementLogConfig(), description="The log of all signed statements."
+    )
     log: LogConfig = Field(default=LogConfig(), description="The log on standard error.")
     stations: tuple[StationEntry, ...] = Field(
         strict=False,

@@ -165,3 +165,22 @@ def receiver_store_recovered() -> None: ...
 
 @failure("The store's disk returned an error; stations retry.", ending=receiver_store_recovered)
 def receiver_store_failed() -> None: ...
+
+
+@event(
+    "The index of the statement log is damaged; it is set aside, and rebuilt from the log and"
+    " the store.",
+    level="error",
+)
+def receiver_positions_damaged(*, file: str, detail: str) -> None: ...
+
+
+@ending("The statement log is extended again.")
+def receiver_log_recovered() -> None: ...
+
+
+@failure(
+    "The statement log can't be extended; receipts are issued all the same, and entered later.",
+    ending=receiver_log_recovered,
+)
+def receiver_log_failed() -> None: ...

@@ -19,6 +19,7 @@ from dockd.base.clock import Clock
 from dockd.evidence.age import CHUNK, TAG, Stanza, ciphertext_size
 from dockd.evidence.age.header import serialize_header
 from dockd.evidence.keys import SigningKey, write_secret_file
+from dockd.evidence.log.note import NoteKey
 from dockd.evidence.statements import (
     Content,
     Manifest,
@@ -127,12 +128,19 @@ class Site:
         return load(self.config_path)
 
     def stored(self) -> dict[str, bytes]:
-        """What lies in the store, by path; the lock and the database apart."""
+        """What lies in the store, by path; the lock, the databases and the log apart."""
         return {
             str(path.relative_to(self.store)): path.read_bytes()
             for path in sorted(self.store.rglob("*"))
-            if path.is_file() and not path.name.startswith(("lock", "anchors.db"))
+            if path.is_file()
+            and not path.name.startswith(("lock", "anchors.db", "log.db"))
+            and path.relative_to(self.store).parts[0] != "log"
         }
+
+    @property
+    def log_key(self) -> NoteKey:
+        """What the log's checkpoints are verified with."""
+        return NoteKey("evidence-1/log", self.key.verify_key.public.public_bytes_raw())
 
     def receipt(self, token: str, clip: Clip) -> Receipt:
         """Check a receipt as a station does."""

@@ -121,7 +121,7 @@ def test_no_request_breaks_the_receiver_or_leaves_its_store(tmp_path: Path) -> N
     outside = {path for path in tmp_path.rglob("*") if not path.is_relative_to(site.store)}
     assert outside == before
     there = {path.name.split("-")[0] for path in site.store.iterdir()}
-    assert there <= {"anchors.db", "incoming", "clips", "lock"}
+    assert there <= {"anchors.db", "log.db", "log", "incoming", "clips", "lock"}
 
 
 HEAD = b"PATCH /files/0 HTTP/1.1\r\nHost: receiver\r\n"

@@ -14,6 +14,7 @@ from dockd.evidence.statements import Manifest, statement_sha256
 from dockd.receiver import events
 from dockd.receiver.config import StoreConfig
 from dockd.receiver.core.appending import Appending
+from dockd.receiver.core.archive import Archive
 from dockd.receiver.core.clocks import check_clocks
 from dockd.receiver.core.errors import Reason, RefusedError
 from dockd.receiver.core.faults import Faults
@@ -26,8 +27,6 @@ from dockd.receiver.core.underway import UnderWay
 from dockd.receiver.core.upload import Stored, Upload
 from dockd.receiver.core.verifier import Verifier
 from dockd.receiver.core.workers import Workers
-from dockd.receiver.index.anchors import Anchors
-from dockd.receiver.store.protocol import Sign, Store
 
 SWEEP_SECONDS = 60.0
 """How often expired uploads are looked for."""
@@ -45,17 +44,17 @@ class Uploads:
 
     def __init__(
         self,
-        store: Store,
-        anchors: Anchors,
+        archive: Archive,
         stations: Stations,
-        sign: Sign,
+        workers: Workers,
         config: StoreConfig,
         clock: Clock,
         incidents: Incidents,
     ) -> None:
         self.faults = Faults(clock, incidents)
-        self.workers = Workers(config.verify_concurrency, clock)
-        self._store = store
+        self.workers = workers
+        self._store = store = archive.store
+        self.log = archive.log
         self._stations = stations
         self._clock = clock
         self._incidents = incidents.scope("part")
@@ -72,9 +71,7 @@ class Uploads:
             incidents,
         )
         self._verifier = Verifier(
-            store,
-            sign,
-            anchors.record,
+            archive,
             self.faults,
             self.workers,
             clock,
@@ -82,7 +79,13 @@ class Uploads:
             self._under_way.verified,
         )
         self.receipts = ReceiptDesk(
-            store, anchors, self._under_way, self._verifier, self.faults, self.workers, clock
+            store,
+            archive.anchors,
+            self._under_way,
+            self._verifier,
+            self.faults,
+            self.workers,
+            clock,
         )
         appending = Appending(
             store, self._under_way, self.room, self._verifier, self.workers, clock
@@ -103,6 +106,7 @@ class Uploads:
                 self._repeatedly("sweep", SWEEP_SECONDS, self.sweep, SWEEP_SECONDS),
                 self._repeatedly("restore", RESTORE_SECONDS, self._restore),
                 self._repeatedly("disk", LOOK_AGAIN_SECONDS, self.watch_disk),
+                self.log.run(),
             )
         ]
         try:
@@ -112,6 +116,7 @@ class Uploads:
             for task in background:
                 task.cancel()
             await self._verifier.close()
+            await self.log.close()
             self.workers.close()
 
     def stop(self) -> None:

@@ -15,14 +15,14 @@ from dockd.base.errors import (
     UploadDamagedError,
     UploadUnreadableError,
 )
-from dockd.evidence.statements import Manifest
 from dockd.receiver import events
+from dockd.receiver.core.archive import Archive
 from dockd.receiver.core.clocks import check_clocks
 from dockd.receiver.core.faults import Faults, Kind
 from dockd.receiver.core.shares import StationSlots
 from dockd.receiver.core.upload import Upload
 from dockd.receiver.core.workers import Workers
-from dockd.receiver.store.protocol import Copy, Outcome, Sign, Store
+from dockd.receiver.store.protocol import Copy, Outcome
 
 READ_AGAIN_SECONDS = 3600.0
 """How long one reading back is valid for further answers."""
@@ -53,18 +53,16 @@ class Verifier:
 
     def __init__(
         self,
-        store: Store,
-        sign: Sign,
-        admit: Callable[[Manifest, str], None],
+        archive: Archive,
         faults: Faults,
         workers: Workers,
         clock: Clock,
         slots: StationSlots,
         on_done: Callable[[Upload, Outcome | None], None],
     ) -> None:
-        self._store = store
-        self._sign = sign
-        self._admit = admit
+        self._archive = archive
+        self._store = archive.store
+        self._log = archive.log
         self._faults = faults
         self._workers = workers
         self._clock = clock
@@ -137,21 +135,25 @@ class Verifier:
             # Before the long work; it is checked again before signing.
             check_clocks(upload.manifest, self._clock.now())
             # First: an anchor without its clip is harmless, a clip without its anchor is not.
-            await self._workers.record(self._admit, upload.manifest, upload.record.manifest_token)
+            await self._workers.record(
+                self._archive.admit, upload.manifest, upload.record.manifest_token
+            )
             outcome = await self._workers.read(
-                store.finish, upload.record, upload.manifest, self._sign
+                store.finish, upload.record, upload.manifest, self._archive.sign
             )
         except ClocksDifferError as error:
             return error  # it stays as it is, until the clocks agree
         except UploadUnreadableError as error:
             if not self._lasts(upload.id):
                 raise
+            await self._drop(upload)
             aside = await self._workers.write(store.give_up, upload.record, upload.manifest)
             detail = f"{error.detail}; set aside as {aside}"
             failure = UploadUnreadableError(detail, hint=error.hint)
             events.receiver_upload_unreadable(failure, **upload.names)
         except (UploadDamagedError, HistoryForkedError) as error:
             failure = error
+            await self._drop(upload)
             await self._workers.write(store.incoming.discard, upload.id)
             events.receiver_upload_refused(error, **upload.names)
         self._failing.pop(upload.id, None)
@@ -159,6 +161,7 @@ class Verifier:
             return None
         if outcome is not None:
             self._is_sound(upload.manifest_sha256)
+            self._log.enter(upload.manifest_sha256, upload.manifest.clip_id)
         if outcome is Outcome.STORED:
             content = upload.manifest.ciphertext
             events.receiver_clip_stored(**upload.names, size=content.size, sha256=content.sha256)
@@ -167,13 +170,19 @@ class Verifier:
         self._on_done(upload, outcome)
         return failure
 
+    async def _drop(self, upload: Upload) -> None:
+        clip_id = upload.manifest.clip_id
+        await self._workers.record(self._log.drop, upload.manifest_sha256, clip_id)
+
     async def _confirm(self, copy: Copy) -> Exception | None:
         key = copy.manifest_sha256
         try:
             if not await self._workers.read(self._store.read_back, copy):
                 return None
             if copy.receipt is None:
-                await self._workers.write(self._store.renew, copy, self._sign)
+                await self._workers.record(self._log.expect, key, copy.manifest.clip_id)
+                await self._workers.write(self._store.renew, copy, self._archive.sign)
+                self._log.enter(key, copy.manifest.clip_id)
                 events.receiver_receipt_renewed(
                     clip_id=copy.manifest.clip_id,
                     station=copy.manifest.station.id,

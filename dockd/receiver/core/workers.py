@@ -28,6 +28,7 @@ class Workers:
         self._readers = Pool("read-back", readers)
         self._recorder = Pool("record", 1)
         self._probe = Pool("probe", 1)
+        self._log = Pool("statement-log", 1)
         self._begun: dict[int, float] = {}
         """When each call that should be short began, by its thread."""
 
@@ -59,6 +60,10 @@ class Workers:
         """Run what writes to the index, one after the other; it waits for no other writes."""
         return self._recorder.run(self._timed(partial(function, *args, **kwargs)))
 
+    def log(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Run what extends the statement log; nothing else waits for it."""
+        return self._log.run(partial(function, *args, **kwargs))
+
     def probe(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
@@ -78,5 +83,12 @@ class Workers:
 
     def close(self) -> None:
         """Accept no more work, and wait for none; see ``threads.left_behind``."""
-        for pool in (self._writers, self._askers, self._readers, self._recorder, self._probe):
+        for pool in (
+            self._writers,
+            self._askers,
+            self._readers,
+            self._recorder,
+            self._probe,
+            self._log,
+        ):
             pool.abandon()

@@ -22,6 +22,7 @@ from dockd.evidence.statements import (
 )
 from dockd.receiver.core.clocks import check_clocks
 from dockd.receiver.core.receipts import Held, ReceiptDesk, Wait
+from dockd.receiver.core.statement_log import StatementLog
 from dockd.receiver.core.stations import EnrolledStation
 from dockd.receiver.core.waiting import MAX_WAIT
 from dockd.receiver.http import problems
@@ -98,12 +99,19 @@ class Notary:
 
 
 class Receipts:
-    """The resources ``/receipts/{clip_id}`` and ``/receipts/anchors/{kid}``."""
+    """The resources ``/receipts/{clip_id}``, its ``/proof``, and ``/receipts/anchors/{kid}``."""
 
     def __init__(
-        self, desk: ReceiptDesk, access: Access, requests: Requests, notary: Notary, clock: Clock
+        self,
+        desk: ReceiptDesk,
+        log: StatementLog,
+        access: Access,
+        requests: Requests,
+        notary: Notary,
+        clock: Clock,
     ) -> None:
         self._desk = desk
+        self._log = log
         self._access = access
         self._clock = clock
         self._requests = requests
@@ -127,6 +135,25 @@ class Receipts:
             raise RequestError(problems.BAD_HEADER, f"{NONCE_HEADER} is missing")
         head = await self._desk.newest_anchor(kid)
         return _statement(self._notary.anchor(station, kid, head, nonce))
+
+    async def proof(self, request: Request) -> Response:
+        """Return the proof that the log has a receipt of the caller: the newest, or a named one."""
+        clip_id = request.path_params["clip_id"]
+        caller = self._caller(request)
+        wanted = request.query_params.get("receipt")
+
+        def own(station: str) -> bool:
+            return self._access.may_act(caller, station)
+
+        for _, receipt in await self._desk.stored(clip_id, own):
+            if wanted not in {None, statement_sha256(receipt)}:
+                continue
+            proof = await self._log.proof(receipt)
+            if proof is None:
+                return Response(status_code=202, headers={"Retry-After": "1"})
+            headers = {"Cache-Control": "no-store"}
+            return Response(proof, media_type="text/plain", headers=headers)
+        raise RequestError(problems.CLIP_NOT_STORED, f"no such receipt of {clip_id} here")
 
     def _caller(self, request: Request) -> Caller:
         caller = self._access.caller(request.headers.get("authorization"))

@@ -22,6 +22,7 @@ from dockd.base.errors import HistoryForkedError
 from dockd.base.randomness import Randomness
 from dockd.evidence.statements import JournalHead, Manifest, statement_sha256
 from dockd.receiver import events
+from dockd.receiver.index.sqlite import as_os_error, connect, opened, transaction
 
 _TABLE = (
     """
@@ -112,12 +113,12 @@ class Anchors:
             OSError: they can't be opened.
         """
         self._lock, self._asking = threading.Lock(), threading.Lock()
-        with _as_os_error(path):
-            self._db = _opened(path, randomness or Randomness())
+        with as_os_error(path):
+            self._db = opened(path, randomness or Randomness(), _read_through, _damaged)
             if self._db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
                 self._rebuild(manifests(), clock or Clock())
             # In WAL, readers don't wait for the writer.
-            self._reader = _connect(path)
+            self._reader = connect(path)
 
     def close(self) -> None:
         """Close them."""
@@ -150,16 +151,9 @@ class Anchors:
     def record(self, manifest: Manifest, token: str) -> None:
         """Store a manifest's anchor durably; raises as :meth:`check` does."""
         sha256 = statement_sha256(token)
-        with self._lock, _as_os_error(Path("anchors.db")):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                _check(self._db, manifest, sha256)
-                self._insert(manifest, sha256)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._lock, as_os_error(Path("anchors.db")), transaction(self._db):
+            _check(self._db, manifest, sha256)
+            self._insert(manifest, sha256)
 
     def _insert(self, manifest: Manifest, sha256: str) -> None:
         head, previous = manifest.journal, manifest.previous
@@ -199,53 +193,27 @@ class Anchors:
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _insert_all(self, batch: Iterable[tuple[Manifest, str]]) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        for manifest, sha256 in batch:
-            self._insert(manifest, sha256)
-        self._db.execute("COMMIT")
+        with transaction(self._db):
+            for manifest, sha256 in batch:
+                self._insert(manifest, sha256)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._asking, _as_os_error(Path("anchors.db")):
+        with self._asking, as_os_error(Path("anchors.db")):
             yield self._reader
 
 
-def _opened(path: Path, randomness: Randomness) -> sqlite3.Connection:
-    """Open a database; a damaged one is set aside and replaced by an empty one."""
-    try:
-        return _intact(path)
-    except sqlite3.OperationalError:
-        raise  # the disk, not what is on it
-    except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.{randomness.hex(8)}.damaged")
-        # The write-ahead log first: it would be taken for that of the new database.
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        events.receiver_anchors_damaged(file=str(aside), detail=str(error))
-        return _intact(path)
+def _read_through(db: sqlite3.Connection) -> None:
+    # SQLite's own quick_check reports intact tables without row ids as damaged (3.40).
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'anchors_by_previous'").fetchone():
+        db.execute("SELECT SUM(LENGTH(hash)) FROM anchors").fetchone()
+        db.execute(
+            "SELECT SUM(previous_seq) FROM anchors INDEXED BY anchors_by_previous"
+        ).fetchone()
 
 
-def _intact(path: Path) -> sqlite3.Connection:
-    db = _connect(path)
-    try:
-        path.chmod(0o600)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        # SQLite's own quick_check reports intact tables without row ids as damaged (3.40).
-        if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'anchors_by_previous'").fetchone():
-            db.execute("SELECT SUM(LENGTH(hash)) FROM anchors").fetchone()
-            db.execute(
-                "SELECT SUM(previous_seq) FROM anchors INDEXED BY anchors_by_previous"
-            ).fetchone()
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+def _damaged(aside: Path, why: str) -> None:
+    events.receiver_anchors_damaged(file=str(aside), detail=why)
 
 
 def _check(db: sqlite3.Connection, manifest: Manifest, sha256: str) -> None:
@@ -264,14 +232,6 @@ def _check(db: sqlite3.Connection, manifest: Manifest, sha256: str) -> None:
         other = first(where, *arguments)
         if other is not None:
             raise _forked(manifest, f"and one that it signed before names entry {other}: {why}")
-
-
-@contextlib.contextmanager
-def _as_os_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise OSError(f"{path}: {error}") from error
 
 
 def _contradictions(manifest: Manifest) -> Iterator[tuple[str, tuple[object, ...], str]]:

@@ -8,6 +8,7 @@
     clips/ab/cd/<clip_id>.<16 hex of the manifest's SHA-256>.*   the same of every further copy
     incoming/                               what isn't stored yet
     damaged/                                copies that the disk has not kept, set aside
+    log/                                    the statement log: tiles, and a checkpoint
 
 Every manifest has the ciphertext that came with it: the receiver can't open a ciphertext, so it
 can't accept one station's for another's. The receipt is written last. Whatever a crash leaves
@@ -39,6 +40,7 @@ from dockd.host.locks import exclusive
 from dockd.receiver import events
 from dockd.receiver.store.incoming import IncomingFolder
 from dockd.receiver.store.inventory import StoredManifests
+from dockd.receiver.store.log_folder import LogFolder
 from dockd.receiver.store.places import RECEIPT, Place, folder_of, places_of, read_statement
 from dockd.receiver.store.protocol import Copy, Outcome, Record, Sign
 from dockd.receiver.store.reading import read_back
@@ -54,6 +56,7 @@ class DiskStore:
         self.path = path
         self._randomness = randomness or Randomness()
         self.incoming = IncomingFolder(path / "incoming", self.files, self._randomness)
+        self.log = LogFolder(path / "log", self.files)
         self._clips = path / "clips"
         self._damaged = path / "damaged"
         self._commit = threading.Lock()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from dockd.evidence.log.tiles import Tile
 from dockd.evidence.statements import Manifest, Signer
 
 Sign = Callable[[Manifest, str], str]
@@ -115,12 +116,35 @@ class StoredManifests(Protocol):
         """Yield each manifest and its SHA-256; those that can't be read are logged."""
 
 
+class LogFiles(Protocol):
+    """Where the statement log lies."""
+
+    def checkpoint(self) -> bytes | None:
+        """Return the newest signed checkpoint; None if the log has not begun."""
+
+    def fetch(self, tile: Tile) -> bytes:
+        """Return what a tile holds."""
+
+    def write(self, tiles: dict[Tile, bytes]) -> None:
+        """Write tiles durably; no checkpoint speaks of them yet."""
+
+    def publish(self, checkpoint: bytes) -> None:
+        """Replace the checkpoint durably; all tiles that it needs are written."""
+
+    def tidy(self, tiles: dict[Tile, bytes]) -> None:
+        """Remove the partial tiles that full ones have replaced."""
+
+
 class Store(Protocol):
     """Where one receiver keeps what it has received."""
 
     @property
     def incoming(self) -> Incoming:
         """The unfinished uploads."""
+
+    @property
+    def log(self) -> LogFiles:
+        """The statement log's files."""
 
     def opened(self) -> AbstractContextManager[None]:
         """Hold the store against other receivers.
