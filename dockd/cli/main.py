@@ -28,6 +28,7 @@ _MODULES = {
     "check": ["check"],
     "profile": ["profile"],
     "evidence": ["decrypt", "verify", "journal"],
+    "log": ["log"],
     "keygen": ["keygen"],
     "run": ["run"],
     "receiver": ["receiver"],
