@@ -128,6 +128,7 @@ def test_exit_codes_and_events_are_stable() -> None:
         "SpoolFullError": (75, "spool.full"),
         "SpoolUnknownError": (74, "spool.unknown"),
         "StatementError": (65, "statement.refused"),
+        "StatementLogError": (65, "statement_log.invalid"),
         "StoreBusyError": (75, "store.busy"),
         "StoreError": (74, "store.failed"),
         "StoreFullError": (75, "store.full"),

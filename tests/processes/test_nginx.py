@@ -176,7 +176,7 @@ def test_a_server_that_is_down_behind_nginx_is_waited_for(site: Site, nginx: Ngi
     station = start(site, nginx)
     event = station.wait_for("target.down")
     assert "502" in event["detail"]
-    assert "the server behind it is not" in event["hint"]
+    assert "the server behind it is down" in event["hint"]
     site.start_receiver()
     station.wait_for("camera.wiped")
     assert site.opened() == digests

@@ -467,6 +467,7 @@ def watched(folder: Path, clock: FakeClock | None = None, **facts: Any) -> tuple
     incidents = Incidents(clock)
     settings: dict[str, Any] = {"budget": 100 * MIB, "reserve": 0, "files": Disk()} | facts
     spool = Spool(folder, clock=clock, incidents=incidents, **settings)
+    OPENED.add(spool)
     spool.recover({})
     return spool, incidents
 
