@@ -103,7 +103,9 @@ def test_a_camera_is_followed_from_the_dock_to_safe_to_take(
     expect_tile(page, "CAM-1", "Safe to take", "Everything is stored")
     assert site.on_camera("CAM-1") == []
     stages = page.evaluate("stages")
-    assert stages.index("reading") < stages.index("uploading")
+    # The first clip may be read, and on its way, between two updates of the page.
+    assert "reading" in stages
+    assert stages[-2] == "uploading"
     # An empty camera is safe to take, and so is this one, but it never was in between.
     assert stages[0] == stages[-1] == "done"
     assert stages.count("done") == 2

@@ -38,7 +38,7 @@ def test_an_ended_daemon_is_told_of_instead_of_stale_tiles_until_it_is_back(page
         daemon.stop()
         expect_lost(page)
         expect(page.get_by_role("status")).to_have_text("")
-        expect(page.get_by_role("alert")).to_contain_text("Last heard of at ")
+        expect(page.get_by_role("alert")).to_contain_text("Last contact at ")
         daemon.status = SAFE
         daemon.start()
         expect_shown(page, "Safe to take")
