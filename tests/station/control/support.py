@@ -1,5 +1,6 @@
 """A real daemon on folder cameras, and who asks it."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import httpx
 
 from dockd.station.control.decoding import decode
 from dockd.station.control.views import ClipStory, ClipView, PauseView, ResyncAnswer, Status
-from tests.processes.support import Process
+from tests.processes.support import PATIENCE, Process
 
 SOCKET = "control.sock"
 
@@ -61,9 +62,11 @@ def with_control(config: Path, *, socket: str = SOCKET, listen: str = "") -> Pat
 
 
 def status_until(asking: Asking, holds: Callable[[Status], bool]) -> Status:
-    """Follow a daemon's events until a status is as it should be."""
+    """Follow a daemon's events until a status is as it should be; it sends signs of life."""
+    end = time.monotonic() + PATIENCE
     with asking.http.stream("GET", "events") as answer:
         for line in answer.iter_lines():
+            assert time.monotonic() < end, "no such status came"
             if line.startswith("data: "):
                 status = decode(Status, line.removeprefix("data: "))
                 if holds(status):
