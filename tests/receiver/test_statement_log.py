@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 import structlog
 
@@ -43,6 +44,7 @@ from tests.receiver.support import (
     patch,
     running,
     upload,
+    with_receiver,
 )
 
 STATION = Station()
@@ -100,6 +102,17 @@ def test_a_receipt_is_soon_proven_to_be_in_the_log_by_the_receivers_key_alone(
                     proof.verify(leaf_hash(b"another"), [site.log_key])
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize("name", ["*", "**", "....", "%00", "a" * 63, "A" * 64, "[" * 64])
+def test_what_is_no_clip_id_is_not_looked_for(tmp_path: Path, name: str) -> None:
+    site = make_site(tmp_path, STATION)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.get(f"/receipts/{name}/proof")
+        assert (response.status_code, code(response)) == (404, "not-found")
+
+    with_receiver(site, scenario)
 
 
 def test_of_a_clip_that_is_not_stored_there_is_no_proof(tmp_path: Path) -> None:

@@ -119,9 +119,7 @@ class Receipts:
 
     async def receipt(self, request: Request) -> Response:
         """Answer a request: PUT sends a manifest and asks, GET only looks up."""
-        clip_id = request.path_params["clip_id"]
-        if not _CLIP_ID.fullmatch(clip_id):
-            raise RequestError(problems.NOT_FOUND, "a clip id has 64 hexadecimal digits")
+        clip_id = _clip_id(request)
         return await (self._ask if request.method == "PUT" else self._look_up)(request, clip_id)
 
     async def anchor(self, request: Request) -> Response:
@@ -138,14 +136,9 @@ class Receipts:
 
     async def proof(self, request: Request) -> Response:
         """Return the proof that the log has a receipt of the caller: the newest, or a named one."""
-        clip_id = request.path_params["clip_id"]
-        caller = self._caller(request)
+        clip_id = _clip_id(request)
         wanted = request.query_params.get("receipt")
-
-        def own(station: str) -> bool:
-            return self._access.may_act(caller, station)
-
-        for _, receipt in await self._desk.stored(clip_id, own):
+        for receipt in await self._own(request, clip_id):
             if wanted not in {None, statement_sha256(receipt)}:
                 continue
             proof = await self._log.proof(receipt)
@@ -160,13 +153,17 @@ class Receipts:
         request.state.station = caller.name
         return caller
 
-    async def _look_up(self, request: Request, clip_id: str) -> Response:
+    async def _own(self, request: Request, clip_id: str) -> list[str]:
+        """Return the caller's receipts of a clip, newest first."""
         caller = self._caller(request)
 
         def own(station: str) -> bool:
             return self._access.may_act(caller, station)
 
-        for _, receipt in await self._desk.stored(clip_id, own):
+        return [receipt for _, receipt in await self._desk.stored(clip_id, own)]
+
+    async def _look_up(self, request: Request, clip_id: str) -> Response:
+        for receipt in await self._own(request, clip_id):
             return _statement(receipt)
         raise RequestError(problems.CLIP_NOT_STORED, f"no upload of {clip_id} by this station")
 
@@ -193,6 +190,13 @@ class Receipts:
             answer = self._notary.answer(manifest, token, held, nonce)
             response.headers[ANSWER_HEADER] = answer
         return response
+
+
+def _clip_id(request: Request) -> str:
+    clip_id: str = request.path_params["clip_id"]
+    if not _CLIP_ID.fullmatch(clip_id):
+        raise RequestError(problems.NOT_FOUND, "a clip id has 64 hexadecimal digits")
+    return clip_id
 
 
 def _statement(token: str) -> Response:
