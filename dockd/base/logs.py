@@ -16,11 +16,10 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from dockd.base import events
 from dockd.base.clock import Clock
-from dockd.base.log_events import Traceback
+from dockd.base.log_events import Level, Traceback
 from dockd.base.log_output import Health, LogOutput, Loss
 
 Style = Literal["auto", "json", "text"]
-Level = Literal["debug", "info", "warning", "error"]
 
 _QUIET_SECONDS = 60.0
 """Seconds in which further messages of a library from one place are only counted."""

@@ -1,15 +1,14 @@
 """dockd decrypt, dockd verify and dockd journal: decrypting and proving, without the daemon."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from dockd.base.clock import Clock
 from dockd.base.errors import LedgerError, StatementError, UsageError
 from dockd.cli.parser import DEFAULT_CONFIG, Commands, add_file
+from dockd.cli.verifications import say_verifications
 from dockd.evidence.age import Identity, decrypt_file, parse_identities
 from dockd.evidence.keys import VerifyKey, read_key_text
 from dockd.evidence.verify import Exhibits, prove
@@ -135,14 +134,7 @@ def _verify(options: argparse.Namespace) -> int:
         journal=options.journal,
         anchors=options.anchor,
     )
-    findings = list(prove(exhibits))
-    holds = all(finding.holds for finding in findings)
-    if options.json:
-        print(json.dumps({"holds": holds, "findings": [asdict(one) for one in findings]}))
-    else:
-        for finding in findings:
-            word = "FAILED" if not finding.holds else "ok" if finding.checked else "-"
-            print(f"{word:6} {finding.what}: {finding.detail}")
+    holds = say_verifications(prove(exhibits), as_json=options.json)
     return 0 if holds else StatementError.exit_code
 
 

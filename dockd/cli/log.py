@@ -2,9 +2,7 @@
 
 import argparse
 import contextlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +10,7 @@ import httpx
 
 from dockd.base.errors import StatementLogError, UsageError
 from dockd.cli.parser import Commands, add_file
+from dockd.cli.verifications import say_verifications
 from dockd.evidence.keys import VerifyKey, read_key_text
 from dockd.evidence.log.tiles import MAX_ENTRY, WIDTH, Tile
 from dockd.evidence.log.verify import verify_log
@@ -88,13 +87,8 @@ def _verify(options: argparse.Namespace) -> int:
         checkpoint = log.checkpoint()
         if checkpoint is None:
             raise StatementLogError(f"{options.log} has no checkpoint")
-        findings = list(verify_log(checkpoint, log.fetch, keys, since))
-    holds = all(finding.holds for finding in findings)
-    if options.json:
-        print(json.dumps({"holds": holds, "findings": [asdict(one) for one in findings]}))
-    else:
-        for finding in findings:
-            print(f"{'ok' if finding.holds else 'FAILED':6} {finding.what}: {finding.detail}")
+        checks = verify_log(checkpoint, log.fetch, keys, since)
+        holds = say_verifications(checks, as_json=options.json)
     return 0 if holds else StatementLogError.exit_code
 
 

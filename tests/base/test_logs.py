@@ -13,6 +13,7 @@ import structlog
 
 from dockd.base import logs
 from dockd.base.errors import SpoolError, SpoolFullError, UnforeseenError
+from dockd.base.log_events import Level
 from dockd.base.logs import configure
 from dockd.station import events
 from tests.support import log_lines
@@ -136,7 +137,7 @@ def test_text_begins_with_the_time_and_stays_on_one_line() -> None:
         ("error", ["spool.failed"]),
     ],
 )
-def test_less_serious_events_are_left_out(level: logs.Level, expected: list[str]) -> None:
+def test_less_serious_events_are_left_out(level: Level, expected: list[str]) -> None:
     log = io.StringIO()
     configure(level=level, style="json", stream=log)
     events.daemon_stopped()
